@@ -39,7 +39,7 @@ class Edit:
     text: str
 
 
-class FilterFault(Exception):
+class UndecidedError(Exception):
     """A detector failed, timed out, or a text could not be bounded: the caller must refuse, never pass (L1).
 
     `limit` is true where a stated bound was hit (L9), so that it can be counted apart from a failure.
