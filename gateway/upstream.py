@@ -1,0 +1,537 @@
+"""The HTTP client that talks to model endpoints, behind a Protocol. Bytes in, bytes out; no text, policy or records.
+
+Order of one exchange: connect (or take a pooled connection) -> send -> head of the answer -> body, piece by piece.
+
+What any client here promises, and `tests/gateway/test_upstream_contract.py` checks over real sockets:
+
+- An answer is what the endpoint sent: status, headers (order, duplicates, bytes) and body as framed, never decompressed,
+  never redirected. What arrived before a failure is handed out before the failure is raised.
+- An answer that was cut short never looks complete: UPSTREAM_CLOSED.
+- Cancelling, closing early and every failure close the connection at once, unsent request bytes dropped. A connection is
+  pooled only after a whole answer to a whole request.
+- Nothing is sent but what `open` was given, plus `Host` and `Content-Length`. No cookies, no `User-Agent`, no
+  environment proxies, no `.netrc`.
+- Every wait has a bound (`UpstreamTimeouts`), and so has memory: an answer is read no faster than the caller of `read`
+  takes it.
+- No credential is in a repr, an error or a log: errors carry a reason and the class name of what went wrong.
+
+Retries: none that the endpoint could notice. Asking a model is not idempotent (it costs money, may call tools, and
+would be two calls in one record), so once a byte of a request went to the kernel the exchange succeeds or fails. What
+is retried is a pooled connection found dead *before* anything was written on it: the next pooled one, or a new one, is
+taken. Idle connections are dropped after `keepalive_s`, below what common servers use, so that the race is rare.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import ssl
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import inf
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.payload import Payload
+from aiohttp.typedefs import LooseHeaders
+from multidict import CIMultiDict
+from yarl import URL
+
+from gateway.errors import ConfigError, UpstreamError
+from gateway.reasons import Reason
+
+# Below the idle timeouts of uvicorn and Node.js (5 s each, their documentation), the shortest among common servers.
+KEEPALIVE_S: Final = 4.0
+# Reading pauses when twice this much is waiting to be read. 32 KiB holds a stream in 64 kB and costs no throughput here.
+READ_BUFFER_BYTES: Final = 32 * 1024
+# A request body is handed to the socket in slices of this size, waiting whenever the socket is full. Our choice.
+WRITE_SLICE_BYTES: Final = 128 * 1024
+# Bounds on an answer's head: 128 headers and 16 KiB a line (nginx and Apache stop at 8 KiB; CSP headers of CDNs exceed it).
+HEAD_LINE_BYTES_MAX: Final = 16 * 1024
+HEADERS_MAX: Final = 128
+DNS_CACHE_S: Final = 30
+URL_CACHE_MAX: Final = 1024
+
+_CONNECT_FAULTS: Final = (
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientConnectorError,  # refused, unreachable, DNS, TLS, certificate
+    aiohttp.ClientHttpProxyError,  # the proxy refused CONNECT
+    aiohttp.ServerFingerprintMismatch,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTimeouts:
+    """Bounds on each wait, in seconds.
+
+    connect: a free slot in the pool, DNS, TCP, TLS and the proxy's CONNECT together.
+    first_byte: from the connection standing to the whole head of the answer, the sending of the request included.
+    idle: between two pieces of the body, counted only while somebody waits for one.
+    total: from `open` to the end of the body.
+    """
+
+    connect_s: float = 10.0
+    first_byte_s: float = 300.0
+    idle_s: float = 120.0
+    total_s: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamOptions:
+    """How one target is reached. `proxy` may hold credentials, so it is kept out of the repr."""
+
+    timeouts: UpstreamTimeouts = UpstreamTimeouts()
+    proxy: str | None = field(
+        default=None, repr=False
+    )  # http:// or https:// URL; None: direct, whatever the environment
+    ca_file: str | None = None  # PEM; replaces the system's authorities for this target
+    connections_max: int = 1024  # in use and idle together; beyond it `open` waits, within connect_s
+    keepalive_s: float = KEEPALIVE_S
+
+
+class Reply(Protocol):
+    """One answer whose head has arrived. Used by one task at a time; leave the context or call `close`, always."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """As sent: order, duplicates and letter case kept. Hop-by-hop fields included: see `gateway.headers`."""
+
+    async def read(self) -> bytes:
+        """The next piece of the body as it arrived; b"" at the end, and ever after. A cancelled read loses nothing.
+
+        Raises UpstreamError: UPSTREAM_TIMEOUT (idle or total), UPSTREAM_CLOSED (the body was cut short, or this reply was
+        closed), UPSTREAM_UNREADABLE (broken framing).
+        """
+
+    async def read_all(self, limit: int) -> bytes:
+        """The rest of the body. Raises as `read`, and UpstreamError(ANSWER_TOO_LARGE) as soon as it must exceed `limit` bytes."""
+
+    async def close(self) -> None:
+        """Let go. Idempotent. A body that has not arrived to its end costs the connection."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+class Upstream(Protocol):
+    """A way to reach endpoints. Safe for any number of tasks of one event loop."""
+
+    async def open(self, *, url: str, method: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Reply:
+        """Send one request and return when the head of the answer is here.
+
+        `url` is sent as it is (already percent-encoded); `headers` must not hold `host`, `content-length` or hop-by-hop
+        fields. Raises UpstreamError: UPSTREAM_CONNECT, UPSTREAM_TIMEOUT, UPSTREAM_CLOSED or UPSTREAM_UNREADABLE.
+        """
+
+    async def close(self) -> None:
+        """Close every connection, those in use included. Idempotent; `open` fails afterwards."""
+
+
+class _Body(Payload):
+    """A request body that is written in slices, so that a slow endpoint never makes the socket's buffer hold all of it.
+
+    aiohttp's own bytes payload hands everything over at once, and warns about it from 1 MiB on.
+    """
+
+    _autoclose = True
+    _value: bytes
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value)
+        self._size = len(value)
+        self.sent = False  # all of it was handed to the socket's buffer
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Asked for by the base class; nothing here calls it."""
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write all of it, waiting whenever the socket is full."""
+        value = self._value
+        if len(value) <= WRITE_SLICE_BYTES:
+            await writer.write(value)
+            self.sent = True
+            return
+        view = memoryview(value)
+        for start in range(0, len(value), WRITE_SLICE_BYTES):
+            # A copy of the slice, because event loops differ in whether they copy a view or keep it.
+            # It waits here, because the writer drains after each 64 KiB.
+            await writer.write(bytes(view[start : start + WRITE_SLICE_BYTES]))
+        self.sent = True
+
+
+class _Request(ClientRequest):
+    """aiohttp's request without what it adds of its own accord: Accept, Accept-Encoding, User-Agent, Content-Type."""
+
+    _skip_auto_headers = CIMultiDict[None]({"Content-Type": None})
+
+    def update_headers(self, headers: LooseHeaders | None) -> None:
+        """Host, then what was given, in order."""
+        self.headers = CIMultiDict[str]()
+        self.headers["Host"] = self.url.host_port_subcomponent or ""
+        if headers:
+            self.headers.extend(headers)
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """None are added."""
+
+
+class AiohttpReply:
+    """A `Reply`. It owns its connection until the body has arrived, and one timer for all of its waits."""
+
+    __slots__ = (
+        "_body",
+        "_close_delimited",
+        "_closed",
+        "_connection",
+        "_content",
+        "_due_at",
+        "_ends_at",
+        "_idle_s",
+        "_loop",
+        "_protocol",
+        "_replies",
+        "_response",
+        "_timed_out",
+        "_timer",
+        "_transport",
+        "headers",
+        "status",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: Connection,
+        body: _Body | None,
+        ends_at: float,
+        timeouts: UpstreamTimeouts,
+        replies: set[AiohttpReply],
+    ) -> None:
+        protocol, transport = connection.protocol, connection.transport
+        assert protocol is not None
+        assert transport is not None
+        self.status = 0
+        self.headers: Sequence[tuple[bytes, bytes]] = ()
+        self._loop = loop
+        self._connection = connection
+        self._body = body
+        self._replies = replies
+        self._protocol = protocol
+        self._transport = transport
+        self._response: aiohttp.ClientResponse | None = None
+        self._content: aiohttp.StreamReader | None = None
+        self._idle_s = timeouts.idle_s
+        self._ends_at = ends_at
+        self._due_at = loop.time() + timeouts.first_byte_s  # when the present wait has lasted too long; inf: none waits
+        self._timed_out = False
+        self._closed = False
+        self._close_delimited = False
+        self._timer: asyncio.TimerHandle | None = loop.call_at(min(self._due_at, ends_at), self._tick)
+        replies.add(self)
+
+    def __repr__(self) -> str:
+        return f"<AiohttpReply status={self.status} closed={self._closed}>"
+
+    async def start(self, request: ClientRequest) -> None:
+        """Send the request and take in the head of the answer. On any failure the connection is gone."""
+        try:
+            response = self._response = await request.send(self._connection)
+            await response.start(self._connection)
+        except BaseException:
+            self.abort()
+            raise
+        if response.status == 101:  # nothing here asks to leave HTTP
+            self.abort()
+            raise UpstreamError(Reason.UPSTREAM_UNREADABLE)
+        self.status = response.status
+        self.headers = response.raw_headers
+        content = self._content = response.content
+        self._due_at = inf
+        if content.is_eof():
+            self._let_go()
+            return
+        names = response.headers
+        self._close_delimited = "Content-Length" not in names and "Transfer-Encoding" not in names
+        self._arm(self._loop.time())
+
+    async def read(self) -> bytes:
+        """See `Reply.read`."""
+        content = self._content
+        if content is None or self._closed:
+            raise UpstreamError(Reason.UPSTREAM_CLOSED)
+        if content._buffer:
+            # Not `readany`: it raises a failure before handing out what arrived ahead of it.
+            return content._read_nowait(-1)
+        if content.is_eof() and content.exception() is None:
+            return self._at_end()
+        self._due_at = self._loop.time() + self._idle_s
+        try:
+            data = await content.readany()
+        except (aiohttp.ClientError, OSError, HttpProcessingError) as fault:
+            error = self.error(fault)
+        else:
+            return data or self._at_end()
+        finally:
+            self._due_at = inf
+        self.abort()
+        raise error
+
+    async def read_all(self, limit: int) -> bytes:
+        """See `Reply.read_all`."""
+        response = self._response
+        stated = response.headers.get("Content-Length", "") if response is not None else ""
+        if stated.isdecimal() and int(stated) > limit:
+            self.abort()
+            raise UpstreamError(Reason.ANSWER_TOO_LARGE)
+        first = await self.read()
+        if not first:
+            return first
+        pieces, size = [first], len(first)
+        while True:
+            if size > limit:
+                self.abort()
+                raise UpstreamError(Reason.ANSWER_TOO_LARGE)
+            piece = await self.read()
+            if not piece:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.append(piece)
+            size += len(piece)
+
+    async def close(self) -> None:
+        """See `Reply.close`."""
+        if not self._closed:
+            self.abort()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def abort(self) -> None:
+        """Close the connection now, unless the body has arrived: then it is the pool's already, perhaps in use again.
+
+        The transport is aborted, because a plain close would first wait to send what is left of the request.
+        """
+        self._closed = True
+        self._let_go()
+        if self._content is not None and self._content.is_eof():
+            return
+        self._transport.abort()
+        if self._response is not None:
+            self._response.close()
+        self._connection.close()
+
+    def error(self, fault: BaseException) -> UpstreamError:
+        """Our error for a failure of this exchange."""
+        if self._timed_out:
+            return UpstreamError(Reason.UPSTREAM_TIMEOUT)
+        return _error(fault)
+
+    def _at_end(self) -> bytes:
+        self._let_go()
+        # A body that ends with the connection looks whole to the parser even where the connection was reset.
+        if self._close_delimited and isinstance(self._protocol.exception(), OSError):
+            self._closed = True
+            raise UpstreamError(Reason.UPSTREAM_CLOSED)
+        return b""
+
+    def _tick(self) -> None:
+        """The timer ran out: time is up, or a wait began since it was set, or nobody waits."""
+        self._timer = None
+        if self._content is not None and self._content.is_eof():
+            return
+        now = self._loop.time()
+        if now < self._ends_at and now < self._due_at:
+            self._arm(now)
+            return
+        self._timed_out = True
+        fault = aiohttp.SocketTimeoutError()
+        if self._content is not None:
+            self._content.set_exception(fault)
+        self._protocol.set_exception(fault)
+        self._transport.abort()
+
+    def _arm(self, now: float) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_at(min(self._due_at, self._ends_at, now + self._idle_s), self._tick)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _let_go(self) -> None:
+        """The body has arrived. The connection is the pool's, unless the answer came before all of the request was sent."""
+        self._stop_timer()
+        self._replies.discard(self)
+        if self._body is not None and not self._body.sent:
+            self._transport.abort()
+
+
+class AiohttpUpstream:
+    """An `Upstream` on aiohttp's connector, request and parser, without its session.
+
+    The session would add what we must not do (cookies, redirects, retries, environment) and 60 us a call. One object a
+    target and event loop: it binds to the loop of its first `open`.
+    """
+
+    def __init__(self, options: UpstreamOptions | None = None) -> None:
+        """Raises ConfigError when `ca_file` or `proxy` cannot be used."""
+        self._options = options or UpstreamOptions()
+        self._ssl = _ssl_context(self._options.ca_file)
+        self._proxy = _proxy_url(self._options.proxy)
+        self._connector: aiohttp.TCPConnector | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()  # connections that carried a request before
+        self._replies: set[AiohttpReply] = set()  # those whose body is still on its way
+
+    def __repr__(self) -> str:
+        return f"<AiohttpUpstream open={len(self._replies)} closed={self._closed}>"
+
+    async def open(self, *, url: str, method: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> AiohttpReply:
+        """See `Upstream.open`."""
+        connector, loop = self._bound()
+        timeouts = self._options.timeouts
+        ends_at = loop.time() + timeouts.total_s
+        payload = _Body(body) if body or method not in ClientRequest.GET_METHODS else None
+        reply: AiohttpReply | None = None
+        try:
+            request = _Request(
+                method,
+                _url(url),
+                headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in headers],
+                data=payload,
+                loop=loop,
+                proxy=self._proxy,
+            )
+            connection = await self._connect(connector, request)
+            reply = AiohttpReply(loop, connection, payload, ends_at, timeouts, self._replies)
+            await reply.start(request)
+        except (aiohttp.ClientError, OSError, HttpProcessingError) as fault:
+            # OSError holds TimeoutError. Raised below, outside this block: the fault carries the request with its
+            # credentials, and must not ride along as the context of our error.
+            error = reply.error(fault) if reply is not None else _error(fault, connecting=True)
+        else:
+            return reply
+        raise error
+
+    async def close(self) -> None:
+        """See `Upstream.close`."""
+        self._closed = True
+        for reply in tuple(self._replies):
+            reply.abort()
+        if self._connector is not None:
+            await self._connector.close()
+
+    def _bound(self) -> tuple[aiohttp.TCPConnector, asyncio.AbstractEventLoop]:
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise UpstreamError(Reason.UPSTREAM_CONNECT)
+        if self._connector is None:
+            self._loop = loop
+            self._connector = aiohttp.TCPConnector(
+                limit=self._options.connections_max,
+                keepalive_timeout=self._options.keepalive_s,
+                ttl_dns_cache=DNS_CACHE_S,
+                ssl=self._ssl if self._ssl is not None else True,
+            )
+        elif loop is not self._loop:
+            raise RuntimeError("an AiohttpUpstream serves the event loop that first used it; make one for each loop")
+        return self._connector, loop
+
+    async def _connect(self, connector: aiohttp.TCPConnector, request: ClientRequest) -> Connection:
+        """A connection nothing was written on, or a pooled one that is alive as far as this host can tell.
+
+        Ends, because each turn takes a connection out of the pool and a new one is never found stale.
+        """
+        timeouts = self._options.timeouts
+        limits = aiohttp.ClientTimeout(connect=min(timeouts.connect_s, timeouts.total_s))
+        while True:
+            connection = await connector.connect(request, [], limits)
+            protocol, transport = connection.protocol, connection.transport
+            assert protocol is not None
+            if protocol not in self._used:
+                self._used.add(protocol)
+            elif transport is None or transport.is_closing() or _readable(transport):
+                connection.close()
+                continue
+            protocol.set_response_params(
+                read_until_eof=True,
+                skip_payload=request.method == "HEAD",
+                auto_decompress=False,
+                read_bufsize=READ_BUFFER_BYTES,
+                max_line_size=HEAD_LINE_BYTES_MAX,
+                max_field_size=HEAD_LINE_BYTES_MAX,
+                max_headers=HEADERS_MAX,
+            )
+            return connection
+
+
+def _readable(transport: asyncio.Transport) -> bool:
+    """Whether an idle connection has bytes, an end or an error waiting. No answer is due, so each means it is dead."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@lru_cache(maxsize=URL_CACHE_MAX)
+def _url(url: str) -> URL:
+    return URL(url, encoded=True)
+
+
+def _ssl_context(ca_file: str | None) -> ssl.SSLContext | None:
+    if ca_file is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as fault:  # ssl.SSLError is one
+        raise ConfigError(
+            f"{ca_file}: cannot be read as PEM certificates ({type(fault).__name__}); name a CA bundle"
+        ) from fault
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _proxy_url(proxy: str | None) -> URL | None:
+    if proxy is None:
+        return None
+    try:
+        url = URL(proxy)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.raw_host:
+        # The value may hold a password, so it is not repeated.
+        raise ConfigError("proxy: not a proxy address; write http://host:port or https://host:port")
+    return url
+
+
+def _error(fault: BaseException, *, connecting: bool = False) -> UpstreamError:
+    """The one place where the client library's failures become ours. Keeps the class of the fault, never its text."""
+    if connecting or isinstance(fault, _CONNECT_FAULTS):
+        reason = Reason.UPSTREAM_CONNECT
+    elif isinstance(fault, (aiohttp.ClientResponseError, HttpProcessingError)):
+        reason = Reason.UPSTREAM_UNREADABLE
+    else:
+        reason = Reason.UPSTREAM_CLOSED
+    error = UpstreamError(reason)
+    error.add_note(type(fault).__name__)
+    return error
