@@ -1,0 +1,109 @@
+"""Which keys are trusted, and for whom: a key speaks for its own issuer and for no other.
+
+The file: {"issuers": [{"iss": "https://authority.example", "keys": [{"kty": "OKP", "crv": "Ed25519", "kid": ..., "x": ...}]}]}
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import msgspec
+from joserfc.jwk import OKPKey
+
+from gateway.errors import ConfigError
+
+FILE_BYTES_MAX = 1_048_576  # our choice: thousands of keys
+_X_BYTES = 32  # RFC 8032, section 5.1.5
+
+_Short = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
+class _Key(msgspec.Struct, frozen=True):
+    kty: str
+    crv: str
+    kid: _Short
+    x: str
+    alg: str = "Ed25519"
+    use: str = "sig"
+    d: str | None = None
+
+
+class _Issuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    iss: _Short
+    keys: tuple[_Key, ...]
+    name: str | None = None
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    issuers: tuple[_Issuer, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trust:
+    """Trusted keys by issuer and key id. `digest` is the SHA-256 of the file, hex."""
+
+    digest: str
+    keys: Mapping[tuple[str, str], OKPKey]
+
+    @property
+    def issuers(self) -> frozenset[str]:
+        """Who is trusted."""
+        return frozenset(iss for iss, _ in self.keys)
+
+    def key(self, iss: str, kid: str) -> OKPKey | None:
+        """The key of that id, if that issuer is trusted with it."""
+        return self.keys.get((iss, kid))
+
+
+def load_trust(data: bytes, *, source: str) -> Trust:
+    """Trusted keys from the file's bytes. Raises ConfigError with every problem."""
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigError(f"{source}: the file has {len(data):,} bytes; keep it under {FILE_BYTES_MAX:,}")
+    try:
+        file = msgspec.json.decode(data, type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        remedy = 'write {"issuers": [{"iss": ..., "keys": [...]}]}, or make it with `licet license keygen`'
+        raise ConfigError(f"{source}: {error}; {remedy}") from error
+    problems: list[str] = []
+    keys: dict[tuple[str, str], OKPKey] = {}
+    for i, issuer in enumerate(file.issuers):
+        for j, key in enumerate(issuer.keys):
+            at = f"{source}: issuers[{i}].keys[{j}]"
+            fault = _fault(key)
+            if fault:
+                problems.append(f"{at}: {fault}")
+            elif (issuer.iss, key.kid) in keys:
+                problems.append(f"{at}: the key id {key.kid!r} is there twice for this issuer; keep one")
+            else:
+                keys[issuer.iss, key.kid] = _import(key)
+    if problems:
+        raise ConfigError(problems)
+    return Trust(hashlib.sha256(data).hexdigest(), MappingProxyType(keys))
+
+
+def _fault(key: _Key) -> str | None:
+    if key.d is not None:
+        return "this is a private key; remove `d` here, and replace the key if anyone else could read this file"
+    if (key.kty, key.crv) != ("OKP", "Ed25519"):
+        return f"{key.kty} {key.crv} keys are not used for licenses; use OKP Ed25519"
+    if key.alg != "Ed25519" or key.use != "sig":
+        return "the key is not for Ed25519 signatures; leave `alg` and `use` out, or write Ed25519 and sig"
+    try:
+        raw = base64.b64decode(key.x + "=" * (-len(key.x) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return "`x` is not base64url; copy the key again"
+    return None if len(raw) == _X_BYTES else f"`x` has {len(raw)} bytes; an Ed25519 key has {_X_BYTES}"
+
+
+def _import(key: _Key) -> OKPKey:
+    members: dict[str, Any] = {"kty": "OKP", "crv": "Ed25519", "kid": key.kid, "x": key.x}
+    return OKPKey.import_key(members)
+
+
+NO_TRUST = Trust("", MappingProxyType({}))

@@ -1,0 +1,14 @@
+"""Policies: one YAML file a model, written by a compliance officer; here it becomes frozen types.
+
+A policy's life: bytes -> nodes with line numbers (`yamlread`) -> checked against the schema (`spec`, `schema`) ->
+frozen (`model`), with the SHA-256 of its bytes as `digest`. A wrong file is never half used: `load` returns a whole
+policy or raises `PolicyError` with every problem it found. This package imports nothing else of ours and reads no file.
+"""
+
+from __future__ import annotations
+
+from policies.load import load
+from policies.model import Action, Mode, Policy, Required
+from policies.yamlread import PolicyError, Problem, explain
+
+__all__ = ["Action", "Mode", "Policy", "PolicyError", "Problem", "Required", "explain", "load"]
