@@ -29,7 +29,7 @@ import ssl
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -220,7 +220,7 @@ class AiohttpReply:
         body: _Body | None,
         ends_at: float,
         timeouts: UpstreamTimeouts,
-        replies: set[AiohttpReply],
+        replies: dict[ResponseHandler, AiohttpReply],
     ) -> None:
         protocol, transport = connection.protocol, connection.transport
         assert protocol is not None
@@ -242,7 +242,7 @@ class AiohttpReply:
         self._closed = False
         self._close_delimited = False
         self._timer: asyncio.TimerHandle | None = loop.call_at(min(self._due_at, ends_at), self._tick)
-        replies.add(self)
+        replies[protocol] = self
 
     def __repr__(self) -> str:
         return f"<AiohttpReply status={self.status} closed={self._closed}>"
@@ -274,7 +274,7 @@ class AiohttpReply:
         content = self._content
         if content is None or self._closed:
             raise UpstreamError(Reason.UPSTREAM_CLOSED)
-        if content._buffer:
+        if getattr(content, "_buffer", None):  # aiohttp's reader of an empty body has none
             # Not `readany`: it raises a failure before handing out what arrived ahead of it.
             return content._read_nowait(-1)
         if content.is_eof() and content.exception() is None:
@@ -294,7 +294,9 @@ class AiohttpReply:
     async def read_all(self, limit: int) -> bytes:
         """See `Reply.read_all`."""
         response = self._response
-        stated = response.headers.get("Content-Length", "") if response is not None else ""
+        if response is None or self._closed:
+            raise UpstreamError(Reason.UPSTREAM_CLOSED)
+        stated = response.headers.get("Content-Length", "")
         if stated.isdecimal() and int(stated) > limit:
             self.abort()
             raise UpstreamError(Reason.ANSWER_TOO_LARGE)
@@ -339,6 +341,13 @@ class AiohttpReply:
             self._response.close()
         self._connection.close()
 
+    def lost(self) -> None:
+        """The connection is gone: whoever waits for the body is told."""
+        content = self._content
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(self._protocol.exception() or aiohttp.ServerDisconnectedError())
+        self._let_go()
+
     def error(self, fault: BaseException) -> UpstreamError:
         """Our error for a failure of this exchange."""
         if self._timed_out:
@@ -381,7 +390,8 @@ class AiohttpReply:
     def _let_go(self) -> None:
         """The body has arrived. The connection is the pool's, unless the answer came before all of the request was sent."""
         self._stop_timer()
-        self._replies.discard(self)
+        if self._replies.get(self._protocol) is self:
+            del self._replies[self._protocol]
         if self._body is not None and not self._body.sent:
             self._transport.abort()
 
@@ -402,7 +412,7 @@ class AiohttpUpstream:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()  # connections that carried a request before
-        self._replies: set[AiohttpReply] = set()  # those whose body is still on its way
+        self._replies: dict[ResponseHandler, AiohttpReply] = {}  # those whose body is still on its way
 
     def __repr__(self) -> str:
         return f"<AiohttpUpstream open={len(self._replies)} closed={self._closed}>"
@@ -437,7 +447,8 @@ class AiohttpUpstream:
     async def close(self) -> None:
         """See `Upstream.close`."""
         self._closed = True
-        for reply in tuple(self._replies):
+        for reply in tuple(self._replies.values()):
+            reply.lost()
             reply.abort()
         if self._connector is not None:
             await self._connector.close()
@@ -458,6 +469,14 @@ class AiohttpUpstream:
             raise RuntimeError("an AiohttpUpstream serves the event loop that first used it; make one for each loop")
         return self._connector, loop
 
+    def _lost(self, protocol: ResponseHandler, closed: asyncio.Future[None]) -> None:
+        """A connection is gone. aiohttp tells the body's reader, except where the framing broke: then it would wait."""
+        if not closed.cancelled():
+            closed.exception()  # looked at, or the event loop logs it
+        reply = self._replies.get(protocol)
+        if reply is not None:
+            reply.lost()
+
     async def _connect(self, connector: aiohttp.TCPConnector, request: ClientRequest) -> Connection:
         """A connection nothing was written on, or a pooled one that is alive as far as this host can tell.
 
@@ -471,6 +490,9 @@ class AiohttpUpstream:
             assert protocol is not None
             if protocol not in self._used:
                 self._used.add(protocol)
+                lost = protocol.closed
+                assert lost is not None
+                lost.add_done_callback(partial(self._lost, protocol))
             elif transport is None or transport.is_closing() or _readable(transport):
                 connection.close()
                 continue

@@ -115,7 +115,7 @@ class UpstreamFake:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     faults: list[BaseException] = field(default_factory=list)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     def url(self, path: str = "/v1/chat/completions", host: str = "127.0.0.1") -> str:
         """Where it listens."""
@@ -127,13 +127,13 @@ class UpstreamFake:
         self.connections += 1
         task = asyncio.current_task()
         assert task is not None
-        self.tasks.add(task)
+        self.tasks[task] = writer
         try:
             await script(Peer(reader, writer, self))
         except Exception as fault:
             self.faults.append(fault)
         finally:
-            self.tasks.discard(task)
+            del self.tasks[task]
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
@@ -157,8 +157,10 @@ async def upstream(*scripts: Script, tls: ssl.SSLContext | None = None) -> Async
     finally:
         fake.stopping.set()
         server.close()
+        for writer in fake.tasks.values():
+            writer.transport.abort()  # a client that keeps its pool open would keep a script in `gone`
         if fake.tasks:
-            await asyncio.wait(fake.tasks, timeout=PATIENCE_S)
+            await asyncio.wait(tuple(fake.tasks), timeout=PATIENCE_S)
         for task in tuple(fake.tasks):
             task.cancel()
             fake.faults.append(AssertionError("a script still ran when the server was left"))
