@@ -1,0 +1,347 @@
+"""Anthropic's dialect: messages, whole and streamed, and the counting of their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.protocols.base import Answer, Kind, Prompt, Role, StreamCodec, Usage
+from gateway.protocols.bodies import integer, malformed, model_of, read_answer, read_prompt, stream_of, string
+from gateway.protocols.document import JsonBody
+from gateway.protocols.events import Facts
+from gateway.protocols.jsontext import ARRAY, LITERAL, OBJECT, STRING, Node
+from gateway.protocols.refusals import anthropic_error, anthropic_message, anthropic_stream_error
+from gateway.protocols.sse import SseCodec
+from gateway.protocols.streams import StreamWalk, flowing, unreadable
+from gateway.protocols.surfaces import (
+    Fields,
+    Rule,
+    Walk,
+    anything,
+    as_role,
+    constant,
+    content,
+    count,
+    counts,
+    each,
+    embedded,
+    ident,
+    index_of,
+    media,
+    members,
+    name,
+    obj,
+    opaque,
+    small,
+    text,
+    values,
+    word,
+)
+from gateway.reasons import Refusal
+
+ROLES: Final[Mapping[str, Role]] = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
+
+
+def _ciphertext(w: Walk, node: Node, path: str, role: Role) -> None:
+    """What only the provider can read: in a prompt nobody here can judge it."""
+    if node.kind != LITERAL:
+        w.unjudgeable.append(path)
+
+
+def _signed(w: Walk, node: Node, path: str, role: Role) -> None:
+    """Thinking in a prompt is signed: the provider refuses it once edited, so a mask must become a block.
+
+    In answers it may be edited: what the reader sees counts, and a later turn that sends it back fails openly.
+    """
+    if node.kind == STRING:
+        w.text(path, role, node, kind=Kind.FIXED)
+    else:
+        w.bundle(path, role, node)
+
+
+def _nested(w: Walk, node: Node, path: str, role: Role) -> None:
+    """Blocks inside a block."""
+    _prompt_content(w, node, path, role)
+
+
+def _nested_answer(w: Walk, node: Node, path: str, role: Role) -> None:
+    _answer_content(w, node, path, role)
+
+
+def _source(w: Walk, node: Node, path: str, role: Role) -> None:
+    """Where a document's content is: in place as text or blocks, or where it cannot be judged."""
+    if node.kind == OBJECT:
+        kind = string(node.get("type"))
+        fields = _JUDGEABLE_SOURCES.get(kind or "")
+        if fields is None or node.repeated:
+            media("file")(w, node, path, role)
+        else:
+            members(w, node, path + ".", role, fields)
+    else:
+        w.bundle(path, role, node)  # a search result's source is its address
+
+
+_JUDGEABLE_SOURCES: Final[Mapping[str, Fields]] = {
+    "text": {"type": word, "media_type": ident, "data": text},
+    "content": {"type": word, "content": _nested},
+}
+
+
+def _blocks(encrypted: Rule, thinking: Rule, inner: Rule) -> dict[str, Fields]:
+    """Field tables by block type."""
+    every: dict[str, Rule] = {
+        "type": word,
+        "text": text,
+        "cache_control": anything,
+        "citations": anything,
+        "id": ident,
+        "title": text,
+        "context": text,
+        "name": name,
+        "server_name": name,
+        "input": values,
+        "caller": anything,
+        "tool_use_id": ident,
+        "content": inner,
+        "is_error": anything,
+        "thinking": thinking,
+        "signature": opaque,
+        "data": encrypted,
+        "encrypted_content": encrypted,
+        "encrypted_index": encrypted,
+        "encrypted_stdout": encrypted,
+        "source": _source,
+        "url": text,
+        "page_age": text,
+        "file_id": media("file"),
+        "image_url": media("image"),
+        "stdout": text,
+        "stderr": text,
+        "return_code": small,
+        "error_code": word,
+        "retrieved_at": text,
+        "tool_name": name,
+    }
+    tools = ("web_search", "web_fetch", "code_execution", "bash_code_execution", "text_editor_code_execution")
+    known = [
+        *("text", "document", "tool_use", "tool_result", "thinking", "redacted_thinking", "search_result"),
+        *("server_tool_use", "mcp_tool_use", "mcp_tool_result", "tool_reference", "web_search_result"),
+        *(tool + end for tool in tools for end in ("_result", "_tool_result", "_tool_result_error")),
+        "container_upload",
+    ]
+    tables: dict[str, Fields] = dict.fromkeys(known, every)
+    tables["image"] = {**every, "source": media("image")}
+    tables["tool_result"] = {**every, "content": as_role(Role.TOOL, inner)}
+    return tables
+
+
+_PROMPT_BLOCKS: Final = _blocks(_ciphertext, _signed, _nested)
+_ANSWER_BLOCKS: Final = _blocks(opaque, text, _nested_answer)
+_prompt_content = content(_PROMPT_BLOCKS, _PROMPT_BLOCKS["text"])
+_answer_content = content(_ANSWER_BLOCKS, _ANSWER_BLOCKS["text"])
+
+
+def _messages(w: Walk, node: Node, path: str, role: Role) -> None:
+    for position, message in enumerate(node.items):
+        place = f"messages[{position}]"
+        if message.kind != OBJECT:
+            malformed(place, "must be an object with `role` and `content`")
+        said = message.get("role")
+        known = ROLES.get(said.value) if said is not None and not message.repeated else None
+        members(w, message, place + ".", known or Role.UNKNOWN, _MESSAGE)
+
+
+_MESSAGE: Final[Fields] = {"role": word, "content": _prompt_content}
+_schema = as_role(Role.SYSTEM, anything)
+_PROMPT: Final[Fields] = {
+    "model": ident,
+    "messages": _messages,
+    "system": as_role(Role.SYSTEM, _prompt_content),
+    "max_tokens": small,
+    "metadata": anything,
+    "stop_sequences": as_role(Role.USER, anything),
+    "stream": anything,
+    "temperature": small,
+    "top_k": small,
+    "top_p": small,
+    "tools": each(_schema),
+    "tool_choice": obj({"type": word, "name": name, "disable_parallel_tool_use": anything}),
+    "thinking": obj({"type": word, "budget_tokens": small, "display": word}),
+    "service_tier": word,
+    "output_config": _schema,
+    "output_format": _schema,
+    "mcp_servers": anything,
+    "context_management": anything,
+    "container": anything,
+}
+
+_ANSWER: Final[Fields] = {
+    "id": ident,
+    "type": word,
+    "role": word,
+    "model": constant,
+    "content": _answer_content,
+    "stop_reason": word,
+    "stop_sequence": text,
+    "usage": counts,
+    "input_tokens": count,
+    "error": as_role(Role.UNKNOWN, anything),
+    "request_id": ident,
+    "container": anything,
+    "context_management": anything,
+}
+
+# streams
+
+
+def _block(w: Walk, node: Node, path: str, role: Role) -> None:
+    """A block as it opens; its texts begin the channels that its deltas go on with."""
+    assert isinstance(w, StreamWalk)
+    kind = string(node.get("type"))
+    fields = _ANSWER_BLOCKS.get(kind or "text")
+    if fields is None:
+        w.unjudgeable.append(path)
+    if node.kind == OBJECT:
+        members(w, node, f"{w.scope}.", role, fields or _ANSWER_BLOCKS["text"])
+    else:
+        w.bundle(path, role, node)
+
+
+def _delta(w: Walk, node: Node, path: str, role: Role) -> None:
+    assert isinstance(w, StreamWalk)
+    if node.kind == OBJECT:
+        members(w, node, f"{w.scope or 'message'}.", role, _DELTA)
+    else:
+        w.bundle(path, role, node)
+
+
+def _input_json(w: Walk, node: Node, path: str, role: Role) -> None:
+    embedded(w, node, path.rpartition(".")[0] + ".input_json", role)
+
+
+_DELTA: Final[Fields] = {
+    "type": word,
+    "text": text,
+    "partial_json": _input_json,
+    "thinking": text,
+    "signature": opaque,
+    "citation": anything,
+    "stop_reason": word,
+    "stop_sequence": text,
+    "container": anything,
+}
+_STREAM: Final[Fields] = {
+    "type": word,
+    "index": small,
+    "message": obj(_ANSWER),
+    "content_block": flowing(_block),
+    "delta": flowing(_delta),
+    "usage": counts,
+    "error": as_role(Role.UNKNOWN, anything),
+    "request_id": ident,
+    "context_management": anything,
+}
+
+
+class AnthropicCodec(SseCodec):
+    """Events of a message."""
+
+    def read(self, root: Node, walk: StreamWalk, facts: Facts) -> Node | None:
+        """As the base says. Texts are found by field, never by the event's name: clients differ in which they trust."""
+        if root.kind != OBJECT:
+            walk.bundle("event", Role.UNKNOWN, root)
+            return None
+        if root.repeated:
+            unreadable("a frame repeats a field")
+        kind = string(root.get("type"))
+        scope = f"block[{index_of(root, 0)}]" if root.get("index") is not None else ""
+        walk.group = "0"  # a message is one choice
+        walk.scope = scope
+        members(walk, root, "", Role.ASSISTANT, _STREAM)
+        message = root.get("message")
+        delta = root.get("delta")
+        if kind == "content_block_stop":
+            facts.closes = self.state.close(scope)
+        elif kind == "message_stop":
+            facts.terminal = True
+            facts.closes = ("*",)
+        elif delta is not None:
+            facts.finish_reason = string(delta.get("stop_reason"))
+        facts.usage = _usage(root) or (_usage(message) if message is not None else None)
+        if message is None:
+            return None
+        facts.provider_id = string(message.get("id"))
+        return message.get("model")
+
+    def refusal(self, refusal: Refusal) -> bytes:
+        """An error event, at which Anthropic's SDKs raise APIStatusError. Nothing may follow it."""
+        return anthropic_stream_error(refusal)
+
+
+def _usage(root: Node) -> Usage | None:
+    node = root.get("usage")
+    if node is None or node.kind != OBJECT:
+        return None
+    return Usage(integer(node.get("input_tokens")), integer(node.get("output_tokens")))
+
+
+class AnthropicAdapter:
+    """One path of the dialect."""
+
+    dialect = "anthropic"
+
+    def __init__(self, operation: str, upstream_path: str) -> None:
+        self.operation = operation
+        self.upstream_path = upstream_path
+
+    def parse(self, body: bytes) -> Prompt:
+        """Channels and facts of a request."""
+        text_, root = read_prompt(body, _PROMPT)
+        model = model_of(root)
+        stream = stream_of(root) if self.operation == "messages" else False
+        messages = root.get("messages")
+        if messages is None or messages.kind != ARRAY or not messages.items:
+            malformed("messages", "must be a list with at least one message")
+        walk = Walk()
+        members(walk, root, "", Role.UNKNOWN, _PROMPT)
+        return Prompt(
+            JsonBody(body, text_, walk, model),
+            model.value,
+            stream,
+            frozenset(walk.modalities),
+            tuple(walk.unjudgeable),
+        )
+
+    def answer(self, body: bytes) -> Answer:
+        """Channels and facts of an answer."""
+        text_, root, walk = read_answer(body, _ANSWER)
+        model = root.get("model")
+        reason = string(root.get("stop_reason"))
+        usage = _usage(root)
+        if usage is None and self.operation == "count_tokens":
+            usage = Usage(integer(root.get("input_tokens")))
+        return Answer(
+            JsonBody(body, text_, walk, model if model is not None and model.kind == STRING else None),
+            string(model),
+            usage or Usage(),
+            (reason,) if reason else (),
+            string(root.get("id")),
+        )
+
+    def stream(self, *, alias: str | None = None) -> StreamCodec:
+        """A codec for one answer."""
+        return AnthropicCodec(alias=alias)
+
+    def refusal_body(self, refusal: Refusal) -> bytes:
+        """Anthropic's error envelope."""
+        return anthropic_error(refusal)
+
+    def refusal_message(self, refusal: Refusal, *, model: str, stream: bool) -> bytes:
+        """The refusal as an answer; a count has no words, so its refusal is the error envelope."""
+        if self.operation == "count_tokens":
+            return anthropic_error(refusal)
+        return anthropic_message(refusal, model=model, stream=stream)
+
+
+MESSAGES: Final = AnthropicAdapter("messages", "/messages")
+COUNT_TOKENS: Final = AnthropicAdapter("count_tokens", "/messages/count_tokens")

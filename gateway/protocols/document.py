@@ -1,0 +1,117 @@
+"""A body with its channels, and its rewriting by splices: bytes outside an edit are the bytes that came in (L5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gateway.protocols.base import Channel, Edit, EditLike, Role
+from gateway.protocols.jsontext import Node, apply, quote, splice_string
+from gateway.protocols.surfaces import Nested, Strings, Walk, nested_walk
+
+Edits = Mapping[str, Sequence[EditLike]]
+
+
+class EditError(ValueError):
+    """Edits that the document cannot carry: to a FIXED channel, or to one that it does not have."""
+
+
+class JsonBody:
+    """A request or answer body. Built by an adapter from what its tables found."""
+
+    __slots__ = ("_body", "_model", "_text", "_walk")
+
+    def __init__(self, body: bytes, text: str, walk: Walk, model: Node | None) -> None:
+        self._body = body
+        self._text = text
+        self._walk = walk
+        self._model = model
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """All places of the body where text can hide."""
+        return self._walk.channels
+
+    def rewrite(self, edits: Edits, *, model: str | None = None) -> bytes:
+        """The body with edits by channel key and, if given, the model's name replaced.
+
+        Logprobs that repeat an edited text become null, and so do those that cannot be judged, edits or not.
+        Raises EditError for a key that is FIXED or unknown.
+        """
+        walk = self._walk
+        splices = edits_on_text(walk, self._text, edits)
+        splices += [Edit(node.start, node.end, "null") for node in walk.forced]
+        if edits and walk.nulls:
+            groups = {channel.group for channel in walk.channels if edits.get(channel.key)}
+            splices += [Edit(node.start, node.end, "null") for group, node in walk.nulls if group in groups]
+        if model is not None and self._model is not None and self._model.value != model:
+            place = self._model
+            splices = [e for e in splices if not place.start <= e.start < place.end]
+            splices.append(Edit(place.start, place.end, f'"{quote(model)}"'))
+        return apply(self._text, splices).encode() if splices else self._body
+
+
+class JsonString:
+    """The text of a string that should hold JSON, such as the arguments of a tool call once they are complete."""
+
+    __slots__ = ("_role", "_text", "_walk")
+
+    def __init__(self, text: str, role: Role = Role.ASSISTANT) -> None:
+        self._text = text
+        self._role = role
+        self._walk = nested_walk(text, "/", role, 1)
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """The values, numbers and keys inside; the whole text as one channel if it is no JSON object or array."""
+        if self._walk is None:
+            return [Channel("", self._role, self._text)] if self._text else []
+        return self._walk.channels
+
+    def edits(self, edits: Edits) -> list[Edit]:
+        """The same edits on the text itself, escaped so that JSON stays JSON; in order. Raises EditError as above."""
+        if self._walk is None:
+            return [Edit(e.start, e.end, e.text) for e in edits.get("", ())]
+        return sorted(edits_on_text(self._walk, self._text, edits), key=lambda e: (e.start, e.end))
+
+
+def json_document(text: str, role: Role = Role.ASSISTANT) -> JsonString:
+    """What to judge in a `whole` channel of a stream once it has closed, and how to edit it."""
+    return JsonString(text, role)
+
+
+def edits_on_text(walk: Walk, text: str, edits: Edits) -> list[Edit]:
+    """Edits by channel as edits on the document's text, each string's value escaped. In no particular order."""
+    strings: dict[int, tuple[Node, list[EditLike]]] = {}
+    nested: dict[int, tuple[Nested, dict[str, Sequence[EditLike]]]] = {}
+    for key, wanted in edits.items():
+        if not wanted:
+            continue
+        target = walk.targets.get(key)
+        if isinstance(target, Strings):
+            for edit in wanted:
+                for node, part in _distribute(target, edit):
+                    strings.setdefault(id(node), (node, []))[1].append(part)
+        elif isinstance(target, Nested):
+            nested.setdefault(id(target.node), (target, {}))[1][key] = wanted
+        else:
+            raise EditError(f"channel {key!r} " + ("cannot be edited" if key in walk.targets else "does not exist"))
+    for target, inside in nested.values():
+        inner = edits_on_text(target.inner, target.inner.text_of, inside)
+        strings.setdefault(id(target.node), (target.node, []))[1].extend(inner)
+    return [splice for node, parts in strings.values() for splice in splice_string(text, node, parts)]
+
+
+def _distribute(target: Strings, edit: EditLike) -> list[tuple[Node, Edit]]:
+    """An edit of a joined channel: the replacement goes where it begins, the rest of the span is removed."""
+    if len(target.parts) == 1:
+        return [(target.parts[0][0], Edit(edit.start, edit.end, edit.text))]
+    result: list[tuple[Node, Edit]] = []
+    text = edit.text
+    for node, offset in target.parts:
+        length = len(node.value)
+        start = max(edit.start - offset, 0)
+        end = min(edit.end - offset, length)
+        if start < end or (edit.start == edit.end and start == end and not result):
+            result.append((node, Edit(start, end, text)))
+            text = ""
+    return result
