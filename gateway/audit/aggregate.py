@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.audit.record import LIST_ITEMS_MAX, Note, Refused
+from gateway.audit.record import Note, Refused
 
 MINUTE_MS = 60_000
 SOURCES_MAX = 1024  # our choice: lines of (source, code) a minute told apart; beyond, the source is "other"
 OTHER = "other"
+NOTE_LINES_MAX = 128  # our choice: some 10 kB a note, far below what a record may have
 FINISHED_MAX = 4  # our choice: minutes that wait for `due`, which is called each second or so
 
 
@@ -60,13 +61,13 @@ class RefusalCounter:
         finished, self._finished = self._finished, []
         for minute, counts in finished:
             lines = [Refused(source, code, count) for (source, code), count in counts.items()]
-            for at in range(0, len(lines), LIST_ITEMS_MAX):  # a note is one record, and a record is bounded
+            for at in range(0, len(lines), NOTE_LINES_MAX):  # a note is one record, and a record is bounded
                 dropped, self._dropped = self._dropped, 0
                 yield Note(
                     ts=now_ms,
                     topic="refusals",
                     since=minute,
                     until=min(minute + MINUTE_MS, max(now_ms, minute + 1)),
-                    refused=tuple(lines[at : at + LIST_ITEMS_MAX]),
+                    refused=tuple(lines[at : at + NOTE_LINES_MAX]),
                     dropped=dropped or None,
                 )

@@ -11,6 +11,7 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
@@ -39,7 +40,8 @@ def tail_command(
     if as_json:
         _dump(entries)
     else:
-        table = Table("time", "record", "kind", "model", "result", "facts", box=None, header_style="bold")
+        table = Table("time", "kind", "model", "result", "facts", box=None, header_style="bold")
+        table.add_column("record", no_wrap=True)
         for entry in entries:
             table.add_row(*_row(entry))
         Console().print(table)
@@ -138,7 +140,7 @@ def _row(entry: query.Entry) -> tuple[str, ...]:
     model = result = facts = ""
     if isinstance(record, Intent):
         model = record.model or ""
-        result = record.license.verdict if record.license else ""
+        result = _safe(record.license.verdict) if record.license else ""
         facts = _told(record.prompt.findings if record.prompt else None)
     elif isinstance(record, OutcomeRecord):
         model = record.served_model or ""
@@ -147,10 +149,15 @@ def _row(entry: query.Entry) -> tuple[str, ...]:
         reasons = " ".join(record.reasons or ())
         facts = " ".join(part for part in (reasons, _told(record.answer.findings if record.answer else None)) if part)
     elif isinstance(record, Note):
-        result = record.topic
+        result = _safe(record.topic)
         facts = f"{sum(line.count for line in record.refused):,} refusals" if record.refused else ""
     kind = str(record.__struct_config__.tag)
-    return at, entry.id, kind, model, result, facts
+    return at, kind, _safe(model), result, _safe(facts), entry.id
+
+
+def _safe(text: str) -> str:
+    """Names that came from outside, without what a terminal or rich would obey."""
+    return escape("".join(c if c.isprintable() else "?" for c in text))
 
 
 def _told(findings: Counts | None) -> str:

@@ -17,8 +17,8 @@ from gateway.audit.frames import RECORD_BYTES_MAX, TRACE_VERSION
 from gateway.errors import AuditError
 from gateway.reasons import Outcome, Reason
 
-STRING_CHARS_MAX = 512  # our choice: longer names, ids and reasons come from outside and are cut when they must be
-LIST_ITEMS_MAX = 128  # our choice: as above
+STRING_CHARS_MAX = 256  # our choice: longer names, ids and reasons come from outside and are cut when they must be
+LIST_ITEMS_MAX = 32  # our choice: as above; one list of longest CJK strings is 24 kB
 INT_MAX = 2**53 - 1  # RFC 8259, section 6: integers every JSON reader agrees on
 
 Counts = dict[str, dict[str, int]]  # entity -> action -> how many findings
