@@ -119,7 +119,7 @@ def value_of(scalar: Scalar) -> str | int | float | bool | None:
         return text
     if text in _NULL:
         # An environment variable that is empty means empty text, not "no value".
-        return text if scalar.shown else None
+        return None if scalar.shown == text else text
     if text in _BOOL:
         return _BOOL[text]
     if _INT.fullmatch(text):

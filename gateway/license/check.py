@@ -105,17 +105,37 @@ class Gate:
 
     def __init__(self, size_max: int = VERDICTS_MAX) -> None:
         self._size_max = size_max
-        self._verdicts: OrderedDict[tuple[ModelFacts, Scope, LicenseRules], Verdict] = OrderedDict()
+        # The key is flat, and holds the policy's rules by identity: hashing and comparing nested dataclasses costs more
+        # than all checks together. Each entry keeps its rules alive, so that no other object can take their identity.
+        self._verdicts: OrderedDict[tuple[object, ...], tuple[LicenseRules, Verdict]] = OrderedDict()
+
+    @property
+    def remembered(self) -> int:
+        """How many verdicts are held."""
+        return len(self._verdicts)
 
     def check(self, model: ModelFacts, use: Use, policy: LicenseRules) -> Verdict:
         """The same verdict as the function `check`."""
-        key = (model, use.scope, policy)
+        scope = use.scope
+        key = (
+            id(policy),
+            model.license,
+            model.name,
+            model.origin,
+            model.version,
+            scope.territories,
+            scope.purpose,
+            scope.audience,
+            scope.modalities_in,
+            scope.modalities_out,
+            scope.gateway,
+        )
         found = self._verdicts.get(key)
         if found is None:
-            found = self._verdicts[key] = _timeless(model, use.scope, policy)
+            found = self._verdicts[key] = (policy, _timeless(model, scope, policy))
             if len(self._verdicts) > self._size_max:
                 self._verdicts.popitem(last=False)
-        return _with_time(found, model, use.now_s, policy)
+        return _with_time(found[1], model, use.now_s, policy)
 
 
 def check_served(served: str | None, model: ModelFacts, policy: LicenseRules) -> Verdict:
