@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from gateway.edge.body import ClientDisconnect, Receive
-from gateway.edge.protocol import DISCONNECT_EXTENSION, GatewayCycle
+from gateway.edge.protocol import connection_of
 
 
 class DisconnectWatch:
@@ -29,9 +29,7 @@ class DisconnectWatch:
     __slots__ = ("_cancelling", "_complete", "_cycle", "_owner", "_receive", "_task", "gone")
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
-        extensions = scope.get("extensions")
-        cycle = extensions.get(DISCONNECT_EXTENSION, {}).get("cycle") if extensions else None
-        self._cycle: GatewayCycle | None = cycle if isinstance(cycle, GatewayCycle) else None
+        self._cycle = connection_of(scope)
         self._receive = receive
         self._owner: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None

@@ -22,7 +22,7 @@ import re
 import socket
 import urllib.parse
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,7 +48,7 @@ _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b
 _HOST = re.compile(
     rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?"
 )  # RFC 3986 3.2.2
-DISCONNECT_EXTENSION = "licet.connection"  # in scope["extensions"]: {"cycle": GatewayCycle}, for edge.disconnect
+CONNECTION_EXTENSION = "licet.connection"  # in scope["extensions"]: {"cycle": GatewayCycle}; see connection_of
 _FRAMING_HEADERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 _SLICE_BYTES = 4096  # feed this much at a time once a head comes near its bound: the error of the bound is one slice
 
@@ -145,6 +145,13 @@ class GatewayCycle(RequestResponseCycle):
         if not any(name.lower() == b"content-length" for name, _ in headers):
             self.close_delimited = True
             self.chunked_encoding = False
+
+
+def connection_of(scope: Mapping[str, Any] | None) -> GatewayCycle | None:
+    """The request's own end of the connection, if it came through this protocol: what it knows without waiting."""
+    extensions = scope.get("extensions") if scope else None
+    cycle = extensions.get(CONNECTION_EXTENSION, {}).get("cycle") if extensions else None
+    return cycle if isinstance(cycle, GatewayCycle) else None
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -331,7 +338,7 @@ class GatewayProtocol(HttpToolsProtocol):
             keep_alive=http_version == "1.1" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        scope["extensions"] = {DISCONNECT_EXTENSION: {"cycle": cycle}}
+        scope["extensions"] = {CONNECTION_EXTENSION: {"cycle": cycle}}
         self.cycle = cycle
         if self._idle():
             self._start_asgi_task(cycle, self.app)

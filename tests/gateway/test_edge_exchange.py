@@ -163,7 +163,7 @@ async def reader(scope: Scope, receive: Receive, send: Send) -> None:
     """Reads a JSON body as the gateway does."""
     try:
         length = body_length(scope["headers"])
-        body = await read_body(receive, limit=1_000_000, timeout_s=2.0, idle_s=0.5, content_length=length)
+        body = await read_body(receive, limit=1_000_000, timeout_s=2.0, idle_s=0.5, content_length=length, scope=scope)
     except CallerError as exc:
         await answer(send, exc.reason.status, b'{"error":{"code":"%s"}}' % exc.reason.code.encode())
         return
