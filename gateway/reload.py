@@ -84,15 +84,15 @@ class Reloadable(Generic[T]):
             return False
         if self._settled:
             return False
-        self._settled = True
-        before = self._current.digest
         try:
             loaded = self._load()
         except (ConfigError, PolicyError) as error:
+            self._settled = True
             self.error = str(error)
             return False
+        self._settled = True
         self.error = None
-        if loaded.digest == before:
+        if loaded.digest == self._current.digest:
             return False
         self._current = loaded
         return True

@@ -1,0 +1,305 @@
+"""The settings file: strict, filled from the environment once, every mistake with its line; `check` sees it all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigError
+from gateway.license.issuer import add_to_trust, build_claims, generate_key, issue
+from gateway.settings import SETTINGS, Settings, check, json_schema, load_settings, parse_settings
+from policies.spec import Record
+
+KEY_SHA256 = hashlib.sha256(b"secret-key").hexdigest()
+FOLDER = Path("/etc/licet")
+
+GOOD = f"""\
+listen: {{host: 0.0.0.0, port: 8080, workers: 1}}
+data: ./var
+redis: ${{LICET_REDIS:-}}
+callers:
+  - {{name: app, key_sha256: {KEY_SHA256}, models: [chat]}}
+trust: {{keys: trust.json}}
+models:
+  - name: chat
+    license: licenses/chat.jws
+    policy: policies/chat.yaml
+    targets:
+      - {{protocol: openai, base_url: "https://api.example.com/v1/", api_key: "${{PROVIDER_KEY}}", model: gpt-4o}}
+"""
+ENVIRON = {"PROVIDER_KEY": "sk-upstream-123"}
+
+
+def read(text: str, environ: dict[str, str] | None = None) -> Settings:
+    return parse_settings(
+        text.encode(), source="g.yaml", folder=FOLDER, environ=ENVIRON if environ is None else environ
+    )
+
+
+def problems_of(text: str, environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(text, environ)
+    return caught.value.problems
+
+
+def test_the_file_of_the_design_is_read() -> None:
+    made = read(GOOD)
+    assert (made.listen.host, made.listen.port, made.listen.workers) == ("0.0.0.0", 8080, 1)
+    assert made.data == FOLDER / "var"
+    assert made.trust.keys == FOLDER / "trust.json"
+    (caller,) = made.callers
+    assert caller.key_sha256 == bytes.fromhex(KEY_SHA256)
+    assert not caller.anonymous
+    assert caller.models == {"chat"}
+    model = made.model("chat")
+    assert model is not None
+    assert model.license == FOLDER / "licenses/chat.jws"
+    assert model.policy == FOLDER / "policies/chat.yaml"
+    (target,) = model.targets
+    assert target.base_url == "https://api.example.com/v1"
+    assert target.origin == "https://api.example.com"
+    assert target.api_key == "sk-upstream-123"
+    assert (target.connect_timeout_s, target.first_byte_timeout_s, target.idle_timeout_s) == (5.0, 120.0, 60.0)
+    assert made.model("other") is None
+    assert made.notices == ()
+
+
+def test_absolute_paths_stay_absolute() -> None:
+    assert read(GOOD.replace("data: ./var", "data: /srv/licet")).data == Path("/srv/licet")
+
+
+def test_l7_secrets_are_in_no_representation() -> None:
+    made = read(GOOD.replace("model: gpt-4o", 'model: gpt-4o, proxy: "http://u:pw-123@proxy.example:3128"'))
+    assert made.models[0].targets[0].proxy == "http://u:pw-123@proxy.example:3128"
+    assert "sk-upstream" not in repr(made)
+    assert "pw-123" not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("written", "environ", "value"),
+    [
+        pytest.param('"${K}"', {"K": "v"}, "v", id="set"),
+        pytest.param('"${K}"', {"K": ""}, "", id="set to nothing"),
+        pytest.param('"${K:-d}"', {}, "d", id="default"),
+        pytest.param('"${K:-d}"', {"K": ""}, "d", id="default for empty, as shells do"),
+        pytest.param('"${K:-}"', {}, "", id="empty default"),
+        pytest.param('"a${K}b${L:-x}c"', {"K": "1"}, "a1bxc", id="inside text"),
+        pytest.param('"$${K}"', {}, "${K}", id="escaped"),
+        pytest.param('"$K $ {K}"', {}, "$K $ {K}", id="no reference"),
+        pytest.param('"${K}"', {"K": "${L}"}, "${L}", id="filled once"),
+        pytest.param('"${K}"', {"K": "a: [b\n"}, "a: [b\n", id="YAML in the variable stays text"),
+    ],
+)
+def test_environment_variables_are_filled_in_once(written: str, environ: dict[str, str], value: str) -> None:
+    made = read(GOOD.replace('"${PROVIDER_KEY}"', written), environ)
+    assert made.models[0].targets[0].api_key == value
+
+
+def test_a_number_may_come_from_the_environment() -> None:
+    block = change("listen: {host: 0.0.0.0, port: 8080, workers: 1}", "listen:\n  host: 0.0.0.0\n  port: ${PORT}")
+    assert read(block, ENVIRON | {"PORT": "9000"}).listen.port == 9000
+    (problem,) = problems_of(block, ENVIRON | {"PORT": "many"})
+    assert problem == "g.yaml:3: listen.port: '${PORT}' is not a whole number; write 0 to 65535"
+
+
+def test_a_missing_variable_is_named_with_its_line_and_nothing_else_is_said_of_it() -> None:
+    (problem,) = problems_of(GOOD, {})
+    assert problem.startswith("g.yaml:12: the environment variable PROVIDER_KEY is not set; set it")
+
+
+def change(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+CALLER = f"  - {{name: app, key_sha256: {KEY_SHA256}, models: [chat]}}\n"
+TARGET = GOOD[GOOD.index("      - {protocol") :]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(change("listen:", "lisen:"), ["g.yaml:1: lisen", "did you mean listen?"], id="unknown key"),
+        pytest.param(change("port: 8080", "port: 80800"), ["g.yaml:1: listen.port", "0 to 65535"], id="port"),
+        pytest.param(change("workers: 1", "workers: 0"), ["listen.workers", "1 to 64"], id="workers"),
+        pytest.param(change("${LICET_REDIS:-}", "redis://h"), ["g.yaml:3: redis", "not available yet"], id="redis"),
+        pytest.param(GOOD + "telemetry: {otlp: x}\n", ["g.yaml:13: telemetry", "not available yet"], id="telemetry"),
+        pytest.param(change("keys: trust.json", "tuf: x"), ["trust.tuf", "not available yet"], id="tuf"),
+        pytest.param(
+            change("models: [chat]", "models: [chatt]"), ["g.yaml:5", "did you mean chat?"], id="no such model"
+        ),
+        pytest.param(change("models: [chat]", "models: []"), ["callers[0].models", "1 to"], id="no models"),
+        pytest.param(change(KEY_SHA256, "abc"), ["key_sha256", "64 hex digits"], id="short digest"),
+        pytest.param(change(KEY_SHA256, hashlib.sha256().hexdigest()), ["empty key"], id="digest of an empty key"),
+        pytest.param(change(f"key_sha256: {KEY_SHA256}, ", ""), ["either key_sha256 or anonymous"], id="no key"),
+        pytest.param(
+            change("name: app,", "name: app, anonymous: true,"), ["either key_sha256"], id="key and anonymous"
+        ),
+        pytest.param(change(CALLER, CALLER * 2), ["callers[1].name", "callers[1].key_sha256"], id="caller twice"),
+        pytest.param(
+            change(
+                CALLER,
+                "  - {name: a, anonymous: true, models: [chat]}\n  - {name: b, anonymous: true, models: [chat]}\n",
+            ),
+            ["callers[1].anonymous"],
+            id="two anonymous callers",
+        ),
+        pytest.param(
+            change("protocol: openai", "protocol: opnai"), ["g.yaml:12", "did you mean openai?"], id="protocol"
+        ),
+        pytest.param(change("https://api", "ftp://api"), ["base_url", "http or https"], id="scheme"),
+        pytest.param(change("https://api", "https://u:pw-9@api"), ["base_url", "api_key"], id="user in the URL"),
+        pytest.param(change("/v1/", "/v1?x=1"), ["base_url", "query"], id="query in the URL"),
+        pytest.param(GOOD + TARGET, ["targets[1]", "not available yet"], id="two targets"),
+        pytest.param(
+            change("model: gpt-4o", "model: gpt-4o, allow_headers: [X-Api-Key]"),
+            ["allow_headers"],
+            id="credential header",
+        ),
+        pytest.param(change("    policy: policies/chat.yaml\n", ""), ["models[0].policy", "missing"], id="no policy"),
+        pytest.param("", ["empty"], id="empty file"),
+        pytest.param("- x\n", ["not a mapping"], id="a list"),
+        pytest.param("listen: null\n", ["listen", "callers", "models"], id="nulls"),
+        pytest.param("callers: [x]\nmodels: [{targets: [y]}]\n", ["callers[0]", "models[0].targets[0]"], id="words"),
+    ],
+)
+def test_each_mistake_is_named(text: str, says: list[str]) -> None:
+    found = "\n".join(problems_of(text))
+    for word in says:
+        assert word in found
+    assert all(line.startswith("g.yaml:") for line in found.splitlines())
+    assert "sk-upstream" not in found
+    assert "pw-9" not in found
+    assert KEY_SHA256 not in found
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
+    text = change("port: 8080", "port: x").replace("openai", "opnai").replace("[chat]", "[chatt]")
+    assert [line.split(":")[1] for line in problems_of(text)] == ["1", "5", "12"]
+
+
+def test_what_weakens_is_said_aloud() -> None:
+    text = change(f"key_sha256: {KEY_SHA256}", "anonymous: true").replace("workers: 1", "workers: 4")
+    notices = read(text.replace("https://api", "http://api")).notices
+    assert len(notices) == 3
+    assert "anonymous" in notices[0]
+    assert "4 workers" in notices[1]
+    assert "plain http" in notices[2]
+    assert read(change("https://api.example.com", "http://127.0.0.1:9")).notices == ()
+
+
+def test_the_json_schema_lists_every_key_that_works() -> None:
+    made = json_schema()
+    json.dumps(made)
+    assert set(made["properties"]) == {k for k, v in SETTINGS.keys.items() if v.kind is not None}
+    listen = SETTINGS.keys["listen"].kind
+    assert isinstance(listen, Record)
+    assert set(made["properties"]["listen"]["properties"]) == set(listen.keys)
+
+
+def test_a_settings_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    for path, word in ((tmp_path / "nowhere.yaml", "no such file"), (tmp_path, "readable")):
+        with pytest.raises(ConfigError, match=word):
+            load_settings(path)
+        assert word in check(path)[0]
+
+
+NOW_S = 1_800_000_000
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A settings file with everything it names, all good at NOW_S."""
+    key = generate_key()
+    (tmp_path / "trust.json").write_text(add_to_trust(None, "https://authority.example", key))
+    claims = build_claims(
+        issuer="https://authority.example",
+        model="gpt-4o",
+        origins=["https://api.example.com"],
+        served=["gpt-4o*"],
+        jurisdictions=["eu"],
+        purposes=["demo"],
+        modalities=["text"],
+        issued_s=NOW_S,
+        not_before_s=NOW_S,
+        expires_s=NOW_S + 1000,
+    )
+    (tmp_path / "licenses").mkdir()
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "licenses/chat.jws").write_text(issue(claims, key) + "\n")
+    facts = "facts: {territory: eu, purpose: caller.purpose, audience: internal}\n"
+    (tmp_path / "policies/chat.yaml").write_text("version: 1\nname: p\nowner: o\n" + facts)
+    (tmp_path / "g.yaml").write_text(change("models: [chat]", "models: [chat], purpose: demo"))
+    return tmp_path
+
+
+def check_house(house: Path, now_s: float = NOW_S, **more: set[str]) -> list[str]:
+    return check(house / "g.yaml", environ=ENVIRON, now_s=now_s, **more)
+
+
+def test_check_has_nothing_to_say_about_a_good_house(house: Path) -> None:
+    assert check_house(house) == []
+
+
+def test_check_reports_every_file_at_once(house: Path) -> None:
+    (house / "trust.json").write_text("{")
+    (house / "policies/chat.yaml").write_text("version: 1\nname: p\nownr: o\nmode: x\n")
+    (house / "g.yaml").write_text(
+        (house / "g.yaml").read_text().replace("model: gpt-4o", "model: gpt-4o, ca_file: ca.pem")
+    )
+    found = check_house(house)
+    assert [Path(line.split(":")[0]).name for line in found] == ["trust.json", "ca.pem"] + ["chat.yaml"] * 3
+
+
+def test_check_reports_rules_for_entities_that_nothing_finds(house: Path) -> None:
+    path = house / "policies/chat.yaml"
+    path.write_text(path.read_text() + "prompt: {entities: {CREDIT_CRAD: block}}\n")
+    assert check_house(house) == []
+    (found,) = check_house(house, entities={"CREDIT_CARD"})
+    assert "did you mean CREDIT_CARD?" in found
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "code"),
+    [
+        pytest.param("g.yaml", "    license: licenses/chat.jws\n", "", "LIC_MISSING", id="no license named"),
+        pytest.param("g.yaml", "chat.jws", "nowhere.jws", "LIC_MISSING", id="no license file"),
+        pytest.param("g.yaml", "model: gpt-4o", "model: gpt-5", "MODEL_MISMATCH", id="another model"),
+        pytest.param("g.yaml", "trust: {keys: trust.json}\n", "", "LIC_ISSUER", id="no trust"),
+        pytest.param("g.yaml", "purpose: demo", "purpose: x", "PURPOSE", id="purpose of the caller"),
+        pytest.param("policies/chat.yaml", "eu", "cn", "JURISDICTION", id="territory"),
+        pytest.param("policies/chat.yaml", "internal", "public", "AUDIENCE", id="audience"),
+        pytest.param("licenses/chat.jws", ".", ".A", "LIC_SIG", id="tampered"),
+    ],
+)
+def test_check_says_what_the_gate_would_refuse(house: Path, file: str, old: str, new: str, code: str) -> None:
+    path = house / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    found = check_house(house)
+    assert found
+    assert all(f": {code}: " in line and "; " in line for line in found)
+
+
+def test_check_looks_at_the_time(house: Path) -> None:
+    (found,) = check_house(house, NOW_S + 1000)
+    assert ": LIC_TIME: " in found
+
+
+def test_check_asks_callers_for_the_facts_that_a_policy_takes_from_them(house: Path) -> None:
+    path = house / "g.yaml"
+    path.write_text(path.read_text().replace(", purpose: demo", ""))
+    stated, refused = check_house(house)
+    assert "caller app states no purpose" in stated
+    assert ": PURPOSE: " in refused
+
+
+def test_check_is_content_where_the_policy_asks_for_no_license(house: Path) -> None:
+    path = house / "policies/chat.yaml"
+    path.write_text(path.read_text() + "license: {required: warn}\n")
+    (house / "licenses/chat.jws").unlink()
+    assert check_house(house) == []
