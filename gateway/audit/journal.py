@@ -31,6 +31,7 @@ from gateway.reasons import Reason
 
 SYNC_LAG_MAX_S = 0.05  # our choice: how long an outcome may be in the page cache only; ten times the disk's own sync
 DURABLE_TIMEOUT_S = 10.0  # our choice: a disk that needs longer is taken for broken by the call, not by the shard
+CLOSE_TIMEOUT_S = 30.0  # our choice: how long a close waits for a sync that is on its way
 RECOVERED_NAMES_MAX = 64  # names of recovered streams told in `start`; their own `end` records tell all
 
 
@@ -189,7 +190,11 @@ class Journal:
                 return
             self._closed = self._closing = True
             self._changed.notify()
-        await asyncio.to_thread(self._flusher.join)
+        await asyncio.to_thread(self._flusher.join, CLOSE_TIMEOUT_S)
+        if self._flusher.is_alive():
+            with self._changed:
+                self._poison("close: a sync does not return")
+            raise AuditError(Reason.AUDIT_UNAVAILABLE)  # the handle stays: the thread still uses it
         try:
             if self.poisoned is not None:
                 raise AuditError(Reason.AUDIT_UNAVAILABLE)

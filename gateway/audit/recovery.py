@@ -49,7 +49,7 @@ class RecoveryReport:
 
     recovered: tuple[Recovered, ...] = ()
     damaged: tuple[Unrecovered, ...] = ()  # also those that were marked at an earlier start
-    failed: tuple[Unrecovered, ...] = ()  # the disk refused: tried again at the next start
+    failed: tuple[Unrecovered, ...] = ()  # the disk refused, or a later version wrote it: tried again at each start
     live: int = 0
     ended: int = 0
 
@@ -68,14 +68,11 @@ def recover(
     failed: list[Unrecovered] = []
     live = ended = 0
     for directory in frames.streams(data_dir):
-        if (directory / frames.ENDED_NAME).exists():
-            ended += 1
-            continue
-        if (directory / frames.DAMAGED_NAME).exists():
-            damaged.append(Unrecovered(directory.name, "", 0, "marked as damaged at an earlier start"))
-            continue
         try:
             found = _recover_stream(store, directory, by, now_ms)
+        except _UnreadableError as e:
+            failed.append(Unrecovered(directory.name, "", e.offset, e.problem))
+            continue
         except OSError as e:
             failed.append(Unrecovered(directory.name, "", 0, f"{type(e).__name__}: {e.strerror or e}"))
             continue
@@ -101,7 +98,21 @@ class _State:
     ended: bool
 
 
+class _UnreadableError(Exception):
+    """A record of a later version: not damage, so nothing is marked, and the version that knows it can recover."""
+
+    def __init__(self, offset: int, problem: str) -> None:
+        self.offset = offset
+        self.problem = problem
+        super().__init__(problem)
+
+
 def _recover_stream(store: Store, directory: Path, by: str, now_ms: Callable[[], int]) -> Recovered | Unrecovered | str:
+    if (directory / frames.ENDED_NAME).exists():
+        return "ended"
+    if (directory / frames.DAMAGED_NAME).exists():
+        again = f"marked at an earlier start; remove the file `{frames.DAMAGED_NAME}` to have it tried again"
+        return Unrecovered(directory.name, "", 0, again)
     lock = store.lock(directory / frames.LOCK_NAME)
     if lock is None:
         return "live"
@@ -200,7 +211,7 @@ def _take(state: _State, payload: bytes, offset: int) -> None:
     try:
         record = decode(payload)
     except msgspec.MsgspecError as e:
-        raise frames.DamagedError(offset, "the record is not of the form of trace.v1") from e
+        raise _UnreadableError(offset, "the record is sound, but not of a form that this version knows") from e
     if isinstance(record, Intent):
         state.open_calls[state.seq] = record.call_id
     elif isinstance(record, OutcomeRecord):

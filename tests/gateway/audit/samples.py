@@ -14,14 +14,15 @@ from gateway.audit.verify import Report, verify
 from gateway.reasons import Outcome
 
 _numbers = itertools.count(1)
+_clock = itertools.count(1_700_000_000_000)  # every look at it is a millisecond later
 POLICY = PolicyRef(name="retail", digest="a" * 64, mode="enforce", detectors={"patterns": "1"})
 LICENSE = LicenseRef(verdict="allow", id="lic-1", digest="b" * 64, status="valid", binding="B1")
 
 
-def intent(call_id: str | None = None, *, ts: int = 1_700_000_000_000, tenant: str = "t1") -> Intent:
+def intent(call_id: str | None = None, *, tenant: str = "t1") -> Intent:
     """A full intent of a new call."""
     return Intent(
-        ts=ts,
+        ts=next(_clock),
         call_id=call_id or f"{next(_numbers):032x}",
         stream=False,
         caller="app",
@@ -39,9 +40,9 @@ def intent(call_id: str | None = None, *, ts: int = 1_700_000_000_000, tenant: s
     )
 
 
-def outcome(of: Intent, seq: int, how: Outcome = Outcome.ALLOWED, *, ts: int = 1_700_000_000_100) -> OutcomeRecord:
+def outcome(of: Intent, seq: int, how: Outcome = Outcome.ALLOWED) -> OutcomeRecord:
     """The outcome of an intent."""
-    return OutcomeRecord(ts=ts, call_id=of.call_id, intent=seq, outcome=how, status=200)
+    return OutcomeRecord(ts=next(_clock), call_id=of.call_id, intent=seq, outcome=how, status=200)
 
 
 def call(journal: Journal, how: Outcome = Outcome.ALLOWED) -> tuple[Receipt, Receipt]:
@@ -63,6 +64,7 @@ def open_journal(
         store=store,
         segment_bytes=segment_bytes,
         recover_dead=recover,
+        now_ms=lambda: next(_clock),
     )
 
 

@@ -124,6 +124,21 @@ def test_a_missing_segment_is_damage(dead: Path) -> None:
     assert "00000002.seg is missing" in found.problem
 
 
+def test_a_record_of_a_later_version_is_left_for_that_version(dead: Path) -> None:
+    path = last_segment(dead)
+    [directory] = frames.streams(dead)
+    content = path.read_bytes()
+    payload = b'{"v":"trace.v1","id":"%s/%d","kind":"later","ts":1}' % (directory.name.encode(), len(payloads(dead)))
+    path.write_bytes(content + frames.frame(frames.FORMAT_RECORD, payload))
+    for _ in range(2):
+        report = recover(dead, by="gw")
+        assert len(report.failed) == 1
+        assert not report.damaged
+    path.write_bytes(content)
+    assert len(recover(dead, by="gw").recovered) == 1
+    check_log(dead)
+
+
 def test_two_recoverers_at_once_do_it_once(dead: Path) -> None:
     reports: list[RecoveryReport] = []
     start = threading.Barrier(4)
