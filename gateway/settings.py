@@ -56,8 +56,8 @@ class Caller:
     """One caller: a key, or anyone."""
 
     name: str
-    key_sha256: bytes | None  # 32 bytes; None: anonymous
-    models: frozenset[str]
+    key_sha256: str | None  # 64 hex digits, lower case; None: anonymous
+    models: tuple[str, ...]
     facts: CallerFacts
     rate_per_minute: int | None
     concurrent: int | None
@@ -66,6 +66,11 @@ class Caller:
     def anonymous(self) -> bool:
         """True for the entry that needs no key."""
         return self.key_sha256 is None
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose calls these are, if the entry says so."""
+        return self.facts.tenant or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,11 +384,10 @@ def _build(raw: Mapping[str, Any], source: str, folder: Path) -> Settings:
 
 def _caller(raw: Mapping[str, Any]) -> Caller:
     facts = CallerFacts(raw["name"], raw["tenant"], raw["territory"], raw["purpose"], raw["audience"])
-    digest = raw["key_sha256"]
     return Caller(
         name=raw["name"],
-        key_sha256=None if digest is None else bytes.fromhex(digest),
-        models=frozenset(raw["models"]),
+        key_sha256=raw["key_sha256"],
+        models=raw["models"],
         facts=facts,
         rate_per_minute=raw["rate_per_minute"],
         concurrent=raw["concurrent"],

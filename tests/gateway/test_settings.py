@@ -51,9 +51,10 @@ def test_the_file_of_the_design_is_read() -> None:
     assert made.data == FOLDER / "var"
     assert made.trust.keys == FOLDER / "trust.json"
     (caller,) = made.callers
-    assert caller.key_sha256 == bytes.fromhex(KEY_SHA256)
+    assert caller.key_sha256 == KEY_SHA256
     assert not caller.anonymous
-    assert caller.models == {"chat"}
+    assert caller.models == ("chat",)
+    assert caller.tenant is None
     model = made.model("chat")
     assert model is not None
     assert model.license == FOLDER / "licenses/chat.jws"
