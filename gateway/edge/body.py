@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from gateway.edge.protocol import connection_of
+from gateway.edge.cycle import connection_of
 from gateway.errors import CallerError
 from gateway.reasons import Reason
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from gateway.edge.body import ClientDisconnect, Receive
-from gateway.edge.protocol import connection_of
+from gateway.edge.cycle import connection_of
 
 
 class DisconnectWatch:
@@ -53,6 +53,8 @@ class DisconnectWatch:
             raise ClientDisconnect
         else:
             self._cycle.on_disconnect = self._left
+            # A large body pauses reading, and a socket that is not read does not tell of its end.
+            self._cycle.flow.resume_reading()
         return self
 
     async def __aexit__(

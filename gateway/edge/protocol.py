@@ -8,8 +8,8 @@ are no path, Upgrade (after which it would read the body as the next request), t
 headers of a request already under way; here they are dropped).
 
 Order of events: `data_received` -> parser callbacks -> `_start_asgi_task`. After a fault nothing more is parsed: what
-was answered is finished, the refusal is sent if nothing else is on the wire, and the connection lingers until the
-client has read it, within `linger_s` and `linger_bytes`.
+was asked before it is answered, then comes the refusal, and the connection lingers until the client has read it, within
+`linger_s` and `linger_bytes`.
 
 Built against uvicorn 0.54: `on_headers_complete` and `on_message_begin` are its own, rewritten, so a new release is
 adopted by reading its httptools_impl.py against this file.
@@ -22,19 +22,19 @@ import re
 import socket
 import urllib.parse
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import httptools
-import orjson
-from uvicorn._types import ASGI3Application, ASGISendEvent
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from gateway.edge import limits as faults
+from gateway.edge.cycle import CONNECTION_EXTENSION, GatewayCycle, error_body
 from gateway.edge.limits import EdgeLimits, Fault, fault_of_parser
 from gateway.reasons import Reason
 
@@ -48,7 +48,6 @@ _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b
 _HOST = re.compile(
     rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?"
 )  # RFC 3986 3.2.2
-CONNECTION_EXTENSION = "licet.connection"  # in scope["extensions"]: {"cycle": GatewayCycle}; see connection_of
 _FRAMING_HEADERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 _SLICE_BYTES = 4096  # feed this much at a time once a head comes near its bound: the error of the bound is one slice
 
@@ -73,11 +72,6 @@ class EdgeHooks:
     on_limit: LimitHook = _ignore_limit
 
 
-def error_body(reason: Reason, message: str) -> bytes:
-    """The OpenAI envelope: at the edge no path, and so no dialect, is known yet."""
-    return orjson.dumps({"error": {"message": message, "type": reason.type, "param": None, "code": reason.code}})
-
-
 def refusal_bytes(fault: Fault) -> bytes:
     """A whole HTTP/1.1 answer in the OpenAI envelope that ends the connection."""
     body = error_body(fault.reason, fault.detail)
@@ -91,67 +85,6 @@ def refusal_bytes(fault: Fault) -> bytes:
             body,
         )
     )
-
-
-class GatewayCycle(RequestResponseCycle):
-    """One request and its answer: uvicorn's, and three differences.
-
-    An answer that starts before the body has ended closes the connection; how it is closed is the protocol's decision;
-    an HTTP/1.0 answer without a length is not chunked.
-    """
-
-    on_disconnect: Callable[[], None] | None = None  # called once if the connection is lost before the answer is whole
-    ends = False  # the connection ends with this answer
-    close_delimited = False
-
-    async def send(self, message: ASGISendEvent) -> None:
-        """As ASGI says. Waits while the client does not read, at most `write_stall_s`; silent once the client is gone."""
-        if not self.response_started:
-            if message["type"] == "http.response.start" and self.scope["http_version"] == "1.0":
-                self._end_by_close(message.get("headers", ()))
-            if self.more_body or self.ends:
-                # The rest of the body may still come, or never; reading it as the next request would be smuggling.
-                self.keep_alive = False
-            await super().send(message)
-            if not self.keep_alive:
-                self.ends = self.keep_alive = True  # the header is out; uvicorn must not close without lingering
-            return
-        if self.close_delimited and message["type"] == "http.response.body":
-            self.expected_content_length = len(message.get("body", b""))
-        await super().send(message)
-
-    async def send_500_response(self) -> None:
-        """The application raised before it answered. uvicorn's own answer is plain text; ours is the callers' envelope."""
-        body = error_body(Reason.INTERNAL, Reason.INTERNAL.text)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"x-should-retry", b"false"),
-            (b"connection", b"close"),
-        ]
-        await self.send({"type": "http.response.start", "status": Reason.INTERNAL.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body, "more_body": False})
-
-    def lost(self) -> None:
-        """The connection is gone: whoever waits in `receive` or watches learns it now."""
-        if not self.response_complete and not self.disconnected:
-            self.disconnected = True
-            if self.on_disconnect is not None:
-                self.on_disconnect()
-        self.message_event.set()
-
-    def _end_by_close(self, headers: Any) -> None:
-        """HTTP/1.0 knows no chunks: without a length, the end of the connection is the end of the answer."""
-        if not any(name.lower() == b"content-length" for name, _ in headers):
-            self.close_delimited = True
-            self.chunked_encoding = False
-
-
-def connection_of(scope: Mapping[str, Any] | None) -> GatewayCycle | None:
-    """The request's own end of the connection, if it came through this protocol: what it knows without waiting."""
-    extensions = scope.get("extensions") if scope else None
-    cycle = extensions.get(CONNECTION_EXTENSION, {}).get("cycle") if extensions else None
-    return cycle if isinstance(cycle, GatewayCycle) else None
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -278,14 +211,10 @@ class GatewayProtocol(HttpToolsProtocol):
             self._stop(faults.URL_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer: dropped (RFC 9110 section 6.5.1), and bounded with the chunks
         name = name.lower()
         if name in _FRAMING_HEADERS:
             self._framing_header(name, value)
-        self.headers.append((name, value))
-        if len(self.headers) > self.limits.header_count:
-            self._stop(faults.HEADERS_TOO_MANY)
+        self.headers.append((name, value))  # counted when the head is complete; until then its bytes bound it
 
     def _framing_header(self, name: bytes, value: bytes) -> None:
         if name == b"host":
@@ -316,6 +245,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._in_head = self._head_begun = False
         self._head_bytes = self._wire_bytes = self._body_bytes = 0
         self._disarm_head_timer()
+        # What comes now as a header is a trailer: dropped with this list (RFC 9110 section 6.5.1), bounded with the chunks.
+        self.headers = []
 
         scope = self.scope
         scope["method"] = method.decode("ascii")
@@ -351,6 +282,8 @@ class GatewayProtocol(HttpToolsProtocol):
     def _check_head(self, http_version: str, method: bytes) -> None:
         if http_version not in ("1.1", "1.0"):
             self._stop(faults.VERSION_UNSUPPORTED)
+        if len(self.headers) > self.limits.header_count:
+            self._stop(faults.HEADERS_TOO_MANY)
         if method not in _METHODS:
             self._stop(faults.METHOD_INVALID)
         if self.parser.should_upgrade():

@@ -301,7 +301,7 @@ class Watched:
         self.app = http_app(self._handle)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await read_body(receive, limit=1000, content_length=0)
+        await read_body(receive, limit=1_000_000, scope=scope)
         watch = DisconnectWatch(scope, receive)
         try:
             async with watch:
@@ -350,6 +350,16 @@ def test_case_56_leaving_cancels_the_upstream_work(watched: Watched, how: str) -
             _reset(client.sock)
         assert watched.ended.wait(WAIT_S)
     assert watched.upstream_cancelled
+    assert watched.outcomes == ["cancelled"]
+
+
+def test_case_56_leaving_after_a_large_body_is_seen(watched: Watched) -> None:
+    with running(watched.app) as server:
+        client = server.connect()
+        client.send(POST + b"Content-Length: 900000\r\n\r\n" + b"x" * 900_000)
+        assert watched.entered.wait(WAIT_S)
+        client.sock.close()
+        assert watched.ended.wait(WAIT_S)
     assert watched.outcomes == ["cancelled"]
 
 
