@@ -34,12 +34,6 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}
 MODEL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}"  # the names providers use
 _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# Headers that never go upstream from a caller, whatever the settings say: credentials, and those of one connection
-# (RFC 9110, section 7.6.1).
-_HEADERS_NEVER = (
-    "authorization|x-api-key|api-key|proxy-authorization|cookie|host|content-length|content-type|content-encoding|"
-    "transfer-encoding|accept-encoding|connection|keep-alive|te|trailer|upgrade|expect|x-licet-.*"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +82,6 @@ class Target:
     connect_timeout_s: float
     first_byte_timeout_s: float
     idle_timeout_s: float
-    allow_headers: frozenset[str]  # further request headers that go upstream, in lower case
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +155,6 @@ _TARGET = Record(
         "connect_timeout_s": Key(_TIMEOUT, "Longest wait for a connection.", 5.0),
         "first_byte_timeout_s": Key(_TIMEOUT, "Longest wait for the answer to begin.", 120.0),
         "idle_timeout_s": Key(_TIMEOUT, "Longest pause inside an answer.", 60.0),
-        "allow_headers": Key(
-            Many(
-                Text(rf"(?!(?:{_HEADERS_NEVER})$)[a-z0-9-]{{1,64}}", "a header that may go upstream", lower=True),
-                items_max=20,
-            ),
-            "Request headers that go upstream beside the usual ones; never credentials.",
-            (),
-        ),
     }
 )
 
@@ -362,7 +347,6 @@ def _build(raw: Mapping[str, Any], source: str, folder: Path) -> Settings:
                     | {
                         "base_url": t["base_url"].rstrip("/"),
                         "ca_file": path(t["ca_file"]),
-                        "allow_headers": frozenset(t["allow_headers"]),
                     },
                     origin=origin_of(t["base_url"]),
                 )

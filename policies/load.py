@@ -26,7 +26,7 @@ from policies.model import (
     UnknownFields,
     strictest,
 )
-from policies.schema import ENTITY_PATTERN, FROM_CALLER, FROM_CLAIM, POLICY
+from policies.schema import ENTITY_PATTERN, FROM_CALLER, FROM_CLAIM, IMPERSONATION_PREFIX, POLICY
 from policies.spec import LATER
 from policies.yamlread import Log, Map, Node, PolicyError, find, nearest, parse
 
@@ -44,8 +44,7 @@ def load(data: bytes, *, source: str, entities: Collection[str] | None = None) -
     raw = POLICY.read(root, "", log)
     if isinstance(root, Map):
         _check_claims(root, log)
-        if entities is not None:
-            _check_entities(root, entities, log)
+        _check_entities(root, entities, log)
     if log.problems:
         raise PolicyError(log.problems)
     return _build(raw, hashlib.sha256(data).hexdigest(), source)
@@ -67,7 +66,7 @@ def _check_claims(root: Map, log: Log) -> None:
             log.add(entry.node, f"facts.{name}", f"caller.{name} stands beside other values", "write it alone")
 
 
-def _check_entities(root: Map, entities: Collection[str], log: Log) -> None:
+def _check_entities(root: Map, known: Collection[str] | None, log: Log) -> None:
     places: list[tuple[str, ...]] = [("prompt", "entities"), ("answer", "entities")]
     places += [("prompt", "roles", role) for role in ROLES]
     for path in places:
@@ -77,11 +76,16 @@ def _check_entities(root: Map, entities: Collection[str], log: Log) -> None:
         if not isinstance(node, Map):
             continue
         for name, entry in node.entries.items():
-            well_formed = re.fullmatch(ENTITY_PATTERN, name) is not None
-            if well_formed and name != "default" and name not in entities:
-                guess = nearest(name, entities)
-                remedy = f"did you mean {guess}?" if guess else f"use one of {', '.join(sorted(entities))}"
-                log.add(entry, ".".join((*path, name)), "no detector of this build finds this entity", remedy)
+            at = ".".join((*path, name))
+            if name == "default" or not re.fullmatch(ENTITY_PATTERN, name):
+                continue  # a malformed name was refused already
+            if name.startswith(IMPERSONATION_PREFIX):
+                log.add(entry, at, "impersonation has a place of its own", f"write it under {path[0]}.impersonation")
+            elif known is not None and name not in known:
+                names = sorted(k for k in known if not k.startswith(IMPERSONATION_PREFIX))
+                guess = nearest(name, names)
+                remedy = f"did you mean {guess}?" if guess else f"use one of {', '.join(names)}"
+                log.add(entry, at, "no detector of this build finds this entity", remedy)
 
 
 def _build(raw: Mapping[str, Any], digest: str, source: str) -> Policy:

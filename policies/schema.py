@@ -8,6 +8,7 @@ from policies.model import MIN_SCORE, ROLES
 from policies.spec import Choice, Either, Key, Many, Number, Record, Table, Text, Whole
 
 ENTITY_PATTERN = r"[A-Z][A-Z0-9_]{0,63}|default"
+IMPERSONATION_PREFIX = "IMPERSONATION_"  # findings of the impersonation gate; their actions stand under `impersonation`
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 # ISO 3166-1 alpha-2 and 3166-2 codes and unions of states such as `eu`, in lower case.
 TERRITORY_PATTERN = r"[a-z]{2,3}(?:-[a-z0-9]{1,3})?"

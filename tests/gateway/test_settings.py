@@ -155,11 +155,6 @@ TARGET = GOOD[GOOD.index("      - {protocol") :]
         pytest.param(change("https://api", "https://u:pw-9@api"), ["base_url", "api_key"], id="user in the URL"),
         pytest.param(change("/v1/", "/v1?x=1"), ["base_url", "query"], id="query in the URL"),
         pytest.param(GOOD + TARGET, ["targets[1]", "not available yet"], id="two targets"),
-        pytest.param(
-            change("model: gpt-4o", "model: gpt-4o, allow_headers: [X-Api-Key]"),
-            ["allow_headers"],
-            id="credential header",
-        ),
         pytest.param(change("    policy: policies/chat.yaml\n", ""), ["models[0].policy", "missing"], id="no policy"),
         pytest.param("", ["empty"], id="empty file"),
         pytest.param("- x\n", ["not a mapping"], id="a list"),

@@ -187,6 +187,12 @@ WRONG = [
     pytest.param("prompt: {entities: {defualt: mask}}", "prompt.entities.defualt", "default?", id="misspelt default"),
     pytest.param("prompt: {entities: {credit_card: mask}}", "prompt.entities.credit_card", "CREDIT_CARD?", id="case"),
     pytest.param("prompt: {entities: {A: blok}}", "prompt.entities.A", "did you mean block?", id="misspelt action"),
+    pytest.param(
+        "prompt: {entities: {IMPERSONATION_PUBLIC_FIGURE: allow}}",
+        "prompt.entities.IMPERSONATION_PUBLIC_FIGURE",
+        "prompt.impersonation",
+        id="impersonation among the entities",
+    ),
     pytest.param("prompt: {roles: {bot: mask}}", "prompt.roles.bot", "known here", id="unknown role"),
     pytest.param(
         "prompt: {impersonation: {public_figure: mask}}", "prompt.impersonation.public_figure", "use", id="mask"
