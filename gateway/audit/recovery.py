@@ -125,7 +125,7 @@ def _recover_stream(store: Store, directory: Path, by: str, now_ms: Callable[[],
         segment, path = found[-1]
         data = path.read_bytes()
         state = _read_last(directory, found, data)
-        _sync_all(store, directory, found)
+        _sync_last(store, directory, path)
         if state.ended:  # killed between the end record and its marker
             mark_ended(store, directory, size=state.seq, root=tree.root(state.frontier))
             return "ended"
@@ -167,14 +167,16 @@ def _gapless(directory: Path) -> list[tuple[int, Path]]:
     return found
 
 
-def _sync_all(store: Store, directory: Path, found: list[tuple[int, Path]]) -> None:
-    """The dead worker may have left any of this in the page cache only; what follows must not be on disk before it."""
-    for _, path in found:
-        handle = store.reopen(path)
-        try:
-            store.sync(handle)
-        finally:
-            store.close(handle)
+def _sync_last(store: Store, directory: Path, path: Path) -> None:
+    """The dead worker may have left the last segment in the page cache only; a marker must not be on disk before it.
+
+    The segments before it are there: each was synced before the next was made.
+    """
+    handle = store.reopen(path)
+    try:
+        store.sync(handle)
+    finally:
+        store.close(handle)
     store.sync_dir(directory)
 
 

@@ -6,10 +6,12 @@ of each file and which directory entries a power cut would leave. Faults are inj
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import random
 import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,6 +163,12 @@ class FakeStore:
             if handle is not None:
                 self._locks.add(handle)
             return handle
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else reaches the store meanwhile: a sync that begins now takes place afterwards."""
+        with self._guard:
+            yield
 
     def remember(self, path: Path) -> None:
         """A file that is there already, all of it on the disk."""

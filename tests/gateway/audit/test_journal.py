@@ -387,7 +387,8 @@ def test_l1_a_failed_sync_poisons_the_shard_and_is_never_tried_again(tmp_path: P
 
     async def run() -> None:
         journal = open_journal(tmp_path, store=store)
-        receipts = [journal.append(intent()) for _ in range(10)]
+        with store.held():
+            receipts = [journal.append(intent()) for _ in range(10)]
         results = await asyncio.gather(*(r.durable() for r in receipts), return_exceptions=True)
         assert all(isinstance(r, AuditError) for r in results)
         assert journal.poisoned is not None
