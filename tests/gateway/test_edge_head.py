@@ -227,8 +227,12 @@ def test_headers_that_trickle_end_in_408_while_others_are_served(server: Running
         assert server.alive()
 
 
-def test_line_ends_that_trickle_before_a_request_end_the_connection(server: Running) -> None:
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_line_ends_that_trickle_before_a_request_end_the_connection(server: Running, asked_before: bool) -> None:
     with server.connect() as client:
+        if asked_before:
+            client.send(GET + b"\r\n")
+            assert client.reply().status == 200
         started = time.monotonic()
         ended = False
         while not ended:
