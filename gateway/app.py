@@ -1,0 +1,246 @@
+"""Builds the gateway from Settings: the only file that knows every room.
+
+A raw ASGI callable: the paths of the protocols go straight to the pipeline; probes, metrics and the model list are
+answered here. `Gateway.start` and `close` frame the life of one worker; between them a ticker takes up changed files,
+writes the counts of refused strangers, and looks at live streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from filters import Engine
+from gateway import __version__
+from gateway.audit.aggregate import RefusalCounter
+from gateway.audit.digest import DigestKey
+from gateway.audit.journal import Journal
+from gateway.audit.record import Note
+from gateway.call import Stop
+from gateway.callers import Callers, Limiter
+from gateway.catalog import Catalog
+from gateway.errors import AuditError
+from gateway.metrics import CONTENT_TYPE, GatewayMetrics
+from gateway.pipeline import Pipeline, log_fault
+from gateway.protocols import ADAPTERS, model_body, models_body
+from gateway.protocols.base import Adapter
+from gateway.reasons import Reason
+from gateway.relay import LiveStreams
+from gateway.settings import Settings
+from gateway.state import MemoryState
+
+log = logging.getLogger("licet.app")
+
+TICK_S = 1.0  # changed files, refusal counts and live streams are looked at this often
+
+_PROBES = frozenset({"/livez", "/health/liveness", "/health/liveliness"})
+_READY = frozenset({"/readyz", "/health/readiness"})
+
+
+class Gateway:
+    """One worker. `app = Gateway(settings)` reads every file and may raise ConfigError; the rest waits for `start`."""
+
+    def __init__(self, settings: Settings, *, worker: int = 0, gateway_id: str | None = None) -> None:
+        self.settings = settings
+        self.engine = Engine.load()
+        self.catalog = Catalog(settings, entities=self.engine.entities, detectors=self.engine.versions)
+        self.callers = Callers(settings.callers)
+        self.metrics = GatewayMetrics()
+        self.refusals = RefusalCounter()
+        self.live = LiveStreams()
+        self.draining = False
+        self.journal: Journal | None = None
+        self._pipeline: Pipeline | None = None
+        self._worker = worker
+        self._gateway_id = gateway_id or os.uname().nodename.split(".", 1)[0]
+        self._digest_key: DigestKey | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._dialects: Mapping[str, Adapter] = {
+            adapter.dialect: adapter for adapter in reversed(tuple(ADAPTERS.values()))
+        }
+        self.metrics.policy_reload_ok.set_(1)
+        self.metrics.registry.before_render(self._fill_gauges)
+
+    # -- life of the worker
+
+    async def start(self) -> None:
+        """Open the journal (recovering shards of dead workers) and begin to serve. Raises AuditError."""
+        data = self.settings.data
+        self._digest_key = DigestKey.load(data)
+        self.journal = Journal.open(data, gateway_id=self._gateway_id, worker=self._worker, build=__version__)
+        for recovered in self.journal.recovery.recovered:
+            log.warning("recovered stream %s", recovered.stream)
+        self._pipeline = Pipeline(
+            catalog=self.catalog,
+            callers=self.callers,
+            limiter=Limiter(MemoryState()),
+            journal=self.journal,
+            engine=self.engine,
+            metrics=self.metrics,
+            refusals=self.refusals,
+            digest_key=self._digest_key,
+            live=self.live,
+        )
+        self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self.live.watch())]
+
+    async def close(self) -> None:
+        """Stop taking calls, write what is counted, end the journal's stream. Harmless twice."""
+        self.draining = True
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self.journal is not None:
+            journal, self.journal, self._pipeline = self.journal, None, None
+            try:
+                if journal.poisoned is None:
+                    for note in self.refusals.drain(_now_ms()):
+                        journal.append(note)
+            finally:
+                await journal.close()
+        await self.catalog.close()
+
+    async def _tick(self) -> None:
+        """Changed files and due notes, each second. A fault of one turn is logged and the next turn comes."""
+        known = self.catalog.revision
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.catalog.poll()
+            problems = self.catalog.problems
+            self.metrics.policy_reload_ok.set_(0 if problems else 1)
+            journal = self.journal
+            if journal is None or journal.poisoned is not None:
+                continue
+            try:
+                for note in self.refusals.due(_now_ms()):
+                    journal.append(note)
+                if self.catalog.revision != known:
+                    known = self.catalog.revision
+                    journal.append(Note(ts=_now_ms(), topic="config", detail=dict(self.catalog.digests())))
+                    log.info("configuration changed: %s", ", ".join(self.catalog.digests()))
+            except AuditError as error:
+                log_fault("ticker", error)  # the shard is poisoned: every call is refused and /readyz says so
+
+    def _fill_gauges(self) -> None:
+        if self.journal is not None:
+            self.metrics.journal_healthy.set_(0 if self.journal.poisoned is not None else 1)
+
+    def note_parse_error(self, source: str, reason: Reason, _detail: str) -> None:
+        """Bytes that were no request: counted by source and minute."""
+        self.metrics.parse_errors.inc(reason.code)
+        if self._digest_key is not None:
+            self.refusals.add(self._digest_key.source(source), reason.code, _now_ms())
+
+    def note_limit(self, name: str) -> None:
+        """A bound of a connection was reached."""
+        self.metrics.limit_hits.inc(name)
+
+    # -- requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            raise ValueError(f"cannot serve {scope['type']}")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.start()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        try:
+            await self.close()
+        except AuditError as error:
+            await send({"type": "lifespan.shutdown.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        pipeline = self._pipeline
+        adapter = ADAPTERS.get(path)
+        if adapter is not None and pipeline is not None and method == "POST":
+            await pipeline.serve(adapter, scope, receive, send)
+        elif method in ("GET", "HEAD") and path in _PROBES:
+            await _respond(send, 200, b'{"status":"alive"}')
+        elif method in ("GET", "HEAD") and path in _READY:
+            status, body = self.readiness()
+            await _respond(send, status, orjson.dumps(body))
+        elif method == "GET" and path == "/metrics":
+            await _respond(send, 200, self.metrics.render(), CONTENT_TYPE.encode("ascii"))
+        elif method == "GET" and (path == "/v1/models" or path.startswith("/v1/models/")) and pipeline is not None:
+            await self._models(pipeline, scope, send, path.removeprefix("/v1/models").removeprefix("/"))
+        elif pipeline is not None:
+            stop = self._no_service(path)
+            await pipeline.serve(adapter or self._dialect_of(scope), scope, receive, send, stop=stop)
+        else:
+            await _respond(send, 503, b'{"status":"not ready"}')
+
+    @staticmethod
+    def _no_service(path: str) -> Stop:
+        known = path in ADAPTERS or path == "/v1/models"
+        return Stop(Reason.METHOD_NOT_ALLOWED if known else Reason.PATH_UNKNOWN)
+
+    def _dialect_of(self, scope: Scope) -> Adapter:
+        """Whose error envelope an unknown path gets: Anthropic's SDKs are told apart by the version they send."""
+        anthropic = any(name == b"anthropic-version" for name, _ in scope["headers"])
+        return self._dialects["anthropic" if anthropic else "openai"]
+
+    async def _models(self, pipeline: Pipeline, scope: Scope, send: Send, name: str) -> None:
+        """The models that may serve this caller now, with license and policy; or one of them by name."""
+        adapter = self._dialect_of(scope)
+        caller = self.callers.authenticate(scope["headers"])
+        if isinstance(caller, Reason):
+            await pipeline.serve(adapter, scope, _no_body, send, stop=Stop(caller))
+            return
+        anthropic = adapter.dialect == "anthropic"
+        entries = self.catalog.listing(caller, time.time())
+        if not name:
+            await _respond(send, 200, models_body(entries, anthropic=anthropic))
+            return
+        entry = next((entry for entry in entries if entry.id == name), None)
+        if entry is None:
+            await pipeline.serve(adapter, scope, _no_body, send, stop=Stop(Reason.MODEL_UNKNOWN))
+            return
+        await _respond(send, 200, model_body(entry, anthropic=anthropic))
+
+    def readiness(self) -> tuple[int, dict[str, object]]:
+        """Whether calls can be served, and what stands in the way."""
+        problems = list(self.catalog.problems)
+        poisoned = self.journal.poisoned if self.journal is not None else "the journal is not open"
+        serving = self.journal is not None and poisoned is None and not self.draining
+        if poisoned is not None:
+            problems.append(f"journal: {poisoned}")
+        status = "draining" if self.draining else "ready" if serving else "not ready"
+        if serving and problems:
+            status = "ready, with the last good configuration"
+        return (200 if serving else 503), {"status": status, "problems": problems, "policies": self.catalog.digests()}
+
+
+async def _respond(send: Send, status: int, body: bytes, media: bytes = b"application/json") -> None:
+    headers = [(b"content-type", media), (b"content-length", b"%d" % len(body))]
+    with contextlib.suppress(OSError):
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _no_body() -> dict[str, object]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,136 @@
+"""Call: one exchange as it goes through the pipeline, what is known about it so far, and when things happened.
+
+Facts that a check rests on come from the caller's entry, the model's configuration and its policy, never from a
+header or a field of the request (L8). Only the pipeline writes a call; the other rooms are given parts of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+from gateway.audit.journal import Receipt
+from gateway.callers import Admission, Caller
+from gateway.catalog import Governed
+from gateway.license.check import Scope, Verdict
+from gateway.protocols.base import Adapter, Answer, Prompt, StreamCodec
+from gateway.reasons import Outcome, Reason
+from gateway.screen import Findings, Screening
+from gateway.streams import StreamScreen
+from policies import CallerFacts
+
+_ID_BYTES = 16  # a call id is also a W3C trace id: 16 bytes, shown as 32 hex digits
+
+
+def new_call_id() -> str:
+    """A fresh call id: 32 lowercase hex digits."""
+    return os.urandom(_ID_BYTES).hex()
+
+
+@dataclass(slots=True)
+class Clock:
+    """When things happened, in nanoseconds of a monotonic clock; the wall clock is read once, at the start."""
+
+    started_ms: int  # Unix time, milliseconds
+    started_ns: int
+    upstream_sent_ns: int = 0
+    upstream_first_ns: int = 0
+    upstream_done_ns: int = 0
+    caller_first_ns: int = 0
+
+    @classmethod
+    def start(cls) -> Clock:
+        """A clock that starts now."""
+        return cls(started_ms=time.time_ns() // 1_000_000, started_ns=time.monotonic_ns())
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the start."""
+        return (time.monotonic_ns() - self.started_ns) / 1e6
+
+    def overhead_ms(self) -> float:
+        """Milliseconds spent here before the upstream was asked and, so far, after its answer began."""
+        now = time.monotonic_ns()
+        if not self.upstream_sent_ns:
+            return (now - self.started_ns) / 1e6
+        waited = (self.upstream_first_ns or now) - self.upstream_sent_ns
+        return max(0.0, (now - self.started_ns - waited) / 1e6)
+
+    def upstream_ttfb_ms(self) -> float | None:
+        """Milliseconds from asking the upstream to the head of its answer; None when it never answered."""
+        if not self.upstream_first_ns:
+            return None
+        return (self.upstream_first_ns - self.upstream_sent_ns) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A decision against a call. Its message is shown to the caller and holds no text of the call."""
+
+    reason: Reason
+    message: str = ""
+    param: str | None = None
+    retry_after_s: int | None = None
+    also: tuple[Reason, ...] = ()  # every further reason, for the record
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """All reason codes, the deciding one first."""
+        return (self.reason.code, *(reason.code for reason in self.also if reason is not self.reason))
+
+
+@dataclass(slots=True)
+class Call:
+    """What is known of one call so far."""
+
+    id: str
+    adapter: Adapter
+    clock: Clock
+    source: str  # the address of the connection
+    caller: Caller | None = None
+    body_bytes: int = 0
+    body_digest: str | None = None
+    prompt: Prompt | None = None
+    model: Governed | None = None
+    facts: CallerFacts | None = None
+    scope: Scope | None = None
+    admission: Admission | None = None
+    verdict: Verdict | None = None
+    screening: Screening | None = None
+    receipt: Receipt | None = None
+    reply_status: int | None = None
+    provider_id: str | None = None
+    served_model: str | None = None
+    answer: Answer | None = None
+    answer_bytes: int = 0
+    answer_findings: Findings = field(default_factory=Findings)
+    stream: StreamScreen | None = None
+    codec: StreamCodec | None = None
+    stop: Stop | None = None  # what ended the call, if it did not end well
+    status: int | None = None  # sent to the caller
+    sent_bytes: int = 0
+    unrecorded: bool = False  # the journal failed; the caller is told, and nothing more is appended
+    would_be: tuple[Outcome, tuple[str, ...]] | None = None
+    unsynced: tuple[str, ...] = ()
+    concluded: bool = False
+
+    @property
+    def shadow(self) -> bool:
+        """Whether this call's policy only watches."""
+        return self.model is not None and self.model.policy.shadow
+
+    @property
+    def masked(self) -> bool:
+        """Whether anything was masked, either way."""
+        prompt = self.screening is not None and self.screening.findings.masked > 0
+        return (prompt or self.findings_out.masked > 0) and not self.shadow
+
+    @property
+    def findings_out(self) -> Findings:
+        """What was found in the answer."""
+        return self.stream.findings if self.stream is not None else self.answer_findings
+
+    def would(self, outcome: Outcome, codes: tuple[str, ...]) -> None:
+        """Shadow mode: note what enforcing would have done. The first decision stands."""
+        if self.would_be is None:
+            self.would_be = (outcome, codes)

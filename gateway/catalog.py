@@ -1,0 +1,288 @@
+"""The models this gateway serves: each with its target, and the policy and license in force right now.
+
+What is decided per policy rather than per call is decided here: the filters' rules by role, the references that every
+record carries. `poll` takes up changed files, each whole or not at all: a policy or trust file that cannot be used leaves
+the last good one in force and shows in `problems`; a license that cannot be used, or is gone, refuses every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from filters import Action, Direction, Rules
+from gateway.audit.record import LicenseRef, PolicyRef
+from gateway.callers import Caller
+from gateway.errors import ConfigError
+from gateway.headers import target_fields
+from gateway.license.check import Gate, ModelFacts, Scope, Use, Verdict, check_served
+from gateway.license.token import License, Opener
+from gateway.license.trust import NO_TRUST, Trust, load_trust
+from gateway.protocols import ModelEntry
+from gateway.protocols.base import Adapter, Role
+from gateway.reload import Reloadable
+from gateway.screen import RoleRules
+from gateway.settings import Model, Settings, Target
+from gateway.upstream import AiohttpUpstream, Upstream, UpstreamOptions, UpstreamTimeouts
+from policies import CallerFacts, Policy, PolicyError, explain
+from policies import load as load_policy
+from policies.model import Direction as PolicyDirection
+
+# What an answer carries, by operation, as a license names it.
+MODALITIES_OUT: Mapping[str, frozenset[str]] = {
+    "embeddings": frozenset({"embedding"}),
+    "count_tokens": frozenset({"text"}),
+}
+TEXT = frozenset({"text"})
+
+
+@dataclass(frozen=True, slots=True)
+class Governed:
+    """One model under one version of its policy and one version of its license. Immutable; shared by calls."""
+
+    name: str
+    protocol: str
+    base_url: str
+    target_model: str
+    target_fields: Sequence[tuple[bytes, bytes]]
+    origin: str
+    policy: Policy
+    policy_ref: PolicyRef
+    prompt_rules: RoleRules
+    answer_rules: RoleRules
+    facts: ModelFacts
+    gate: Gate
+    audience: str  # this gateway's own name, for licenses that name the gateways they are for
+    upstream: Upstream
+
+    def scope(self, caller: CallerFacts, modalities: frozenset[str], operation: str) -> Scope:
+        """What a call of this model wants, as the license gate reads it."""
+        return Scope(
+            territories=caller.territories,
+            purpose=caller.purpose,
+            audience=caller.audience,
+            modalities_in=modalities,
+            modalities_out=MODALITIES_OUT.get(operation, TEXT),
+            gateway=self.audience,
+        )
+
+    def verdict(self, scope: Scope, now_s: float) -> Verdict:
+        """The license gate's verdict at a time. Cached but for the time."""
+        return self.gate.check(self.facts, Use(scope, now_s), self.policy.license)
+
+    def served(self, name: str | None) -> Verdict:
+        """The verdict on what the endpoint calls itself."""
+        return check_served(name, self.facts, self.policy.license)
+
+    @property
+    def policy_id(self) -> bytes:
+        """Name and short digest of the policy, as a header value."""
+        return self.policy.id.encode("ascii", "replace")
+
+    def url(self, adapter: Adapter, query: bytes) -> str:
+        """Where a call of this adapter goes."""
+        base = self.base_url
+        if self.protocol == "anthropic" and base.endswith("/v1") and adapter.upstream_path.startswith("/v1/"):
+            base = base[: -len("/v1")]
+        url = base + adapter.upstream_path
+        return f"{url}?{query.decode('ascii')}" if query else url
+
+
+def license_ref(verdict: Verdict) -> LicenseRef:
+    """The verdict as the record holds it."""
+    return LicenseRef(
+        verdict=verdict.decision.value if verdict.checked else "off",
+        id=verdict.license_id or None,
+        digest=verdict.license_digest or None,
+        issuer=verdict.issuer or None,
+        reasons=tuple(dict.fromkeys(failure.reason.code for failure in verdict.failures)) or None,
+        binding=f"B{verdict.binding}" if verdict.checked and verdict.license_id else None,
+    )
+
+
+def role_rules(direction: PolicyDirection, name: Direction) -> RoleRules:
+    """The filters' rules of one direction of a policy, by role."""
+    by_role: dict[Role, Rules] = {}
+    for role in Role:
+        table = direction.table(role.value)
+        entities = {entity: Action(action.value) for entity, action in table.entities.items()}
+        for kind, action in direction.impersonation.items():
+            entities[f"IMPERSONATION_{kind.upper()}"] = Action(action.value)
+        by_role[role] = Rules(Action(table.default.value), entities, direction.min_score)
+    return RoleRules(name, by_role)
+
+
+class _Entry:
+    """One model's files, and the Governed made from them; remade when one of them changes."""
+
+    def __init__(self, catalog: Catalog, model: Model, upstream: Upstream) -> None:
+        self.model = model
+        self._catalog = catalog
+        self._upstream = upstream
+        self._target = model.targets[0]
+        self._fields = target_fields(self._target.protocol, self._target.api_key or None)
+        self.policy = Reloadable(model.policy, self._parse_policy)
+        self.license: Reloadable[bytes | None] | None = None
+        if model.license is not None:
+            self.license = Reloadable(model.license, lambda data: data, absent=lambda: None)
+        self.governed = self._govern()
+
+    def poll(self) -> bool:
+        """Look at the files and take up what changed; True when something did."""
+        changed = self.policy.poll()
+        if self.license is not None and self.license.poll():
+            changed = True
+        if changed:
+            self.govern()
+        return changed
+
+    def govern(self) -> None:
+        """Take up the files and the trusted keys as they are now, in one assignment."""
+        self.governed = self._govern()
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps a file's present content from being in force."""
+        errors = [self.policy.error, self.license.error if self.license is not None else None]
+        return [error for error in errors if error]
+
+    def _parse_policy(self, data: bytes) -> Policy:
+        return load_policy(data, source=str(self.model.policy), entities=self._catalog.entities)
+
+    def _license(self) -> License:
+        token = self.license.value if self.license is not None else None
+        return self._catalog.opener.open(token, self._catalog.trusted)
+
+    def _govern(self) -> Governed:
+        target, policy = self._target, self.policy.value
+        return Governed(
+            name=self.model.name,
+            protocol=target.protocol,
+            base_url=target.base_url,
+            target_model=target.model,
+            target_fields=self._fields,
+            origin=target.origin,
+            policy=policy,
+            policy_ref=PolicyRef(policy.name, policy.digest, policy.mode.value, dict(self._catalog.detectors)),
+            prompt_rules=role_rules(policy.prompt, "prompt"),
+            answer_rules=role_rules(policy.answer, "answer"),
+            facts=ModelFacts(target.model, target.origin, self._license(), target.version),
+            gate=self._catalog.gate,
+            audience=self._catalog.audience,
+            upstream=self._upstream,
+        )
+
+
+class Catalog:
+    """All models of one worker. `find` is a dict lookup; `poll` is called each second."""
+
+    def __init__(self, settings: Settings, *, entities: Collection[str], detectors: Mapping[str, str]) -> None:
+        """Reads every file. Raises ConfigError with all problems: a bad policy or trust file stops the start."""
+        self.entities = entities
+        self.detectors = detectors
+        self.opener = Opener()
+        self.gate = Gate()
+        self.audience = settings.trust.audience
+        self.revision = 0
+        self._trust: Reloadable[Trust] | None = None
+        problems: list[str] = []
+        if settings.trust.keys is not None:
+            source = str(settings.trust.keys)
+            try:
+                self._trust = Reloadable(settings.trust.keys, lambda data: load_trust(data, source=source))
+            except ConfigError as error:
+                problems += error.problems
+        self._entries: dict[str, _Entry] = {}
+        for model in settings.models:
+            try:
+                self._entries[model.name] = _Entry(self, model, upstream_for(model.targets[0]))
+            except ConfigError as error:
+                problems += error.problems
+            except PolicyError as error:
+                problems += [explain(problem) for problem in error.problems]
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def trusted(self) -> Trust:
+        """The issuers' keys in force."""
+        return self._trust.value if self._trust is not None else NO_TRUST
+
+    def find(self, name: str) -> Governed | None:
+        """The model of that name as it is governed now."""
+        entry = self._entries.get(name)
+        return entry.governed if entry is not None else None
+
+    def __iter__(self) -> Iterator[Governed]:
+        return (entry.governed for entry in self._entries.values())
+
+    @property
+    def prompt_bytes_max(self) -> int:
+        """The largest body that any model's policy admits: read before it is known which model is meant."""
+        return max(entry.governed.policy.limits.prompt_bytes_max for entry in self._entries.values())
+
+    def poll(self) -> None:
+        """Take up changed files; `revision` grows when something came into force."""
+        changed = False
+        if self._trust is not None and self._trust.poll():
+            changed = True
+            for entry in self._entries.values():
+                entry.govern()
+        for entry in self._entries.values():
+            changed = entry.poll() or changed
+        self.revision += changed
+
+    def digests(self) -> dict[str, str]:
+        """What is in force: policy and license of each model, by name, as short digests."""
+        return {
+            model.name: f"policy {model.policy.id} license {model.facts.license.digest[:12] or 'none'}"
+            for model in self
+        }
+
+    def listing(self, caller: Caller, now_s: float) -> list[ModelEntry]:
+        """The models that may serve this caller now: its own, and licensed for the facts its calls would have."""
+        listed = []
+        for model in self:
+            if not caller.may_use(model.name):
+                continue
+            scope = model.scope(model.policy.facts.resolve(caller.facts), TEXT, "chat")
+            if model.verdict(scope, now_s).allowed or model.policy.shadow:
+                license_ = model.facts.license
+                listed.append(
+                    ModelEntry(
+                        id=model.name,
+                        created=license_.claims.iat if license_.claims is not None else 0,
+                        owned_by=license_.claims.iss if license_.claims is not None else "licet",
+                        license_id=license_.id or None,
+                        policy_digest=model.policy.digest,
+                    )
+                )
+        return listed
+
+    @property
+    def problems(self) -> list[str]:
+        """Files whose present content is not in force, for /readyz and the metric."""
+        found = [self._trust.error] if self._trust is not None and self._trust.error else []
+        for entry in self._entries.values():
+            found += entry.problems
+        return found
+
+    async def close(self) -> None:
+        """Close every connection to an endpoint."""
+        for entry in self._entries.values():
+            await entry.governed.upstream.close()
+
+
+def upstream_for(target: Target) -> Upstream:
+    """The client for a target. Raises ConfigError when its proxy or CA file cannot be used."""
+    return AiohttpUpstream(
+        UpstreamOptions(
+            timeouts=UpstreamTimeouts(
+                connect_s=target.connect_timeout_s,
+                first_byte_s=target.first_byte_timeout_s,
+                idle_s=target.idle_timeout_s,
+            ),
+            proxy=target.proxy,
+            ca_file=str(target.ca_file) if target.ca_file is not None else None,
+        )
+    )

@@ -1,0 +1,155 @@
+"""The `licet` command. Each room brings its own sub-commands; here they are put together."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from gateway import __version__
+from gateway.audit.cli import app as audit_app
+from gateway.callers import new_key
+from gateway.errors import AuditError, ConfigError
+from gateway.license.cli import app as license_app
+from policies import PolicyError, explain
+from policies import load as load_policy
+
+app = typer.Typer(
+    name="licet",
+    help="A compliance gateway for generative models: license gate, content filters, verifiable audit.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # a traceback must not print what a variable holds
+)
+key_app = typer.Typer(help="Keys of callers.", no_args_is_help=True)
+policy_app = typer.Typer(help="Policy files: one per model.", no_args_is_help=True)
+app.add_typer(license_app, name="license")
+app.add_typer(audit_app, name="audit")
+app.add_typer(key_app, name="key")
+app.add_typer(policy_app, name="policy")
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The gateway's YAML file.")]
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s  %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _fail(problems: list[str]) -> typer.Exit:
+    for problem in problems:
+        typer.echo(problem, err=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8080,
+    data: Annotated[Path, typer.Option(help="Folder for keys, policy, settings and records.")] = Path("var"),
+) -> None:
+    """Start the whole stack here: a sample model, a license for it, and the gateway in front."""
+    from gateway.demo import up as start
+
+    _log_to_stderr()
+    try:
+        start(data, port)
+    except (ConfigError, AuditError) as error:
+        raise _fail(getattr(error, "problems", [str(error)])) from error
+
+
+@app.command()
+def serve(config: Config = Path("gateway.yaml")) -> None:
+    """Run the gateway."""
+    from gateway.server import serve as run
+
+    _log_to_stderr()
+    try:
+        run(config)
+    except (ConfigError, AuditError) as error:
+        raise _fail(getattr(error, "problems", [str(error)])) from error
+    except OSError as error:
+        raise _fail([f"{config}: listen: {error.strerror or error}; choose another host or port"]) from error
+
+
+@app.command(hidden=True)
+def worker(config: Config, index: Annotated[int, typer.Option(min=0)]) -> None:
+    """One of several workers; started by `serve`."""
+    from gateway.server import run_worker
+    from gateway.settings import load_settings
+
+    _log_to_stderr()
+    try:
+        run_worker(load_settings(config), worker=index)
+    except (ConfigError, AuditError) as error:
+        raise _fail(getattr(error, "problems", [str(error)])) from error
+
+
+@app.command()
+def check(
+    config: Config = Path("gateway.yaml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Problems as a JSON list.")] = False,
+) -> None:
+    """Read the settings and every file they name, offline, and list all problems with file, line and remedy."""
+    from filters import ENTITIES
+    from gateway.settings import check as check_files
+
+    problems = check_files(config, entities=ENTITIES)
+    if as_json:
+        typer.echo(orjson.dumps(problems).decode())
+    elif problems:
+        for problem in problems:
+            typer.echo(problem)
+        typer.echo(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.")
+    else:
+        typer.echo(f"{config}: no problems found.")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@key_app.command("new")
+def key_new() -> None:
+    """Make a caller's key. It is shown once; the settings hold only its SHA-256."""
+    key, digest = new_key()
+    typer.echo(f"key         {key}")
+    typer.echo(f"key_sha256  {digest}")
+    typer.echo("Give the key to the caller, and put key_sha256 into an entry of `callers:`.")
+
+
+@policy_app.command("check")
+def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
+    """List every mistake of one policy file, with line and remedy."""
+    from filters import ENTITIES
+
+    try:
+        policy = load_policy(file.read_bytes(), source=str(file), entities=ENTITIES)
+    except PolicyError as error:
+        raise _fail([explain(problem) for problem in error.problems]) from error
+    except OSError as error:
+        raise _fail([f"{file}: {error.strerror or error}"]) from error
+    typer.echo(f"{file}: policy {policy.id} is valid.")
+
+
+@policy_app.command("schema")
+def policy_schema() -> None:
+    """Print the JSON Schema of policy files, for editors."""
+    from policies.schema import json_schema
+
+    typer.echo(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2).decode())
+
+
+def main() -> None:
+    """Entry point."""
+    app()

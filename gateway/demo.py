@@ -1,0 +1,244 @@
+"""`licet up`: the whole stack on this machine, with nothing to install and no account.
+
+In order: a folder with an authority key, a trust file, a caller's key, policy and settings (made once, then kept); the
+sample model in a process of its own; a fresh license for it; the gateway in this process; `demo.env` for scripts and a
+page that says how to talk to it. Everything binds loopback. The authority key lies beside the gateway because this is a
+demonstration: a real authority keeps it elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from gateway.callers import new_key
+from gateway.errors import ConfigError
+from gateway.license.issuer import (
+    add_to_trust,
+    build_claims,
+    generate_key,
+    issue,
+    load_private_key,
+    private_jwk,
+)
+from gateway.server import run_worker, start_child
+from gateway.settings import load_settings
+
+HOST = "127.0.0.1"
+ISSUER = "https://authority.demo.invalid"  # RFC 6761: a name that can never resolve
+LICENSE_DAYS = 30
+SAMPLE_READY_S = 10.0
+# The sample model's modes, each under its own name here, so that scripts can ask for any of them.
+MODELS = ("sample", "sample-echo", "sample-tools")
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Where things are."""
+
+    folder: Path
+    port: int
+    key: str
+
+    @property
+    def base_url(self) -> str:
+        """What an OpenAI SDK is pointed at."""
+        return f"http://{HOST}:{self.port}/v1"
+
+
+def up(folder: Path, port: int, *, announce: bool = True) -> None:
+    """Start everything and serve until told to stop. Raises ConfigError, OSError when the port is taken."""
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    gateway_socket = _listen(port)
+    port = gateway_socket.getsockname()[1]
+    sample_port = _free_port()
+    (folder / "logs").mkdir(exist_ok=True)
+    sample = start_child(
+        [sys.executable, "-m", "gateway.sample", "--host", HOST, "--port", str(sample_port)],
+        log_to=folder / "logs" / "sample-model.log",
+    )
+    try:
+        key = _caller_key(folder)
+        _license(folder, f"http://{HOST}:{sample_port}")
+        _write(folder / "policies" / "demo.yaml", _example_policy(), keep=True)
+        _write(folder / "gateway.yaml", _settings(port, sample_port, key[1]))
+        settings = load_settings(folder / "gateway.yaml")
+        _wait_for(sample, sample_port)
+        demo = Demo(folder, port, key[0])
+        _write_private(folder / "demo.env", _demo_env(demo))
+        if announce:
+            print(welcome(demo), flush=True)  # noqa: T201  # this is what the command is for
+        run_worker(settings, sockets=[gateway_socket])
+    finally:
+        gateway_socket.close()
+        sample.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            sample.wait(5)
+        sample.kill()
+        sample.wait()
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, port))
+        sock.listen(2048)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"port {port} cannot be had ({error.strerror}); try --port {port + 1}") from error
+    return sock
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _caller_key(folder: Path) -> tuple[str, str]:
+    """The demo caller's key and its digest: the same for as long as the folder is kept."""
+    path = folder / "keys" / "demo-caller.key"
+    if path.exists():
+        from hashlib import sha256
+
+        key = path.read_text("ascii").strip()
+        return key, sha256(key.encode("ascii")).hexdigest()
+    key, digest = new_key()
+    _write_private(path, key + "\n")
+    return key, digest
+
+
+def _license(folder: Path, origin: str) -> None:
+    """An authority key (once) and a license for the sample model at its present address (each start)."""
+    key_file = folder / "authority" / "authority.private.jwk"
+    trust_file = folder / "trust.json"
+    if key_file.exists():
+        issuer, key = load_private_key(key_file.read_bytes(), source=str(key_file))
+    else:
+        issuer, key = ISSUER, generate_key()
+        _write_private(key_file, private_jwk(issuer, key))
+        _write(trust_file, add_to_trust(None, issuer, key))
+    now = int(time.time())
+    for model in MODELS:
+        claims = build_claims(
+            issuer=issuer,
+            model=model,
+            origins=[origin],
+            served=[model],
+            jurisdictions=["eu"],
+            purposes=["demo"],
+            modalities=["text"],
+            modalities_out=["text", "embedding"],
+            issued_s=now,
+            not_before_s=now,
+            expires_s=now + LICENSE_DAYS * 86_400,
+            holder="Demonstration",
+            regime="internal",
+        )
+        _write(folder / "licenses" / f"{model}.jws", issue(claims, key) + "\n")
+
+
+def _example_policy() -> str:
+    return (resources.files("policies") / "examples" / "demo.yaml").read_text("utf-8")
+
+
+def _settings(port: int, sample_port: int, key_sha256: str) -> str:
+    models = "".join(
+        f"""\
+  - name: {model}{suffix}
+    license: licenses/{model}.jws
+    policy: policies/demo.yaml
+    targets:
+      - {{protocol: {protocol}, base_url: "http://{HOST}:{sample_port}{path}", model: {model}}}
+"""
+        for model in MODELS
+        for protocol, path, suffix in (("openai", "/v1", ""), ("anthropic", "", "-messages"))
+    )
+    names = ", ".join(f"{model}{suffix}" for model in MODELS for suffix in ("", "-messages"))
+    return f"""\
+# Written by `licet up` at each start. For a gateway of your own, copy it and run `licet serve --config FILE`.
+listen: {{host: {HOST}, port: {port}}}
+data: .
+callers:
+  - {{name: demo, key_sha256: {key_sha256}, models: [{names}]}}
+trust: {{keys: trust.json}}
+models:
+{models}"""
+
+
+def _demo_env(demo: Demo) -> str:
+    return f"LICET_BASE_URL={demo.base_url}\nLICET_API_KEY={demo.key}\nLICET_MODEL={MODELS[0]}\n"
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+    """Until the sample model answers."""
+    give_up = time.monotonic() + SAMPLE_READY_S
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            raise ConfigError(f"the sample model ended at once ({process.returncode}); see logs/sample-model.log")
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/v1/models", timeout=1):  # our own loopback
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise ConfigError(f"the sample model did not answer within {SAMPLE_READY_S:.0f} s; see logs/sample-model.log")
+
+
+def _write(path: Path, text: str, *, keep: bool = False) -> None:
+    """Write a file, whole or not at all. `keep` leaves one that is there."""
+    if keep and path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_text(text, "utf-8")
+    draft.replace(path)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """As `_write`, for the owner's eyes only."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def welcome(demo: Demo) -> str:
+    """The page that says how to talk to it."""
+    model = MODELS[0]
+    body = f'{{"model":"{model}","messages":[{{"role":"user","content":"My card is 4111 1111 1111 1111. Hello!"}}]}}'
+    return f"""\
+Licet is up: http://{HOST}:{demo.port}   (Ctrl-C stops everything)
+
+  Try it:
+    curl -sS {demo.base_url}/chat/completions -H 'Authorization: Bearer {demo.key}' -H 'Content-Type: application/json' -d '{body}'
+
+  With the OpenAI SDK:
+    from openai import OpenAI
+    client = OpenAI(base_url="{demo.base_url}", api_key="{demo.key}")
+    for chunk in client.chat.completions.create(model="{model}", stream=True,
+            messages=[{{"role": "user", "content": "Tell me a story"}}]):
+        print(chunk.choices[0].delta.content or "", end="", flush=True)
+
+  With the Anthropic SDK: base_url="http://{HOST}:{demo.port}", the same key, model="{model}-messages"
+
+  Records    licet audit tail --data {demo.folder}      licet audit verify --data {demo.folder}
+  Policy     {demo.folder / "policies" / "demo.yaml"}   (edit it: changes are taken up within seconds)
+  Settings   {demo.folder / "gateway.yaml"}
+  Scripts    {demo.folder / "demo.env"}
+"""

@@ -1,0 +1,534 @@
+"""What happens to a call, in order. Every branch of control flow is here; every room is told, none reaches back.
+
+    caller -> body -> target and policy -> limits -> license -> prompt filters -> intent record -> upstream
+           -> served model -> answer filters -> license again -> caller -> outcome record
+
+A step that decides against the call returns a `Stop`; a step that cannot decide raises a GatewayError. Both end in one
+refusal in the caller's dialect and one outcome record (L1, L6). In shadow mode the license and the filters decide and
+are recorded, and nothing that they decide is carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope, Send
+
+from filters import Edit, Engine, Finding, UndecidedError
+from gateway.audit.aggregate import RefusalCounter
+from gateway.audit.digest import DigestKey
+from gateway.audit.journal import Journal
+from gateway.call import Call, Clock, Stop, new_call_id
+from gateway.callers import Callers, Denied, Limiter
+from gateway.catalog import Catalog
+from gateway.edge import ClientDisconnect, DisconnectWatch, body_length, read_body
+from gateway.errors import AuditError, CallerError, GatewayError, UpstreamError
+from gateway.headers import answer_fields, is_encoded, media_type, provider_id, request_fields
+from gateway.ledger import count_findings, intent_of, measure, outcome_of
+from gateway.license.check import Verdict
+from gateway.metrics import GatewayMetrics
+from gateway.protocols.base import Adapter, Answer, Kind, Role
+from gateway.reasons import Outcome, Reason, Refusal
+from gateway.relay import Interrupt, LiveStreams, Outlet, pump
+from gateway.screen import Findings, Screening, screen_document
+from gateway.streams import StreamScreen
+from gateway.upstream import Reply
+from policies.model import Durable, RefusalStyle, UnknownFields
+
+log = logging.getLogger("licet.pipeline")
+
+# Query parameters an SDK is known to send and a provider to need; any other is refused, because a query string is a
+# place where text can hide (L4). Anthropic's SDK marks its beta endpoints with beta=true.
+KNOWN_QUERIES = frozenset({b"", b"beta=true"})
+
+_UNKNOWN_CALLER = frozenset({Reason.AUTH_MISSING, Reason.AUTH_INVALID})
+_SPEAKING = frozenset({"chat", "completions", "messages"})
+_CONTENT = frozenset({Reason.CONTENT_BLOCKED, Reason.IMPERSONATION})
+
+
+def reason_of(finding: Finding) -> Reason:
+    """The reason code of a blocking finding."""
+    return Reason.IMPERSONATION if finding.entity.startswith("IMPERSONATION") else Reason.CONTENT_BLOCKED
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Everything one worker needs to serve calls. Built by `app.py`; serves any number of calls at once."""
+
+    catalog: Catalog
+    callers: Callers
+    limiter: Limiter
+    journal: Journal
+    engine: Engine
+    metrics: GatewayMetrics
+    refusals: RefusalCounter
+    digest_key: DigestKey
+    live: LiveStreams
+
+    async def serve(
+        self, adapter: Adapter, scope: Scope, receive: Receive, send: Send, *, stop: Stop | None = None
+    ) -> None:
+        """One call, from its head to its outcome record. `stop` refuses it as soon as the caller is known."""
+        client = scope.get("client")
+        call = Call(new_call_id(), adapter, Clock.start(), source=client[0] if client else "")
+        call.stop = stop
+        interrupt = Interrupt()
+        watch = DisconnectWatch(scope, receive)
+        outlet = Outlet(
+            send, call.clock, ready=lambda: self._durable(call), ending=lambda: self._finish(call, watch, interrupt)
+        )
+        self.metrics.in_flight.add(1)
+        try:
+            await self._guarded(call, scope, receive, outlet, watch, interrupt)
+        finally:
+            if call.admission is not None:
+                call.admission.release()
+            self._conclude(call, Outcome.CANCELLED, ())  # unless it has ended otherwise
+            call.sent_bytes = outlet.bytes
+            self.metrics.in_flight.add(-1)
+
+    async def _guarded(
+        self,
+        call: Call,
+        scope: Scope,
+        receive: Receive,
+        outlet: Outlet,
+        watch: DisconnectWatch,
+        interrupt: Interrupt,
+    ) -> None:
+        """The order of events, and the one place where what went wrong becomes what the caller is told."""
+        try:
+            body = await self._read(call, scope, receive)
+            async with watch:
+                if call.stop is None:
+                    call.stop = await self._decide(call, body, time.time())
+                if call.stop is None:
+                    call.stop = await self._answer(call, scope, outlet, interrupt)
+        except ClientDisconnect:
+            self.metrics.client_cancelled.inc()
+            return
+        except asyncio.CancelledError:
+            cut = interrupt.absorb()
+            if cut is None:
+                raise
+            call.stop = Stop(cut)
+        except GatewayError as error:
+            call.stop = Stop(error.reason, error.public_message, error.param)
+        except Exception as error:  # noqa: BLE001  # a fault of ours: refused, recorded and logged, never passed
+            log_fault(call.id, error)
+            call.stop = Stop(Reason.INTERNAL)
+        if call.stop is not None:
+            await self._refuse(call, scope, outlet)
+
+    # ------------------------------------------------------------------ before the upstream
+
+    async def _read(self, call: Call, scope: Scope, receive: Receive) -> bytes:
+        """Who calls, and with what body. Nothing of an unknown caller's body is read."""
+        headers = scope["headers"]
+        caller = self.callers.authenticate(headers)
+        if isinstance(caller, Reason):
+            call.stop = Stop(caller)
+            return b""
+        call.caller = caller
+        if call.stop is not None:
+            return b""
+        if scope.get("query_string", b"") not in KNOWN_QUERIES:
+            raise CallerError(Reason.BODY_MALFORMED, "Query parameters are not accepted here; put them in the body.")
+        length = body_length(headers)
+        body = await read_body(receive, limit=self.catalog.prompt_bytes_max, content_length=length)
+        call.body_bytes = len(body)
+        call.body_digest = self.digest_key.digest(body)
+        return body
+
+    async def _decide(self, call: Call, body: bytes, now_s: float) -> Stop | None:
+        """Every check before anything leaves, in order. Returns the first decision against the call."""
+        stop = self._resolve(call, body) or await self._admit(call) or self._license(call, now_s)
+        if stop is not None:
+            return stop
+        return await self._screen_prompt(call)
+
+    def _resolve(self, call: Call, body: bytes) -> Stop | None:
+        """The target and its policy: what every later check binds to (L8)."""
+        assert call.caller is not None
+        prompt = call.adapter.parse(body)
+        call.prompt = prompt
+        model = self.catalog.find(prompt.model)
+        if model is None or not call.caller.may_use(prompt.model):
+            # One answer for both: a caller learns nothing about models that are not its own.
+            return Stop(Reason.MODEL_UNKNOWN, param="model")
+        call.model = model
+        call.facts = model.policy.facts.resolve(call.caller.facts)
+        if model.protocol != call.adapter.dialect:
+            return Stop(Reason.DIALECT_MISMATCH, param="model")
+        if len(body) > model.policy.limits.prompt_bytes_max:
+            return Stop(
+                Reason.BODY_TOO_LARGE,
+                f"The body has {len(body)} bytes; this model's policy allows {model.policy.limits.prompt_bytes_max}.",
+            )
+        return None
+
+    async def _admit(self, call: Call) -> Stop | None:
+        assert call.caller is not None
+        assert call.model is not None
+        limits = call.model.policy.limits
+        admitted = await self.limiter.admit(
+            call.caller,
+            call.model.name,
+            model_rate_per_minute=limits.rate_per_minute,
+            model_concurrent=limits.concurrent,
+        )
+        if isinstance(admitted, Denied):
+            self.metrics.limit_hits.inc(admitted.limit)
+            return Stop(admitted.reason, retry_after_s=admitted.retry_after_s)
+        call.admission = admitted
+        return None
+
+    def _license(self, call: Call, now_s: float) -> Stop | None:
+        assert call.model is not None
+        assert call.facts is not None
+        assert call.prompt is not None
+        call.scope = call.model.scope(call.facts, call.prompt.modalities, call.adapter.operation)
+        call.verdict = call.model.verdict(call.scope, now_s)
+        return self._enforced(call, self._license_stop(call.verdict), Outcome.REFUSED)
+
+    @staticmethod
+    def _license_stop(verdict: Verdict) -> Stop | None:
+        if verdict.allowed:
+            return None
+        reasons = tuple(dict.fromkeys(failure.reason for failure in verdict.failures))
+        return Stop(reasons[0], also=reasons[1:])
+
+    @staticmethod
+    def _enforced(call: Call, stop: Stop | None, outcome: Outcome) -> Stop | None:
+        """The decision as it is carried out: in shadow mode it is only noted."""
+        if stop is not None and call.shadow:
+            call.would(outcome, stop.codes)
+            return None
+        return stop
+
+    async def _screen_prompt(self, call: Call) -> Stop | None:
+        assert call.model is not None
+        assert call.prompt is not None
+        if call.prompt.unjudgeable:
+            stop = Stop(Reason.CONTENT_UNJUDGEABLE, param=call.prompt.unjudgeable[0])
+            return self._enforced(call, stop, Outcome.REFUSED)
+        try:
+            call.screening = await screen_document(call.prompt.document, self.engine, call.model.prompt_rules)
+        except UndecidedError as error:
+            return self._enforced(call, self._undecided(error), Outcome.REFUSED)
+        count_findings(self.metrics, "prompt", call.screening.findings)
+        blocked = call.screening.findings.blocked
+        if blocked is not None:
+            return self._enforced(call, Stop(reason_of(blocked)), Outcome.BLOCKED)
+        if call.shadow and call.screening.findings.masked:
+            call.would(Outcome.MASKED, ())
+        return None
+
+    def _undecided(self, error: UndecidedError) -> Stop:
+        if error.limit:
+            self.metrics.limit_hits.inc("hold")
+        return Stop(Reason.HOLD_LIMIT if error.limit else Reason.DETECTOR_FAILED)
+
+    # ------------------------------------------------------------------ the upstream and its answer
+
+    async def _answer(self, call: Call, scope: Scope, outlet: Outlet, interrupt: Interrupt) -> Stop | None:
+        """Ask the upstream and let the judged answer go. Returns a decision against it, whole or in its middle."""
+        assert call.model is not None
+        assert call.prompt is not None
+        self._intend(call)
+        if call.model.policy.durable is Durable.BEFORE_EGRESS:
+            await self._durable(call)
+        model, prompt = call.model, call.prompt
+        edits = call.screening.edits if call.screening is not None and not call.shadow else {}
+        body = prompt.document.rewrite(edits, model=model.target_model)
+        headers = request_fields(model.target_fields, scope["headers"], protocol=model.protocol, stream=prompt.stream)
+        call.clock.upstream_sent_ns = time.monotonic_ns()
+        reply = await model.upstream.open(
+            url=model.url(call.adapter, scope.get("query_string", b"")), method="POST", headers=headers, body=body
+        )
+        async with reply:
+            call.clock.upstream_first_ns = time.monotonic_ns()
+            call.reply_status = reply.status
+            call.provider_id = provider_id(reply.headers)
+            stop = self._readable(reply)
+            if stop is not None:
+                return stop
+            call.status = reply.status
+            outlet.prepare(reply.status, [*answer_fields(reply.headers), *own_fields(call)])
+            if media_type(reply.headers) == "text/event-stream":
+                return await self._answer_stream(call, reply, outlet, interrupt)
+            return await self._answer_whole(call, reply, outlet)
+
+    @staticmethod
+    def _readable(reply: Reply) -> Stop | None:
+        """Whether the answer is of a kind that can be judged."""
+        if 300 <= reply.status < 400:
+            return Stop(Reason.UPSTREAM_REDIRECT)
+        if reply.status in (401, 403):
+            return Stop(Reason.UPSTREAM_AUTH)  # the gateway's credentials, never the caller's fault
+        if is_encoded(reply.headers):
+            return Stop(Reason.UPSTREAM_UNREADABLE, "The model's endpoint compressed an answer that has to be judged.")
+        if media_type(reply.headers) not in ("application/json", "text/event-stream"):
+            return Stop(Reason.UPSTREAM_UNREADABLE)
+        return None
+
+    async def _answer_whole(self, call: Call, reply: Reply, outlet: Outlet) -> Stop | None:
+        assert call.model is not None
+        model = call.model
+        body = await reply.read_all(model.policy.limits.answer_bytes_max)
+        call.clock.upstream_done_ns = time.monotonic_ns()
+        call.answer_bytes = len(body)
+        answer = call.answer = call.adapter.answer(body)
+        call.served_model = answer.served_model
+        call.provider_id = answer.provider_id or call.provider_id
+        stop = self._served(call, answer.served_model)
+        if stop is not None:
+            return stop
+        try:
+            screening = await screen_document(answer.document, self.engine, model.answer_rules)
+        except UndecidedError as error:
+            stop = self._enforced(call, self._undecided(error), Outcome.REFUSED)
+            if stop is not None:
+                return stop
+            screening = Screening(Findings(), {})
+        call.answer_findings = screening.findings
+        count_findings(self.metrics, "answer", screening.findings)
+        stop = self._answer_stop(call, screening) or self._license_again(call)
+        if stop is not None:
+            return stop
+        edits = {} if call.shadow else screening.edits | self._dropped(call, answer)
+        alias = model.name if answer.served_model else None
+        shown = answer.document.rewrite(edits, model=alias)
+        outlet.add_field(b"content-length", b"%d" % len(shown))
+        await outlet.write(shown, last=True)
+        return None
+
+    def _answer_stop(self, call: Call, screening: Screening) -> Stop | None:
+        blocked = screening.findings.blocked
+        if blocked is not None:
+            return self._enforced(call, Stop(reason_of(blocked)), Outcome.BLOCKED)
+        if call.shadow and screening.findings.masked:
+            call.would(Outcome.MASKED, ())
+        return None
+
+    def _dropped(self, call: Call, answer: Answer) -> dict[str, Sequence[Edit]]:
+        """What `answer.unknown_fields` says about text in fields the adapter does not know."""
+        assert call.model is not None
+        treatment = call.model.policy.answer.unknown_fields
+        if treatment is UnknownFields.JUDGE:
+            return {}
+        unknown = [channel for channel in answer.document.channels if channel.role is Role.UNKNOWN and channel.text]
+        if unknown and (treatment is UnknownFields.REFUSE or any(channel.kind is Kind.FIXED for channel in unknown)):
+            raise UpstreamError(Reason.UPSTREAM_UNREADABLE, "The answer has a field that the policy does not admit.")
+        return {channel.key: [Edit(0, len(channel.text), "")] for channel in unknown}
+
+    def _served(self, call: Call, name: str | None) -> Stop | None:
+        """Whether what the endpoint calls itself is the licensed model."""
+        assert call.model is not None
+        verdict = call.model.served(name)
+        return self._enforced(call, self._license_stop(verdict), Outcome.REFUSED)
+
+    def _license_again(self, call: Call) -> Stop | None:
+        """The license once more, now that the answer is there: it may have ended meanwhile (L2)."""
+        return self._enforced(call, self._license_now(call, time.time()), Outcome.REFUSED)
+
+    def _license_now(self, call: Call, now_s: float) -> Stop | None:
+        """The verdict under the license file as it is now, for the call as it was."""
+        assert call.model is not None
+        assert call.scope is not None
+        current = self.catalog.find(call.model.name)
+        if current is None:
+            return Stop(Reason.MODEL_UNKNOWN)
+        return self._license_stop(current.verdict(call.scope, now_s))
+
+    async def _answer_stream(self, call: Call, reply: Reply, outlet: Outlet, interrupt: Interrupt) -> Stop | None:
+        assert call.model is not None
+        policy = call.model.policy
+        call.codec = call.adapter.stream(alias=call.model.name)
+        screen = call.stream = StreamScreen(
+            call.codec,
+            self.engine,
+            call.model.answer_rules,
+            enforce=not call.shadow,
+            unknown_fields=policy.answer.unknown_fields.value,
+            check_served=lambda name: self._reason(self._served(call, name)),
+        )
+        ends_at_s = time.time() + policy.limits.stream_seconds_max
+        self.live.add(interrupt, lambda now_s: self._cut(call, now_s, ends_at_s))
+        try:
+            await pump(reply, screen, outlet, answer_bytes_max=policy.limits.answer_bytes_max)
+        finally:
+            self.live.discard(interrupt)
+            call.clock.upstream_done_ns = time.monotonic_ns()
+            call.served_model = screen.served_model
+            call.provider_id = screen.provider_id or call.provider_id
+            count_findings(self.metrics, "answer", screen.findings)
+        if screen.blocked is not None:
+            return Stop(reason_of(screen.blocked))
+        if screen.refused is not None:
+            return Stop(screen.refused)
+        if call.shadow and screen.findings.blocked is not None:
+            call.would(Outcome.BLOCKED, (reason_of(screen.findings.blocked).code,))
+        elif call.shadow and screen.findings.masked:
+            call.would(Outcome.MASKED, ())
+        await outlet.write(b"", last=True)
+        return None
+
+    def _cut(self, call: Call, now_s: float, ends_at_s: float) -> Reason | None:
+        """Why a live stream must end now, looked at each second."""
+        if now_s >= ends_at_s:
+            self.metrics.limit_hits.inc("stream_seconds")
+            return Reason.STREAM_TOO_LONG
+        return self._reason(self._enforced(call, self._license_now(call, now_s), Outcome.REFUSED))
+
+    @staticmethod
+    def _reason(stop: Stop | None) -> Reason | None:
+        return None if stop is None else stop.reason
+
+    # ------------------------------------------------------------------ records, refusals and the end
+
+    def _intend(self, call: Call) -> None:
+        """Append the intent, once. Raises AuditError: then nothing leaves (L1)."""
+        if call.receipt is None:
+            call.receipt = self.journal.append(intent_of(call))
+
+    async def _durable(self, call: Call) -> None:
+        """Return once the intent is durable. Raises AuditError, once: the refusal that follows is sent without."""
+        if call.receipt is None or call.unrecorded:
+            return
+        try:
+            await call.receipt.durable()
+        except AuditError:
+            call.unrecorded = True
+            raise
+
+    def _finish(self, call: Call, watch: DisconnectWatch, interrupt: Interrupt) -> None:
+        """Just before the last byte: from here on the call has ended, whatever the connection does."""
+        watch.complete()
+        interrupt.disarm()
+        if call.stop is not None:
+            self._conclude(call, outcome_for(call.stop.reason), call.stop.codes)
+        elif call.reply_status is not None and call.reply_status >= 400:
+            self._conclude(call, Outcome.FAILED, ())
+        else:
+            self._conclude(call, Outcome.MASKED if call.masked else Outcome.ALLOWED, ())
+
+    def _conclude(self, call: Call, outcome: Outcome, codes: tuple[str, ...]) -> None:
+        """The outcome record and the metrics of a call, once. Raises AuditError when the record cannot be written."""
+        if call.concluded:
+            return
+        call.concluded = True
+        measure(self.metrics, call, outcome, codes)
+        if call.receipt is not None and not call.unrecorded:
+            self.journal.append(outcome_of(call, outcome, codes))
+
+    async def _refuse(self, call: Call, scope: Scope, outlet: Outlet) -> None:
+        """Tell the caller, in its dialect: with a status while that is still possible, else as the stream's end."""
+        assert call.stop is not None
+        if call.stop.reason in _UNKNOWN_CALLER:
+            self.refusals.add(self.digest_key.source(call.source), call.stop.reason.code, call.clock.started_ms)
+        else:
+            await self._record_refusal(call)
+        refusal = self._refusal(call, scope)
+        if outlet.started:
+            codec = call.adapter.stream() if call.codec is None else call.codec
+            await outlet.write(codec.refusal(refusal), last=True)
+            return
+        body, media = self._refusal_body(call, refusal)
+        call.status = refusal.status
+        outlet.prepare(
+            refusal.status,
+            [
+                (b"content-type", media),
+                (b"content-length", b"%d" % len(body)),
+                *own_fields(call),
+                *((name.encode("ascii"), value.encode("ascii")) for name, value in refusal.headers.items()),
+            ],
+        )
+        await outlet.write(body, last=True)
+
+    async def _record_refusal(self, call: Call) -> None:
+        """A refused call has an intent like any other. If the journal is what failed, the caller is told that instead."""
+        if call.unrecorded:
+            return
+        try:
+            self._intend(call)
+            await self._durable(call)
+        except AuditError as error:
+            call.unrecorded = True
+            call.stop = Stop(error.reason)
+
+    def _refusal(self, call: Call, scope: Scope) -> Refusal:
+        assert call.stop is not None
+        stop, policy = call.stop, call.model.policy if call.model is not None else None
+        status, message = stop.reason.status, stop.message or stop.reason.text
+        if policy is not None and stop.reason in _CONTENT:
+            status = policy.refusal.status
+            message = policy.refusal.text_for(language_of(scope["headers"])) or message
+        headers = {} if stop.reason.status == 429 else {"x-should-retry": "false"}
+        if stop.retry_after_s is not None:
+            headers["retry-after"] = str(stop.retry_after_s)
+        return Refusal(
+            reason=stop.reason,
+            status=status,
+            message=message,
+            call_id=call.id,
+            record_id=call.receipt.id if call.receipt is not None else None,
+            param=stop.param,
+            retry_after_s=stop.retry_after_s,
+            headers=headers,
+        )
+
+    @staticmethod
+    def _refusal_body(call: Call, refusal: Refusal) -> tuple[bytes, bytes]:
+        """The refusal's body and media type. As a message of the assistant only where a policy says so for content."""
+        if (
+            call.model is None
+            or call.prompt is None
+            or call.model.policy.refusal.style is not RefusalStyle.MESSAGE
+            or refusal.reason not in _CONTENT
+            or call.adapter.operation not in _SPEAKING
+        ):
+            return call.adapter.refusal_body(refusal), b"application/json"
+        stream = call.prompt.stream
+        body = call.adapter.refusal_message(refusal, model=call.model.name, stream=stream)
+        return body, b"text/event-stream" if stream else b"application/json"
+
+
+def outcome_for(reason: Reason) -> Outcome:
+    """How a call that ended for this reason is counted."""
+    if reason in _CONTENT:
+        return Outcome.BLOCKED
+    if reason is Reason.INTERNAL or reason.code.startswith("UPSTREAM_"):
+        return Outcome.FAILED
+    return Outcome.REFUSED
+
+
+def own_fields(call: Call) -> list[tuple[bytes, bytes]]:
+    """The gateway's own header fields of an answer."""
+    fields = [(b"x-licet-call-id", call.id.encode("ascii"))]
+    if call.receipt is not None:
+        fields.append((b"x-licet-record", call.receipt.id.encode("ascii")))
+    if call.model is not None:
+        fields.append((b"x-licet-policy", call.model.policy_id))
+    return fields
+
+
+def language_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """The first language tag the caller asks for; it chooses only among the policy's own refusal texts."""
+    for name, value in headers:
+        if name == b"accept-language":
+            return value.split(b",", 1)[0].split(b";", 1)[0].strip().decode("ascii", "ignore")
+    return "en"
+
+
+def log_fault(call_id: str, error: BaseException) -> None:
+    """Log where and what kind, never the message: an exception's text may hold text of the call (L7)."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " <- ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    log.error("call %s failed: %s at %s", call_id, type(error).__name__, places)

@@ -1,0 +1,171 @@
+"""Opens, reads and closes the upstream's answer in the call's own task, and owns what leaves towards the caller.
+
+Order: nothing is sent before the intent record is durable (L2); frames leave as `streams` releases them; whatever
+ends the call early (the caller leaves, the license ends, time runs out) arrives as a cancellation of the call's task,
+so the upstream connection is closed at once and the outcome is written exactly once (L6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from starlette.types import Send
+
+from gateway.call import Clock
+from gateway.errors import UpstreamError
+from gateway.reasons import Reason
+from gateway.streams import StreamScreen
+from gateway.upstream import Reply
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+# How long an upstream must be silent before finished words of a held frame leave on their own. Tokens of a fast model
+# arrive 5 to 50 ms apart, so an ordinary stream keeps its frames as they came and a stalled one loses 2 ms. Our choice.
+LINGER_S = 0.002
+
+# How often live streams are looked at again: a license that ends, a stream that lasts too long. From the design's
+# "during a long stream the license status is looked at again each second".
+WATCH_S = 1.0
+
+
+class Interrupt:
+    """Ends the call's task from outside, once, and remembers why. Harmless after `disarm`."""
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._armed = True
+        self.why: Reason | None = None
+
+    def fire(self, why: Reason) -> None:
+        """Cancel the call's task, unless it is past that point or was already interrupted."""
+        if self._armed and self.why is None:
+            self.why = why
+            self._task.cancel()
+
+    def disarm(self) -> None:
+        """The answer is complete: nothing ends it early any more."""
+        self._armed = False
+
+    def absorb(self) -> Reason | None:
+        """The reason, when the CancelledError just caught was ours: the task may then go on to write its outcome."""
+        self._armed = False
+        if self.why is not None:
+            self._task.uncancel()
+        return self.why
+
+
+class LiveStreams:
+    """All streams that are running in this worker, each looked at once a second."""
+
+    def __init__(self) -> None:
+        self._live: dict[Interrupt, Callable[[float], Reason | None]] = {}
+
+    def add(self, interrupt: Interrupt, check: Callable[[float], Reason | None]) -> None:
+        """Start looking at a stream: `check(unix time)` gives the reason to cut it, or None."""
+        self._live[interrupt] = check
+
+    def discard(self, interrupt: Interrupt) -> None:
+        """Stop looking."""
+        self._live.pop(interrupt, None)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    async def watch(self) -> None:
+        """Run for the life of the worker."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now = time.time()
+            for interrupt, check in list(self._live.items()):
+                reason = check(now)
+                if reason is not None:
+                    interrupt.fire(reason)
+
+
+class Outlet:
+    """The caller's side: sends the head once, after `ready` (the intent is durable), then the body.
+
+    `ending` is called just before the last message: the outcome is written then, so that whoever has read the whole
+    answer finds its record.
+    """
+
+    def __init__(
+        self, send: Send, clock: Clock, *, ready: Callable[[], Awaitable[None]], ending: Callable[[], None]
+    ) -> None:
+        self._send = send
+        self._clock = clock
+        self._ready = ready
+        self._ending = ending
+        self._head: tuple[int, list[tuple[bytes, bytes]]] | None = None
+        self.started = False
+        self.finished = False
+        self.bytes = 0
+
+    def prepare(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Fix the head; it is sent with the first bytes."""
+        self._head = (status, headers)
+
+    def add_field(self, name: bytes, value: bytes) -> None:
+        """One more field of the prepared head."""
+        assert self._head is not None
+        self._head[1].append((name, value))
+
+    async def _start(self) -> None:
+        assert self._head is not None
+        await self._ready()
+        status, headers = self._head
+        headers.append((b"x-licet-overhead-ms", b"%.2f" % self._clock.overhead_ms()))
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self.started = True
+
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        """Send a piece of the body; `last` ends the answer."""
+        if not self.started:
+            await self._start()
+            self._clock.caller_first_ns = time.monotonic_ns()
+        self.bytes += len(data)
+        if last:
+            self.finished = True
+            self._ending()
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+
+async def pump(reply: Reply, screen: StreamScreen, outlet: Outlet, *, answer_bytes_max: int) -> None:
+    """Moves the stream until it ends, is blocked, or is refused; the caller of this looks at `screen` to see which.
+
+    Raises UpstreamError (timeout, closed early, unreadable, too large) and FilterError (could not decide).
+    """
+    received = 0
+    while True:
+        data = await _read(reply, screen, outlet)
+        if not data:
+            break
+        received += len(data)
+        if received > answer_bytes_max:
+            raise UpstreamError(Reason.ANSWER_TOO_LARGE)
+        shown = await screen.feed(data)
+        if shown:
+            await outlet.write(shown)
+        if screen.blocked is not None or screen.refused is not None:
+            return
+    shown = await screen.close()
+    if shown:
+        await outlet.write(shown)
+
+
+async def _read(reply: Reply, screen: StreamScreen, outlet: Outlet) -> bytes:
+    """The next bytes; while the upstream is silent, what the screen can let go leaves first."""
+    if not screen.can_flush:
+        return await reply.read()
+    try:
+        async with asyncio.timeout(LINGER_S):
+            return await reply.read()
+    except TimeoutError:
+        flushed = screen.flush()
+    if flushed:
+        await outlet.write(flushed)
+    return await reply.read()

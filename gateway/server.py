@@ -1,0 +1,175 @@
+"""Runs workers: one in this process, or several under a parent that starts a dead one again.
+
+SIGTERM and SIGINT drain: `/readyz` says 503 for a moment, so that load balancers look elsewhere, then the port closes,
+calls under way are finished (within `GRACEFUL_SHUTDOWN_S`), and the journal's stream is ended. A second signal ends at
+once; recovery then closes what was open. Workers share the port (SO_REUSEPORT) and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from gateway.app import Gateway
+from gateway.edge import bind_socket, serve_config
+from gateway.errors import ConfigError
+from gateway.settings import Settings, load_settings
+
+log = logging.getLogger("licet.server")
+
+# Between "not ready" and closing the port: a load balancer's probe interval is usually longer, but callers that reuse
+# connections notice at once. Our choice; LICET_DRAIN_S overrides it where probes are slower.
+DRAIN_S = float(os.environ.get("LICET_DRAIN_S", "0.5"))
+
+RESTART_DELAY_S = 0.5  # before a dead worker is started again
+RESTART_DELAY_MAX_S = 30.0  # after it died again and again
+STABLE_S = 60.0  # a worker that lived this long is not dying again and again
+
+_PR_SET_PDEATHSIG = 1  # prctl(2): the child is sent a signal when its parent dies
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with a moment of "not ready" before the port closes."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: drain. Second: leave at once."""
+        if self._gateway.draining or DRAIN_S <= 0:
+            super().handle_exit(sig, frame)
+            return
+        self._gateway.draining = True
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(loop.call_later, DRAIN_S, super().handle_exit, sig, frame)
+
+
+def run_worker(settings: Settings, *, worker: int = 0, sockets: list[socket.socket] | None = None) -> None:
+    """Serve in this process until told to stop. Raises ConfigError, OSError (the port), AuditError (the journal)."""
+    gateway = Gateway(settings, worker=worker)
+    listen = settings.listen
+    config = serve_config(
+        gateway, listen.host, listen.port, on_parse_error=gateway.note_parse_error, on_limit=gateway.note_limit
+    )
+    shared = listen.workers > 1
+    own = sockets or [bind_socket(listen.host, listen.port, reuse_port=shared)]
+    server = _Server(config, gateway)
+    try:
+        server.run(sockets=own)
+    except KeyboardInterrupt:
+        log.info("interrupted")  # uvicorn raises the signal again once everything is closed
+    finally:
+        for sock in own:
+            sock.close()
+    if not server.started:
+        raise ConfigError(f"{settings.source}: the worker could not start; see the log above")
+
+
+def serve(path: Path) -> None:
+    """`licet serve`: check the file, then one worker here or several as children."""
+    settings = load_settings(path)
+    for notice in settings.notices:
+        log.warning("%s", notice)
+    if settings.listen.workers == 1:
+        run_worker(settings)
+    else:
+        _supervise(path, settings)
+
+
+def _supervise(path: Path, settings: Settings) -> None:
+    """Start the workers, start a dead one again, pass the end on to all."""
+    Gateway(settings)  # every file is read once here, so that a bad one stops the start instead of a restart loop
+    if settings.listen.port == 0:
+        raise ConfigError(f"{settings.source}: listen.port: 0 with several workers; name the port that they share")
+    stopping = False
+
+    def stop(_sig: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    children = {index: _Child(path, index) for index in range(settings.listen.workers)}
+    while not stopping:
+        for child in children.values():
+            child.keep_alive(time.monotonic())
+        time.sleep(0.1)
+    for child in children.values():
+        child.terminate()
+    for child in children.values():
+        child.wait()
+
+
+class _Child:
+    """One worker process."""
+
+    def __init__(self, path: Path, index: int) -> None:
+        self._path = path
+        self._index = index
+        self._delay_s = RESTART_DELAY_S
+        self._start_at = 0.0
+        self._started_at = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def keep_alive(self, now: float) -> None:
+        """Start it if it is not running and its time has come."""
+        if self._process is not None:
+            code = self._process.poll()
+            if code is None:
+                return
+            log.error("worker %d ended (%d); it is started again", self._index, code)
+            self._process = None
+            stable = now - self._started_at > STABLE_S
+            self._delay_s = RESTART_DELAY_S if stable else min(self._delay_s * 2, RESTART_DELAY_MAX_S)
+            self._start_at = now + self._delay_s
+        if now >= self._start_at:
+            self._started_at = now
+            self._process = start_child(
+                [sys.executable, "-m", "gateway", "worker", "--config", str(self._path), "--index", str(self._index)]
+            )
+
+    def terminate(self) -> None:
+        """Ask it to drain."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        if self._process is not None:
+            self._process.wait()
+
+
+def start_child(command: list[str], *, log_to: Path | None = None) -> subprocess.Popen[bytes]:
+    """A child process in a session of its own (so Ctrl-C reaches it only through us) that dies with this process."""
+    output = log_to.open("ab") if log_to is not None else None
+    try:
+        return subprocess.Popen(  # noqa: S603  # our own interpreter and modules
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output is not None else None,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # one prctl call, nothing that could wait
+        )
+    finally:
+        if output is not None:
+            output.close()
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,210 @@
+"""The gateway on real sockets, in a thread of this process, so that a test can swap a room for a faulty one.
+
+Files (settings, policy, license, trust) are written as a user would write them; records are read back from the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx2
+import uvicorn
+
+from gateway.app import Gateway
+from gateway.audit.query import records
+from gateway.edge import bind_socket, serve_config
+from gateway.license.issuer import add_to_trust, build_claims, generate_key, issue
+from gateway.settings import load_settings
+
+KEY = "lk-test-key"
+ISSUER = "https://authority.test"
+
+POLICY = """
+version: 1
+name: test
+owner: test@example.com
+preset: []
+mode: {mode}
+facts: {{tenant: caller.tenant, territory: [eu], purpose: test, audience: internal}}
+license: {{required: {required}, binding_min: 1}}
+prompt:
+  entities: {prompt}
+  impersonation: {{public_figure: block}}
+answer:
+  entities: {answer}
+  impersonation: {{self_claim: block}}
+  unknown_fields: {unknown_fields}
+record: {{content: none, durable: {durable}}}
+limits: {{prompt_bytes_max: 2097152, answer_bytes_max: 16777216, rate_per_minute: 100000, concurrent: 500, stream_seconds_max: {stream_s}}}
+refusal: {{style: {style}, status: 400}}
+"""
+MASKS = "{default: report, CREDIT_CARD: mask, EMAIL_ADDRESS: mask, PHONE_NUMBER: mask, US_SSN: block, IBAN_CODE: mask}"
+OFF = "{default: allow}"
+
+
+def policy_text(**changes: Any) -> str:
+    """The test policy with some of its values changed."""
+    values = {
+        "mode": "enforce",
+        "required": "true",
+        "prompt": MASKS,
+        "answer": MASKS,
+        "unknown_fields": "judge",
+        "durable": "before_answer",
+        "stream_s": 900,
+        "style": "error",
+    }
+    return POLICY.format(**{**values, **changes})
+
+
+@dataclass
+class Stack:
+    """One gateway in front of one endpoint. Models: `chat` (OpenAI) and `msg` (Anthropic), both asked for as `up`."""
+
+    folder: Path
+    origin: str
+    policy: str = field(default_factory=policy_text)
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    target: str = ""
+    licensed: bool = True
+    caller: str = ""
+    before_start: Callable[[Gateway], None] = lambda _: None
+
+    def __enter__(self) -> Stack:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.key = generate_key()
+        (self.folder / "trust.json").write_text(add_to_trust(None, ISSUER, self.key))
+        (self.folder / "policy.yaml").write_text(self.policy)
+        if self.licensed:
+            self.write_license()
+        (self.folder / "gateway.yaml").write_text(self._settings())
+        self.gateway = Gateway(load_settings(self.folder / "gateway.yaml"))
+        self.before_start(self.gateway)
+        gateway = self.gateway
+        config = serve_config(
+            gateway,
+            "127.0.0.1",
+            0,
+            on_parse_error=gateway.note_parse_error,
+            on_limit=gateway.note_limit,
+            graceful_shutdown_s=5,
+        )
+        self.socket = bind_socket("127.0.0.1", 0)
+        self.port = self.socket.getsockname()[1]
+        self.server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self._thread.start()
+        self.wait(lambda: self.server.started or not self._thread.is_alive())
+        assert self.server.started
+        self.http = httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=30)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.http.close()
+        self.stop()
+
+    def stop(self) -> None:
+        """End the gateway as SIGTERM would; harmless twice."""
+        self.server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        self.socket.close()
+
+    @property
+    def url(self) -> str:
+        """The gateway's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def write_license(self, **changes: Any) -> None:
+        """A license for the endpoint, with some of its terms changed."""
+        now = int(time.time())
+        terms: dict[str, Any] = {
+            "issuer": ISSUER,
+            "model": "up",
+            "origins": [self.origin],
+            "served": ["up", "up-20*"],
+            "jurisdictions": ["eu"],
+            "purposes": ["test"],
+            "modalities": ["text"],
+            "modalities_out": ["text", "embedding"],
+            "issued_s": now,
+            "not_before_s": now - 10,
+            "expires_s": now + 3600,
+        }
+        token = issue(build_claims(**{**terms, **self.claims, **changes}), self.key)
+        (self.folder / "license.jws").write_text(token)
+
+    def _settings(self) -> str:
+        digest = hashlib.sha256(KEY.encode()).hexdigest()
+        return f"""
+listen: {{host: 127.0.0.1, port: 0}}
+data: ./data
+callers:
+  - {{name: app, key_sha256: {digest}, models: [chat, msg], tenant: acme{self.caller}}}
+trust: {{keys: trust.json}}
+models:
+  - name: chat
+    license: license.jws
+    policy: policy.yaml
+    targets: [{{protocol: openai, base_url: "{self.origin}/v1", model: up, api_key: provider-secret{self.target}}}]
+  - name: msg
+    license: license.jws
+    policy: policy.yaml
+    targets: [{{protocol: anthropic, base_url: "{self.origin}", model: up, api_key: provider-secret{self.target}}}]
+"""
+
+    def chat(self, content: Any = "Hello", **extra: Any) -> httpx2.Response:
+        """One OpenAI chat call, the answer read whole."""
+        body = {"model": "chat", "messages": [{"role": "user", "content": content}], **extra}
+        return self.http.post("/v1/chat/completions", json=body)
+
+    def message(self, content: Any = "Hello", **extra: Any) -> httpx2.Response:
+        """One Anthropic messages call, the answer read whole."""
+        body = {"model": "msg", "max_tokens": 100, "messages": [{"role": "user", "content": content}], **extra}
+        return self.http.post("/v1/messages", json=body)
+
+    def records(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """The records of this gateway's journal so far, oldest first."""
+        found = [json.loads(entry.payload) for entry in records(self.folder / "data")]
+        return [record for record in found if kind is None or record["kind"] == kind]
+
+    def outcome(self, response: httpx2.Response | str) -> dict[str, Any]:
+        """The one outcome of a call, waiting for it if the call was left early."""
+        call_id = response if isinstance(response, str) else response.headers["x-licet-call-id"]
+
+        def found() -> list[dict[str, Any]]:
+            return [record for record in self.records("outcome") if record["call_id"] == call_id]
+
+        self.wait(lambda: bool(found()))
+        (one,) = found()
+        return one
+
+    @staticmethod
+    def wait(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Until the condition holds; fails after a time that only a broken test needs."""
+        give_up = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < give_up, "waited in vain"
+            time.sleep(0.01)
+
+
+def shown(body: bytes) -> list[dict[str, Any]]:
+    """The JSON events of an SSE body, without [DONE]."""
+    lines = [line[5:].strip() for line in body.decode().splitlines() if line.startswith("data:")]
+    return [json.loads(line) for line in lines if line != "[DONE]"]
+
+
+def said(body: bytes, index: int = 0) -> str:
+    """What a choice of an OpenAI chat stream says."""
+    deltas = [c["delta"] for e in shown(body) if "choices" in e for c in e["choices"] if c["index"] == index]
+    return "".join(delta.get("content") or "" for delta in deltas)
