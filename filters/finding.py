@@ -50,8 +50,27 @@ class UndecidedError(Exception):
         super().__init__(message)
 
 
+class Scanner(Protocol):
+    """One channel's walk through one kind of match. Offsets are those of the buffer that `scan` is given.
+
+    The walk goes in units (a word, a run of digits and separators, a window of a run that is too long) whose borders
+    follow from the text before them alone, and a unit is judged only when no text to come could change its findings.
+    That is what makes a stream and a whole text agree: the same units, however the text arrived.
+    """
+
+    @property
+    def at(self) -> int:
+        """What starts before this offset is decided and was returned; what starts at or after it may be open."""
+
+    def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
+        """Walk on as far as `view` decides. `view` is `fold(text)`; when `final`, with END appended."""
+
+    def drop(self, chars: int) -> None:
+        """The buffer lost its first `chars` characters; at least LEFT_CHARS before `at` always remain."""
+
+
 class Detector(Protocol):
-    """Pure and synchronous. `find` may report overlapping findings; `open_at` is what makes streams safe."""
+    """Pure and synchronous: the findings of a text follow from the text alone. Overlapping findings are welcome."""
 
     @property
     def name(self) -> str:
@@ -62,18 +81,11 @@ class Detector(Protocol):
         """Digest or number of rules and data, as recorded (L10)."""
 
     @property
-    def reach_chars(self) -> int | None:
-        """Nothing farther to the left than this can change a finding; None: unbounded, and capped by the sieve."""
+    def entities(self) -> frozenset[str]:
+        """All entities it may report: a policy that allows every one of them never calls it."""
 
-    def find(self, text: str) -> Sequence[Finding]:
-        """All findings in `text`, taken as a whole channel that has ended."""
-
-    def open_at(self, text: str, start: int) -> int:
-        """The smallest offset >= `start` from which text still to come could begin, extend, or change a finding.
-
-        Everything before it is final: for every continuation t, the findings of text + t that touch [start, offset)
-        are exactly those of `find(text)` that do, and none of them crosses the offset. len(text) when nothing is open.
-        """
+    def scanners(self) -> Sequence[Scanner]:
+        """Fresh scanners for one channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,11 @@ class Rules:
     def action(self, entity: str) -> Action:
         """The action for an entity."""
         return self.entities.get(entity, self.default)
+
+    @property
+    def off(self) -> bool:
+        """True when every entity is allowed: then no detector is called at all."""
+        return self.default is Action.ALLOW and all(a is Action.ALLOW for a in self.entities.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,329 @@
+"""Matching expressions over a channel in units, so that streams and whole texts agree.
+
+Two kinds of unit, found from the left by character class alone:
+- a token: characters between blanks, quotes, angle brackets or parentheses; `,;[]\\` end one too, unless a `/` came before;
+- a number run: digits with the blanks and punctuation that people put between their groups, and an extension label.
+
+A unit longer than its window is judged in windows of that length which overlap by half, at offsets counted from the
+unit's start: matches up to half a window are found wherever they lie, and work and memory stay bounded (L9).
+
+Expressions run on Python's `re` (bytes, ASCII classes), never on unbounded text: each has bounded repeats or runs
+within one window, and needs no automaton that is built on first sight. Runs of one class use possessive repeats.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from filters.finding import Finding
+
+# Half a window. RFC 5321 allows 64 + 1 + 255 characters for a mail address, the longest thing with a stated length;
+# a longer URL is covered to its end by `carry` below. Our choice: the smallest power of two above it.
+TOKEN_HALF_CHARS: Final = 512
+# Half a window of a number run: the longest card or phone number with an extension is below 64 characters.
+NUMBER_HALF_CHARS: Final = 128
+# How far to the left a context word counts (our choice: about ten words; presidio looks at five tokens).
+CONTEXT_CHARS: Final = 64
+# What a scanner needs to the left of its open offset: the context and one character to see that its first word is whole.
+LEFT_CHARS: Final = CONTEXT_CHARS + 32
+# presidio-analyzer's LemmaContextAwareEnhancer: what a context word adds, and the least a score is beside one.
+CONTEXT_BOOST: Final = 0.35
+CONTEXT_FLOOR: Final = 0.4
+
+FLAGS: Final = re.IGNORECASE | re.DOTALL | re.MULTILINE  # as presidio compiles its patterns
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One expression, and what is known about its matches without running it."""
+
+    entity: str
+    find: re.Pattern[bytes]
+    score: float
+    validate: Callable[[bytes], bool | None] | None = None
+    needs: bytes = b""  # every match holds all of these bytes
+    digits_min: int = 0  # and as many digits
+
+
+class Context:
+    """Raises a score when one of an entity's context words stands shortly before the match."""
+
+    def __init__(self, words: Mapping[str, Sequence[str]]) -> None:
+        self._words = {
+            entity: re.compile(
+                rb"(?<![a-z0-9_])(?:" + b"|".join(re.escape(w.lower().encode()) for w in listed) + rb")s?(?![a-z0-9_])"
+            )
+            for entity, listed in words.items()
+            if listed
+        }
+
+    def score(self, entity: str, score: float, view: bytes, start: int) -> float:
+        """The score of a match of `entity` at `start`, its left context considered. Pure in the 65 bytes before it."""
+        words = self._words.get(entity)
+        if words is None or score >= 1.0 or start == 0:
+            return score
+        left = start - CONTEXT_CHARS
+        # One character more is looked at, never matched, so that a word cut by the border does not count.
+        if words.search(view[max(0, left - 1) : start].lower(), 1 if left > 0 else 0) is None:
+            return score
+        return min(1.0, max(round(score + CONTEXT_BOOST, 4), CONTEXT_FLOOR))
+
+
+def without_contained(found: list[Finding]) -> list[Finding]:
+    """Drops a finding that another of its entity contains with no lower score, as presidio does."""
+    if len(found) < 2:
+        return found
+    kept: list[Finding] = []
+    for one in sorted(found, key=lambda f: (f.start, -f.end, -f.score)):
+        if not any(
+            k.entity == one.entity and k.start <= one.start and one.end <= k.end and k.score >= one.score
+            for k in reversed(kept)
+            if k.end > one.start
+        ):
+            kept.append(one)
+    return kept
+
+
+def matches(patterns: Sequence[Pattern], view: bytes, start: int, end: int, context: Context) -> list[Finding]:
+    """Findings of those patterns in view[start:end]; the character on each side is seen as its border."""
+    unit = view[start:end]
+    digits = len(unit) - len(unit.translate(None, b"0123456789"))
+    found: list[Finding] = []
+    for pattern in patterns:
+        if digits < pattern.digits_min or not all(byte in unit for byte in pattern.needs):
+            continue
+        for match in pattern.find.finditer(view, start, end + 1):
+            first, last = match.span()
+            if last > end:
+                continue
+            score = pattern.score
+            if pattern.validate is not None:
+                valid = pattern.validate(match[0])
+                if valid is False:
+                    continue
+                if valid:
+                    score = 1.0
+            found.append(Finding(pattern.entity, first, last, context.score(pattern.entity, score, view, first)))
+    return found
+
+
+Judge = Callable[[bytes, int, int], list[Finding]]  # (view, start, end) -> findings inside the unit
+
+_BREAK: Final = rb"\x00\x02-\x20\x7f-\xff\"<>()"  # end a token everywhere
+_SOFT: Final = rb",;\[\]\\"  # end it unless it has a slash before
+_HEAD: Final = rb"[^" + _BREAK + _SOFT + rb"/]"
+_UNIT: Final = re.compile(_HEAD + rb"++(?:/[^" + _BREAK + rb"]*+)?|/[^" + _BREAK + rb"]*+")
+# Blanks, and closed tokens in which nothing can be: no digit, no @, no dot or colon inside a name.
+_DULL: Final = (
+    rb"(?:[" + _BREAK + _SOFT + rb"]++"
+    rb"|(?:[^"
+    + _BREAK
+    + _SOFT
+    + rb"/0-9@.:]++|\.(?![0-9A-Za-z])|:(?![0-9A-Fa-f:/]))++(?=["
+    + _BREAK
+    + _SOFT
+    + rb"]))*+"
+)
+_SKIP: Final = re.compile(_DULL)
+_HARD_END: Final = re.compile(rb"[" + _BREAK + rb"]")
+_ANY_END: Final = re.compile(rb"[" + _BREAK + _SOFT + rb"/]")
+
+
+class TokenScanner:
+    """Walks from token to token. `late` takes starts of matches that may go on past their token."""
+
+    def __init__(self, judge: Judge, late: LateStarts | None = None) -> None:
+        self._judge = judge
+        self._late = late
+        self._at = 0
+        self._known = 0  # view[_at:_known] is one open token
+        self._slashed = False  # and it has a slash
+        self._carry: Finding | None = None  # reached the end of a window: covers the token to its end
+
+    @property
+    def at(self) -> int:
+        return self._at if self._late is None else self._late.open_at(self._at)
+
+    def drop(self, chars: int) -> None:
+        self._at -= chars
+        self._known -= chars
+        if self._carry is not None:
+            carry = self._carry
+            self._carry = Finding(carry.entity, carry.start - chars, carry.end - chars, carry.score)
+        if self._late is not None:
+            self._late.drop(chars)
+
+    def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
+        found: list[Finding] = []
+        size = len(view)
+        at = self._at
+        if at < self._known <= size:
+            # The common case of a long open token: look only at what came.
+            end = (_HARD_END if self._slashed else _ANY_END).search(view, self._known)
+            if end is None and size - at <= 2 * TOKEN_HALF_CHARS:
+                self._known = size
+                return self._late.scan(view, at, final) if self._late is not None and self._late.waiting else found
+        while True:
+            if self._carry is None:
+                at = _SKIP.match(view, at).end()  # type: ignore[union-attr]  # it matches the empty string
+            if at >= size:
+                break
+            unit = _UNIT.match(view, at)
+            end_at = at if unit is None else unit.end()
+            if end_at - at > 2 * TOKEN_HALF_CHARS:
+                self._window(view, at, at + 2 * TOKEN_HALF_CHARS, at + TOKEN_HALF_CHARS, found)
+                at += TOKEN_HALF_CHARS
+                continue
+            if end_at == size:
+                self._known = size
+                self._slashed = b"/" in view[at:]
+                break
+            self._window(view, at, end_at, None, found)
+            at = end_at
+        self._at = at
+        if self._late is not None:
+            found += self._late.scan(view, at, final)
+        return found
+
+    def _window(self, view: bytes, start: int, end: int, before: int | None, found: list[Finding]) -> None:
+        """Judges one unit, or (`before` set) a window of a longer one, of which it reports what starts before that."""
+        carry, self._carry = self._carry, None
+        if carry is not None and carry.end < end:
+            found.append(Finding(carry.entity, carry.end, end, carry.score))
+        covered = carry.entity if carry is not None else None
+        for one in without_contained(self._judge(view, start, end)):
+            if one.entity == covered or (before is not None and one.start >= before):
+                continue
+            found.append(one)
+            if before is not None and one.end == end and carry is None:
+                carry = one
+        if before is not None and carry is not None:
+            self._carry = Finding(carry.entity, carry.start, end, carry.score)
+        if self._late is not None:
+            self._late.start(view, start, end if before is None else before)
+
+
+class LateStarts:
+    """Matches that start in a token and may go on over blanks, up to a known length: IBANs in groups of four.
+
+    Each start is tried on its own, so nothing depends on what another start matched.
+    """
+
+    def __init__(
+        self,
+        start: re.Pattern[bytes],
+        growing: re.Pattern[bytes],
+        length_max: int,
+        find: Callable[[bytes, int], Finding | None],
+    ) -> None:
+        self._start = start
+        self._growing = growing  # fullmatch: the text from a start to the end of the view can still become longer
+        self._length_max = length_max
+        self._find = find
+        self.waiting: list[int] = []
+
+    def open_at(self, at: int) -> int:
+        return min(at, self.waiting[0]) if self.waiting else at
+
+    def drop(self, chars: int) -> None:
+        self.waiting = [start - chars for start in self.waiting]
+
+    def start(self, view: bytes, start: int, end: int) -> None:
+        """Notes the starts in view[start:end]."""
+        for match in self._start.finditer(view, start, end + 4):
+            if match.start() < end:
+                self.waiting.append(match.start())
+
+    def scan(self, view: bytes, at: int, final: bool) -> list[Finding]:
+        found: list[Finding] = []
+        size = len(view)
+        while self.waiting:
+            start = self.waiting[0]
+            if not final and size - start <= self._length_max and self._growing.fullmatch(view, start):
+                break
+            del self.waiting[0]
+            one = self._find(view, start)
+            if one is not None:
+                found.append(one)
+        return found
+
+
+_NUMBER_START: Final = re.compile(rb"[0-9+(\[]")
+# Digits and the punctuation of libphonenumber's VALID_PUNCTUATION as it folds.
+_NUMBER_RUN: Final = re.compile(rb"[0-9 \-.()\[\]/~+xX]*+")
+# What may follow a number as its extension (libphonenumber's EXTN_PATTERNS_FOR_MATCHING, blanks capped), or make it a time.
+_LABELS: Final = tuple(
+    sorted(
+        {e + "xt" + more for e in ("e", "") for more in ("", "n", "ensi", "ensin", "ensio", "ension")}
+        | {"anexo", "int", "ext="}
+    )
+)
+_PREFIXES: Final = tuple(
+    sorted({label[:n] for label in _LABELS for n in range(1, len(label) + 1)}, key=lambda p: (-len(p), p))
+)
+_TAIL: Final = re.compile(
+    rb"(?:[\t,;][ \t,]{0,16}+)?(?:(?:"
+    + "|".join(sorted(_LABELS, key=len, reverse=True)).encode()
+    + rb")[:.]?[ \t,-]{0,16}+[0-9]{1,20}+#?"
+    rb"|#[:.]?[ \t,-]{0,16}+[0-9]{1,9}+#?|#)|:[0-5][0-9]",
+    re.IGNORECASE,
+)
+_TAIL_OPEN: Final = re.compile(
+    rb"(?:[\t,;][ \t,]{0,16})?(?:(?:"
+    + "|".join(_PREFIXES).encode()
+    + rb"|#)[:.]?[ \t,-]{0,16}[0-9]{0,20}#?)?|:[0-5]?[0-9]?",
+    re.IGNORECASE,
+)
+# The longest tail: separator, blanks, label, mark, blanks, digits, hash.
+_TAIL_CHARS: Final = 1 + 16 + 10 + 1 + 16 + 20 + 1
+
+
+class NumberScanner:
+    """Walks from number run to number run."""
+
+    def __init__(self, judge: Judge, digits_min: int) -> None:
+        self._judge = judge
+        self._digits_min = digits_min
+        self._at = 0
+
+    @property
+    def at(self) -> int:
+        return self._at
+
+    def drop(self, chars: int) -> None:
+        self._at -= chars
+
+    def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
+        found: list[Finding] = []
+        size = len(view)
+        at = self._at
+        while True:
+            begin = _NUMBER_START.search(view, at)
+            if begin is None:
+                at = size
+                break
+            at = begin.start()
+            end = _NUMBER_RUN.match(view, at).end()  # type: ignore[union-attr]  # it matches the empty string
+            if end - at > 2 * NUMBER_HALF_CHARS:
+                self._window(view, at, at + 2 * NUMBER_HALF_CHARS, at + NUMBER_HALF_CHARS, found)
+                at += NUMBER_HALF_CHARS
+                continue
+            if end == size or (not final and size - end <= _TAIL_CHARS and _TAIL_OPEN.fullmatch(view, end)):
+                break
+            tail = _TAIL.match(view, end)
+            # A time's minutes are only looked at, they are no part of the run.
+            if tail is not None and view[end] != 0x3A:
+                end = tail.end()
+            self._window(view, at, end, None, found)
+            at = end
+        self._at = at
+        return found
+
+    def _window(self, view: bytes, start: int, end: int, before: int | None, found: list[Finding]) -> None:
+        unit = view[start:end]
+        if len(unit) - len(unit.translate(None, b"0123456789")) < self._digits_min:
+            return
+        found += [f for f in without_contained(self._judge(view, start, end)) if before is None or f.start < before]

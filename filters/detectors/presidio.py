@@ -1,0 +1,154 @@
+"""The pattern recognizers that presidio-analyzer 2.2.366 turns on for English, from data, without presidio.
+
+`presidio_patterns.json` is written by compile_presidio.py; checks are in validators.py, mail addresses and URLs in
+hosts.py, phone numbers in phones.py, and the walk over a channel in patterns.py.
+
+What differs from presidio on purpose (the `hardened` profile): the view of filters/view.py is searched, so full-width
+digits and neighbors such as Chinese characters hide nothing; context words are whole words in the CONTEXT_CHARS
+characters to the left; every IBAN start is tried on its own; and what hosts.py and phones.py name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Final
+
+from filters.detectors import validators
+from filters.detectors.hosts import EMAIL, URL, Hosts
+from filters.detectors.patterns import FLAGS, Context, LateStarts, NumberScanner, Pattern, TokenScanner, matches
+from filters.detectors.phones import PHONE, PHONE_DIGITS_MIN, phones
+from filters.finding import Finding, Scanner
+
+DATA: Final = "presidio_patterns.json"
+CODE_VERSION: Final = 1  # raise when a change of code here or in the files named above changes a finding
+
+_VALIDATORS: Final[dict[str, validators.Validator]] = {
+    "CreditCardRecognizer": validators.luhn,
+    "UsSsnRecognizer": validators.ssn,
+    "NhsRecognizer": validators.nhs,
+    "CryptoRecognizer": validators.crypto,
+    "IpRecognizer": validators.ip,
+    "MedicalLicenseRecognizer": validators.dea,
+    "MacAddressRecognizer": validators.mac,
+    "UuidRecognizer": validators.uuid,
+}
+_BLANK_SEPARATED: Final = frozenset({"CreditCardRecognizer", "UsItinRecognizer", "NhsRecognizer"})  # and SSN5
+# What every match of a pattern holds (bytes) and at least how many digits. Read off the expressions; a pattern that is
+# not listed is always tried. The tests check each entry against strings made from the expression.
+_NEEDS: Final[dict[str, tuple[bytes, int]]] = {
+    "All Credit Cards (weak)": (b"", 13),
+    "Bank Account (weak)": (b"", 8),
+    "Driver License - Alphanumeric (weak)": (b"", 2),
+    "Driver License - Digits (very weak)": (b"", 6),
+    "Itin (very weak)": (b"", 9),
+    "Itin (weak)": (b"", 9),
+    "Itin (medium)": (b"", 9),
+    "Passport (very weak)": (b"", 9),
+    "Passport Next Generation (very weak)": (b"", 8),
+    "SSN1 (very weak)": (b"-", 9),
+    "SSN2 (very weak)": (b"-", 9),
+    "SSN3 (very weak)": (b"-", 9),
+    "SSN4 (very weak)": (b"", 9),
+    "SSN5 (medium)": (b"", 9),
+    "NHS (medium)": (b"", 10),
+    "Crypto (Medium)": (b"", 1),
+    "Datetime (yyyy-mm-ddThh:mm[:ss[.f]] with timezone)": (b"-:", 12),
+    "mm/dd/yyyy or mm/dd/yy": (b"/", 4),
+    "dd/mm/yyyy or dd/mm/yy": (b"/", 4),
+    "yyyy/mm/dd": (b"/", 6),
+    "mm-dd-yyyy": (b"-", 6),
+    "dd-mm-yyyy": (b"-", 6),
+    "yyyy-mm-dd": (b"-", 6),
+    "dd.mm.yyyy or dd.mm.yy": (b".", 4),
+    "dd-MMM-yyyy or dd-MMM-yy": (b"-", 3),
+    "MMM-yyyy or MMM-yy": (b"-", 2),
+    "dd-MMM or dd-MMM": (b"-", 1),
+    "mm/yyyy or m/yyyy": (b"/", 5),
+    "mm/yy or m/yy": (b"/", 3),
+    "IPv4_mapped": (b":.", 4),
+    "IPv4_embedded": (b":.", 4),
+    "IPv4": (b".", 4),
+    "IPv6": (b":", 0),
+    "IPv6_unspecified": (b":", 0),
+    "USA DEA Certificate Number (weak)": (b"", 7),
+    "MAC_COLON_OR_HYPHEN": (b"", 0),
+    "MAC_CISCO_DOT": (b".", 0),
+    "UUID (hyphenated)": (b"-", 0),
+}
+_LENGTH_MIN: Final = {"MAC_COLON_OR_HYPHEN": 17, "UUID (hyphenated)": 36, "Crypto (Medium)": 26, "MAC_CISCO_DOT": 14}
+
+# IBAN (ISO 13616): the expression's longest match, and every text that can still grow into one.
+_IBAN_CHARS_MAX: Final = 4 + 7 * 5 + 4
+_IBAN_START: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ \-A-Za-z0-9]|\Z)")
+_IBAN_GROWING: Final = re.compile(rb"[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]{4}){0,7}(?:[ -]?[A-Za-z0-9]{0,3})")
+
+
+class PresidioDetector:
+    """Identifiers with a form: cards, accounts, addresses of people and machines, dates, numbers of documents."""
+
+    def __init__(self) -> None:
+        raw = resources.files("filters.detectors").joinpath(DATA).read_bytes()
+        data: dict[str, Any] = json.loads(raw)
+        self.name = "presidio"
+        self.version = f"{CODE_VERSION}+{hashlib.sha256(raw).hexdigest()[:16]}"
+        self.entities = frozenset({p["entity"] for p in data["patterns"]} | {EMAIL, URL, PHONE})
+        self._context = Context(data["context"])
+        self._hosts = Hosts(data["mail_labels"], data["url_labels"], self._context)
+        token: list[tuple[int, Pattern]] = []
+        number: list[Pattern] = []
+        for item in data["patterns"]:
+            if item["recognizer"] == "IbanRecognizer":
+                self._iban = re.compile(item["regex"].encode(), FLAGS)
+                self._iban_score = float(item["score"])
+                continue
+            needs, digits_min = _NEEDS.get(item["name"], (b"", 0))
+            pattern = Pattern(
+                item["entity"], re.compile(item["regex"].encode(), FLAGS), item["score"],
+                _VALIDATORS.get(item["recognizer"]), needs, digits_min,
+            )  # fmt: skip
+            if item["recognizer"] in _BLANK_SEPARATED or item["name"].startswith("SSN5"):
+                number.append(pattern)
+            else:
+                token.append((_LENGTH_MIN.get(item["name"], 0), pattern))
+        self._number = tuple(number)
+        self._token = tuple(token)
+        self._digitless = tuple((length, p) for length, p in token if p.digits_min == 0)
+        self._valid_iban = validators.Iban(data["iban_formats"])
+
+    def scanners(self) -> Sequence[Scanner]:
+        """One over tokens (IBANs that start in them included), one over number runs."""
+        late = LateStarts(_IBAN_START, _IBAN_GROWING, _IBAN_CHARS_MAX, self._find_iban)
+        return TokenScanner(self._judge_token, late), NumberScanner(self._judge_number, PHONE_DIGITS_MIN)
+
+    def _judge_token(self, view: bytes, start: int, end: int) -> list[Finding]:
+        unit = view[start:end]
+        length = end - start
+        found: list[Finding] = self._hosts.mails(view, start, end) if b"@" in unit else []
+        if b"." in unit:
+            found += self._hosts.urls(view, start, end, found)
+        digits = length - len(unit.translate(None, b"0123456789"))
+        listed = self._token if digits else self._digitless
+        patterns = [p for at_least, p in listed if length >= at_least and digits >= p.digits_min]
+        if patterns:
+            found += matches(patterns, view, start, end, self._context)
+        return found
+
+    def _judge_number(self, view: bytes, start: int, end: int) -> list[Finding]:
+        return matches(self._number, view, start, end, self._context) + phones(view, start, end, self._context)
+
+    def _find_iban(self, view: bytes, start: int) -> Finding | None:
+        match = self._iban.match(view, start)
+        if match is None:
+            return None
+        # The last groups may be words that follow: the longest end that checks is taken.
+        for group in (3, 2, 1):
+            end = match.end(group)
+            valid = self._valid_iban(match.string[start:end])
+            if valid is not False:
+                score = 1.0 if valid else self._context.score("IBAN_CODE", self._iban_score, view, start)
+                return Finding("IBAN_CODE", start, end, score)
+        return None

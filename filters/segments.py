@@ -1,0 +1,58 @@
+"""Segments: the stretches of a channel that a slow detector judges, the same however the text arrived.
+
+A segment ends behind a line break, behind a full stop of Chinese or Japanese, and behind a Latin one that a blank
+follows. Where none comes within SEGMENT_CHARS_MAX, a grid counted from the segment's start takes over: a stretch of
+that length is judged, and the next one starts half of it later, so that a name on a grid line is whole in one of them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+SEGMENT_CHARS_MAX: Final = 512  # our choice: several sentences' worth; models in use take 512 sub-word pieces
+_END: Final = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]+[”’」』）]*|\n")
+# Marks that may still join the end of a segment, as in "?!" or a closing quote.
+_GROWING: Final = frozenset(".!?…。！？\"'”’)]」』）")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """text[start:end] of a channel. Of its findings count those that start before `before`."""
+
+    start: int
+    end: int
+    before: int
+    text: str
+
+
+class Segmenter:
+    """Cuts one channel. Offsets are those of the channel."""
+
+    def __init__(self) -> None:
+        self.at = 0  # where the next segment starts
+
+    def cut(self, text: str, base: int, final: bool) -> list[Segment]:
+        """The segments that `text`, the channel from offset `base` on, completes."""
+        segments: list[Segment] = []
+        size = len(text)
+        at = self.at - base
+        while at < size:
+            limit = min(size, at + SEGMENT_CHARS_MAX)
+            match = _END.search(text, at, min(size, limit + 1))
+            end = match.end() if match is not None and match.end() <= limit else -1
+            if end >= 0 and (end < size or final or text[end - 1] == "\n"):
+                segments.append(Segment(base + at, base + end, base + end, text[at:end]))
+                at = end
+            elif size - at > SEGMENT_CHARS_MAX:
+                half = at + SEGMENT_CHARS_MAX // 2
+                segments.append(Segment(base + at, base + limit, base + half, text[at:limit]))
+                at = half
+            elif final:
+                segments.append(Segment(base + at, base + size, base + size, text[at:]))
+                at = size
+            else:
+                break
+        self.at = base + at
+        return segments

@@ -1,0 +1,189 @@
+"""The one class that holds streamed text back.
+
+`feed` takes text as it arrives and returns what may be shown now; `close` ends the channel. Scanners say up to which
+offset everything is decided, the judge (if any) up to which segment; the sieve releases up to the smaller of them and
+never inside a mask. What it promises: how text arrives never changes what comes out; clean text comes out unchanged and
+soon; no released text overlaps a masked or blocked span; what is held is bounded; after an error it stays shut.
+
+One sieve per channel. Not for use by two tasks at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from filters.detectors.patterns import LEFT_CHARS
+from filters.finding import Finding, Release, Rules, Scanner, UndecidedError
+from filters.resolve import Resolver
+from filters.segments import Segment, Segmenter
+from filters.view import END, fold
+
+# The most that is held without a judge: a chain of masks (CLUSTER_CHARS_MAX) before an open token (1,024), and what
+# the impersonation scanner holds. Reaching it refuses; it is never released (L9).
+HELD_CHARS_MAX: Final = 4096
+# Decided text is cut off the buffer in steps of this many characters, so that most feeds copy nothing.
+_TRIM_CHARS: Final = 512
+
+
+class Sieve:
+    """Holds back one channel of one answer or prompt."""
+
+    def __init__(self, scanners: Sequence[Scanner], rules: Rules, *, judged: bool = False) -> None:
+        """`judged`: nothing is released before `judged()` has been called for its segment."""
+        self._scanners = tuple(scanners)
+        self._resolver = Resolver(rules)
+        self._segmenter = Segmenter() if judged else None
+        self._queue: list[Segment] = []
+        self._text = ""  # the channel from _base on
+        self._view = b""
+        self._base = 0
+        self._released = 0
+        self._closed = False
+        self._shut = False
+
+    @property
+    def held_chars(self) -> int:
+        """How many characters were fed and not yet released."""
+        return self._base + len(self._text) - self._released
+
+    @property
+    def blocked(self) -> Finding | None:
+        """What cut the channel off, if something did."""
+        return self._resolver.blocked
+
+    def feed(self, text: str) -> Release:
+        """What may be shown now that `text` has arrived.
+
+        Raises UndecidedError if a detector failed or a bound was hit, and from then on. After a block it returns
+        empty releases that bear the blocking finding.
+        """
+        self._check_open()
+        if self._resolver.blocked is not None:
+            return self._nothing()
+        self._text += text
+        self._view += fold(text)
+        return self._advance(final=False)
+
+    def close(self) -> Release:
+        """What may be shown now that the channel has ended. Without a judge that is all the rest."""
+        self._check_open()
+        self._closed = True
+        if self._resolver.blocked is not None:
+            return self._nothing()
+        return self._advance(final=True)
+
+    def pending(self) -> Sequence[str]:
+        """The segments that wait for the judge, oldest first; empty without one."""
+        return [segment.text for segment in self._queue]
+
+    def judged(self, found: Sequence[Sequence[Finding]]) -> Release:
+        """Takes the judge's findings for the oldest `len(found)` pending segments, in their own offsets."""
+        if self._shut:
+            raise UndecidedError("this sieve is shut")
+        if self._resolver.blocked is not None:
+            self._queue.clear()
+            return self._nothing()
+        if len(found) > len(self._queue):
+            self.shut()
+            raise UndecidedError("the judge answered for segments it was not asked about")
+        segments, self._queue = self._queue[: len(found)], self._queue[len(found) :]
+        for segment, listed in zip(segments, found, strict=True):
+            for one in listed:
+                if not 0 <= one.start < one.end <= len(segment.text):
+                    self.shut()
+                    raise UndecidedError("the judge found something outside its segment")
+            self._resolver.add(
+                [
+                    Finding(f.entity, f.start + segment.start, f.end + segment.start, f.score)
+                    for f in listed
+                    if f.start + segment.start < segment.before
+                ]
+            )
+        return self._release()
+
+    def shut(self) -> None:
+        """Lets nothing out any more: every later use raises. Drops the text that was held."""
+        self._shut = True
+        self._text = ""
+        self._view = b""
+        self._queue = []
+
+    def _check_open(self) -> None:
+        if self._shut:
+            raise UndecidedError("this sieve is shut")
+        if self._closed:
+            raise UndecidedError("this sieve was closed")
+
+    def _nothing(self) -> Release:
+        return Release(self._released, self._released, "", blocked=self._resolver.blocked)
+
+    def _advance(self, *, final: bool) -> Release:
+        view = self._view + END if final else self._view
+        base = self._base
+        size = len(self._text)
+        try:
+            for scanner in self._scanners:
+                found = scanner.scan(self._text, view, final)
+                if found:
+                    low = self._released - base
+                    for one in found:
+                        if not low <= one.start < one.end <= size:
+                            raise UndecidedError("a detector found something outside its text")  # noqa: TRY301
+                    self._resolver.add([Finding(f.entity, f.start + base, f.end + base, f.score) for f in found])
+            if self._segmenter is not None:
+                self._queue += self._segmenter.cut(self._text, base, final)
+        except UndecidedError:
+            self.shut()
+            raise
+        except Exception as error:
+            self.shut()
+            raise UndecidedError(f"a detector failed: {type(error).__name__}") from error
+        return self._release()
+
+    def _final_at(self) -> int:
+        """The offset before which everything is decided."""
+        size = self._base + len(self._text)
+        if self._queue:
+            final = self._queue[0].start
+        elif self._segmenter is not None:
+            final = self._segmenter.at
+        else:
+            final = size
+        if not self._closed:
+            for scanner in self._scanners:
+                final = min(final, self._base + scanner.at)
+        return min(final, size)
+
+    def _release(self) -> Release:
+        try:
+            release = self._resolver.release(
+                self._text, self._base, self._released, max(self._final_at(), self._released)
+            )
+        except UndecidedError:
+            self.shut()
+            raise
+        self._released = release.end
+        if release.blocked is not None:
+            self._text, self._view, self._queue, self._base = "", b"", [], release.end
+            return release
+        if self.held_chars > HELD_CHARS_MAX and self._segmenter is None:
+            self.shut()
+            raise UndecidedError("more undecided text than a sieve may hold", limit=True)
+        self._trim()
+        return release
+
+    def _trim(self) -> None:
+        low = self._released - self._base
+        for scanner in self._scanners:
+            low = min(low, scanner.at)
+        if self._segmenter is not None:
+            low = min(low, self._segmenter.at - self._base)
+        low -= LEFT_CHARS
+        if low < _TRIM_CHARS:
+            return
+        self._text = self._text[low:]
+        self._view = self._view[low:]
+        self._base += low
+        for scanner in self._scanners:
+            scanner.drop(low)
