@@ -18,6 +18,7 @@ from typing import Protocol
 from gateway.errors import ConfigError
 from gateway.reasons import Reason
 from gateway.state import SharedState
+from policies import CallerFacts
 
 KEY_PREFIX = "lk-"
 KEY_BYTES = 32  # 256 bits: the digest needs no salt and no slow hash, for nobody can list that many keys
@@ -40,7 +41,7 @@ class CallerEntry(Protocol):
     @property
     def anonymous(self) -> bool: ...
     @property
-    def tenant(self) -> str | None: ...
+    def facts(self) -> CallerFacts: ...
     @property
     def rate_per_minute(self) -> int | None: ...
     @property
@@ -52,7 +53,7 @@ class Caller:
     """Who a call is from. Nothing here comes from the request but the choice of the entry (L8)."""
 
     name: str
-    tenant: str | None
+    facts: CallerFacts
     models: frozenset[str]
     anonymous: bool
     rate_per_minute: int | None
@@ -90,7 +91,7 @@ class Callers:
     def _add(self, entry: CallerEntry) -> str | None:
         caller = Caller(
             name=entry.name,
-            tenant=entry.tenant,
+            facts=entry.facts,
             models=frozenset(entry.models),
             anonymous=entry.anonymous,
             rate_per_minute=entry.rate_per_minute,

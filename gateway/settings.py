@@ -61,11 +61,6 @@ class Caller:
         """True for the entry that needs no key."""
         return self.key_sha256 is None
 
-    @property
-    def tenant(self) -> str | None:
-        """Whose calls these are, if the entry says so."""
-        return self.facts.tenant or None
-
 
 @dataclass(frozen=True, slots=True)
 class Target:

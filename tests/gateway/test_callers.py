@@ -13,6 +13,7 @@ from gateway.callers import Admission, Caller, Callers, Denied, Limiter, new_key
 from gateway.errors import ConfigError
 from gateway.reasons import Reason
 from gateway.state import Hit, MemoryState
+from policies import CallerFacts
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,14 @@ class Entry:
     key_sha256: str | None = None
     models: tuple[str, ...] = ("chat",)
     anonymous: bool = False
-    tenant: str | None = None
+    facts: CallerFacts = CallerFacts("app")
     rate_per_minute: int | None = None
     concurrent: int | None = None
 
 
 KEY, DIGEST = "lk-one", hashlib.sha256(b"lk-one").hexdigest()
 OTHER = hashlib.sha256(b"lk-two").hexdigest()
-APP = Entry("app", DIGEST, tenant="acme")
+APP = Entry("app", DIGEST, facts=CallerFacts("app", tenant="acme"))
 TWO = Entry("two", OTHER)
 LAN = Entry("lan", anonymous=True)
 
@@ -68,7 +69,7 @@ def test_authenticate(headers: Headers, expected: str | Reason) -> None:
 def test_l8_the_tenant_comes_from_the_entry() -> None:
     found = Callers([APP]).authenticate([(b"x-api-key", KEY.encode()), (b"x-tenant", b"evil")])
     assert isinstance(found, Caller)
-    assert found.tenant == "acme"
+    assert found.facts.tenant == "acme"
     assert found.may_use("chat")
     assert not found.may_use("other")
 
