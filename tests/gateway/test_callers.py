@@ -122,7 +122,7 @@ class Clock:
 
 
 def caller(name: str = "app", rate: int | None = None, concurrent: int | None = None) -> Caller:
-    return Caller(name, None, frozenset({"chat"}), False, rate, concurrent)
+    return Caller(name, CallerFacts(name), frozenset({"chat"}), False, rate, concurrent)
 
 
 def test_a_rate_is_kept_and_says_when_to_come_back() -> None:
