@@ -119,14 +119,12 @@ def _recover_stream(store: Store, directory: Path, by: str, now_ms: Callable[[],
     shard: Shard | None = None
     segment, path = 0, directory
     try:
-        if (directory / frames.ENDED_NAME).exists():  # another recoverer was faster
-            return "ended"
         found = _gapless(directory)
         segment, path = found[-1]
         data = path.read_bytes()
         state = _read_last(directory, found, data)
         _sync_last(store, directory, path)
-        if state.ended:  # killed between the end record and its marker
+        if state.ended:  # killed between the end record and its marker, or another recoverer was faster
             mark_ended(store, directory, size=state.seq, root=tree.root(state.frontier))
             return "ended"
         handle = store.reopen(path)
