@@ -385,13 +385,18 @@ def test_case_56_leaving_is_seen_behind_a_pipelined_request() -> None:
     assert watched.outcomes[0] == "cancelled"
 
 
-def test_cancellation_from_elsewhere_is_not_taken_for_leaving() -> None:
+@pytest.mark.parametrize("leaves_too", [False, True])
+def test_cancellation_from_elsewhere_is_not_taken_for_leaving(leaves_too: bool) -> None:
+    """Shutdown cancels the call; that the caller leaves in the same moment does not make it go on."""
+
     async def main() -> list[str]:
         outcome: list[str] = []
 
         async def receive() -> dict[str, object]:
-            await asyncio.get_running_loop().create_future()
-            raise AssertionError
+            task.cancel()
+            if not leaves_too:
+                await asyncio.get_running_loop().create_future()
+            return {"type": "http.disconnect"}
 
         async def call() -> None:
             try:
@@ -404,8 +409,6 @@ def test_cancellation_from_elsewhere_is_not_taken_for_leaving() -> None:
                 raise
 
         task = asyncio.create_task(call())
-        await asyncio.sleep(0)
-        task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
         return outcome
