@@ -87,7 +87,7 @@ def edits_on_text(walk: Walk, text: str, edits: Edits) -> list[Edit]:
         if not wanted:
             continue
         target = walk.targets.get(key)
-        if isinstance(target, Strings):
+        if isinstance(target, tuple):
             for edit in wanted:
                 for node, part in _distribute(target, edit):
                     strings.setdefault(id(node), (node, []))[1].append(part)
@@ -103,11 +103,11 @@ def edits_on_text(walk: Walk, text: str, edits: Edits) -> list[Edit]:
 
 def _distribute(target: Strings, edit: EditLike) -> list[tuple[Node, Edit]]:
     """An edit of a joined channel: the replacement goes where it begins, the rest of the span is removed."""
-    if len(target.parts) == 1:
-        return [(target.parts[0][0], Edit(edit.start, edit.end, edit.text))]
+    if len(target) == 1:
+        return [(target[0][0], Edit(edit.start, edit.end, edit.text))]
     result: list[tuple[Node, Edit]] = []
     text = edit.text
-    for node, offset in target.parts:
+    for node, offset in target:
         length = len(node.value)
         start = max(edit.start - offset, 0)
         end = min(edit.end - offset, length)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Final, NoReturn
 
@@ -37,16 +37,18 @@ PROMPT_NODES_MAX: Final = 100_000
 # Our choice (L9): 8,192 tokens with 20 alternatives each make some 500,000 values.
 ANSWER_NODES_MAX: Final = 600_000
 
+# What stands between strings; which of them are keys follows from the order, since the grammar is known to hold.
 _TOKEN = re.compile(
-    r"[ \t\n\r,]*+(?:"
-    r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(?:[ \t\n\r]*+(:))?+'  # 1 string; 2 it is a key
-    r"|([-0-9][-+.0-9eE]*+)"  # 3 number
-    r"|(\[[ \t\n\r]*+[-0-9][-+.0-9eE, \t\n\r]*+\])"  # 4 array of numbers
-    r"|([\[{])"  # 5 opens
-    r"|([\]}])"  # 6 closes
-    r"|([tfn][a-z]++)"  # 7 literal
+    r"[ \t\n\r,:]*+(?:"
+    r'(")'  # 1 string begins
+    r"|([\]}])"  # 2 closes
+    r"|([\[{])(?![ \t\n\r]*+[-0-9])"  # 3 opens
+    r"|([-0-9][-+.0-9eE]*+)"  # 4 number
+    r"|([tfn][a-z]++)"  # 5 literal
+    r"|(\[[-+.0-9eE, \t\n\r]*+\])"  # 6 array of numbers
+    r"|(\[)"  # 7 opens, with a number first and other things after it
     r")"
-)
+).match
 _NUMBER = re.compile(r"[^, \t\n\r\[\]]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # What one code point of a decoded string looks like in the raw one; runs without escapes in one go.
@@ -56,7 +58,8 @@ _UNIT = re.compile(
 )
 
 
-_decode = json.JSONDecoder().raw_decode
+# The standard library's reader of one string: about 1 ns a character, decoding as it goes; typeshed does not list it.
+_string: Callable[[str, int, bool], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
 
 
 class JsonError(ValueError):
@@ -66,16 +69,17 @@ class JsonError(ValueError):
 class Node:
     """One value with its place: text[start:end], quotes and brackets included."""
 
-    __slots__ = ("end", "items", "kind", "members", "repeated", "start", "value")
+    __slots__ = ("end", "kind", "start", "value")
+
+    items: Sequence[Node] = ()
+    members: Sequence[tuple[str, Node]] = ()  # keys decoded
+    repeated: bool = False  # true: some key of this object occurs twice
 
     def __init__(self, kind: int, start: int, end: int, value: str) -> None:
         self.kind = kind
         self.start = start
         self.end = end
         self.value = value  # strings decoded; numbers and literals as they are written
-        self.items: list[Node] = _NO_ITEMS
-        self.members: list[tuple[str, Node]] = _NO_MEMBERS  # keys decoded
-        self.repeated = False  # true: some key of this object occurs twice
 
     def get(self, key: str) -> Node | None:
         """The value of a key; of a repeated one the last, as most readers take it. None without the key."""
@@ -84,6 +88,13 @@ class Node:
             if name == key:
                 found = node
         return found
+
+
+class _Container(Node):
+    __slots__ = ("items", "members", "repeated")
+
+    items: list[Node]
+    members: list[tuple[str, Node]]
 
 
 _NO_ITEMS: Final[list[Node]] = []
@@ -130,73 +141,79 @@ def _fail(why: str) -> NoReturn:
     raise JsonError(why)
 
 
-def _tree(text: str, nodes_max: int) -> Node:  # noqa: C901 - one loop over the token kinds reads best in one piece
+def _tree(text: str, nodes_max: int) -> Node:  # noqa: C901 - one loop over the kinds of token reads best in one piece
     """The tree of a text that is known to be valid JSON."""
-    top = Node(ARRAY, 0, len(text), "")
-    top.items = items = []
-    stack: list[Node] = []
-    current = top
+    current = _Container(ARRAY, 0, len(text), "")
+    current.members = members = _NO_MEMBERS
+    root: list[Node] = []
+    current.items = items = root
     in_object = False
-    key = ""
-    nodes = 0
-    for match in _TOKEN.finditer(text):
+    stack: list[_Container] = []
+    key: str | None = None  # of the value that comes next
+    nodes = at = 0
+    while (match := _TOKEN(text, at)) is not None:
         kind = match.lastindex
-        if kind == 2:
-            key = match[1]
-            if "\\" in key:
-                key = _decode(text, match.start(1) - 1)[0]
-            continue
-        if kind == 6:
-            current.end = match.end()
-            members = current.members
-            if len(members) > 1 and len({name for name, _ in members}) < len(members):
-                current.repeated = True
+        at = match.end()
+        if kind == 1:
+            start = at - 1
+            value, at = _string(text, at, True)
+            if in_object and key is None:
+                key = value
+                continue
+            node = Node(STRING, start, at, value)
+        elif kind == 2:
+            current.end = at
+            if in_object:
+                nodes += len(members)
+                current.repeated = len(members) > 1 and len({name for name, _ in members}) < len(members)
+            else:
+                nodes += len(items)
+                current.repeated = False
+            if nodes > nodes_max:
+                _fail("it holds too many values")
             current = stack.pop()
             in_object = current.kind == OBJECT
+            members = current.members
             items = current.items
             continue
-        if kind == 1:
-            start, end = match.span(1)
-            value = match[1]
-            if "\\" in value:
-                value = _decode(text, start - 1)[0]
-            node = Node(STRING, start - 1, end + 1, value)
-        elif kind == 3:
-            start, end = match.span(3)
-            value = match[3]
-            _check_number(value)
-            node = Node(NUMBER, start, end, value)
-        elif kind == 7:
-            start, end = match.span(7)
-            node = Node(LITERAL, start, end, match[7])
         elif kind == 4:
-            start, end = match.span(4)
-            node = Node(NUMBERS, start, end, match[4])
-            numbers = _NUMBER.findall(node.value)
-            for value in numbers:
+            value = match[4]
+            node = Node(NUMBER, at - len(value), at, value)
+            if len(value) > 17 or "e" in value or "E" in value:
                 _check_number(value)
-            nodes += len(numbers) >> 4  # far cheaper than a node each
+        elif kind == 5:
+            value = match[5]
+            node = Node(LITERAL, at - len(value), at, value)
+        elif kind == 6:
+            value = match[6]
+            node = Node(NUMBERS, at - len(value), at, value)
+            if len(stack) == DEPTH_MAX:
+                _fail("it nests too deep")
+            for number in (found := _NUMBER.findall(value)):
+                _check_number(number)
+            nodes += len(found) >> 4  # far cheaper than a node each
         else:
-            start = match.start(5)
-            node = Node(OBJECT if text[start] == "{" else ARRAY, start, start, "")
-        nodes += 1
-        if nodes > nodes_max:
-            _fail("it holds too many values")
-        if in_object:
-            current.members.append((key, node))
-        else:
-            items.append(node)
-        if kind == 5:
             stack.append(current)
             if len(stack) > DEPTH_MAX:
                 _fail("it nests too deep")
-            current = node
-            in_object = node.kind == OBJECT
+            object_opens = text[at - 1] == "{"
+            node = opened = _Container(OBJECT if object_opens else ARRAY, at - 1, at, "")
             if in_object:
-                node.members = []
+                members.append((key or "", node))
+                key = None
             else:
-                node.items = items = []
-    return top.items[0]
+                items.append(node)
+            current = opened
+            in_object = object_opens
+            current.members = members = [] if object_opens else _NO_MEMBERS
+            current.items = items = _NO_ITEMS if object_opens else []
+            continue
+        if in_object:
+            members.append((key or "", node))
+            key = None
+        else:
+            items.append(node)
+    return root[0]
 
 
 def _check_number(value: str) -> None:
@@ -221,8 +238,7 @@ def quote(text: str) -> str:
 
 def unquote(raw: str) -> str:
     """The text that the inside of a JSON string stands for; lone surrogates stay lone."""
-    text: str = _decode(f'"{raw}"')[0]
-    return text
+    return _string(raw + '"', 0, True)[0]
 
 
 def raw_offset(raw: str, offset: int) -> int:

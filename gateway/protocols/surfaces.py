@@ -53,11 +53,8 @@ _WORD_EDGE = re.compile(r"\w")
 NESTED_JSON_MAX: Final = 3  # arguments, and JSON in a string of theirs, twice
 
 
-@dataclass(frozen=True, slots=True)
-class Strings:
-    """A channel made of string values: each with the offset in the channel at which it begins."""
-
-    parts: tuple[tuple[Node, int], ...]
+# A channel made of string values: each with the offset in the channel at which it begins.
+Strings = tuple[tuple[Node, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class Walk:
         """A string value that may be edited."""
         if node.value:
             self.channels.append(Channel(path, role, node.value, kind, self.group))
-            self.targets[path] = Strings(((node, 0),)) if kind is Kind.TEXT else None
+            self.targets[path] = ((node, 0),) if kind is Kind.TEXT else None
 
     def joined(self, path: str, role: Role, nodes: Sequence[Node], separator: str) -> None:
         """Several string values read as one text."""
@@ -103,7 +100,7 @@ class Walk:
         text = separator.join([node.value for node in nodes])
         if text:
             self.channels.append(Channel(path, role, text, Kind.TEXT, self.group))
-            self.targets[path] = Strings(tuple(parts))
+            self.targets[path] = tuple(parts)
 
     def fixed(self, path: str, role: Role, text: str) -> None:
         """A text that cannot be edited."""
