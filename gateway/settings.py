@@ -86,7 +86,7 @@ class Model:
     name: str
     license: Path | None
     policy: Path
-    targets: tuple[Target, ...]  # one, for now
+    targets: tuple[Target, ...]  # one for each protocol that callers may speak to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +286,11 @@ def _cross_check(raw: Mapping[str, Any], root: Node, log: Log) -> None:
                 )
     for i, model in enumerate(models):
         targets = [t or {} for t in model.get("targets") or ()]
-        if len(targets) > 1:
-            what = f"more than one target is {LATER}"
-            log.add(find(root, "models", i, "targets", 1), f"models[{i}].targets[1]", what, "keep one")
+        protocols = [t.get("protocol") for t in targets]
+        for j, protocol in enumerate(protocols):
+            if protocol is not None and protocol in protocols[:j]:
+                what = f"a second target of one protocol is {LATER}"
+                log.add(find(root, "models", i, "targets", j), f"models[{i}].targets[{j}]", what, "keep one of each")
         for j, target in enumerate(targets):
             for key in ("base_url", "proxy"):
                 fault = _url_fault(target[key], proxy=key == "proxy") if target.get(key) else None

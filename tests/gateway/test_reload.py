@@ -55,6 +55,17 @@ def test_a_change_of_the_same_size_and_time_is_seen_when_the_file_was_replaced(p
     assert file.value == 2
 
 
+def test_a_change_in_place_is_seen_although_size_and_time_were_put_back(path: Path) -> None:
+    file = Reloadable(path, number)
+    settle(file)
+    found = path.stat()
+    path.write_bytes(b"2")
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert path.stat().st_ino == found.st_ino
+    assert settle(file)
+    assert file.value == 2
+
+
 def test_a_change_right_after_the_first_reading_is_not_missed(path: Path) -> None:
     file = Reloadable(path, number)
     path.write_bytes(b"2")  # maybe within the same tick of the file system's clock

@@ -162,7 +162,8 @@ def test_without_a_signature_that_holds_nothing_more_is_believed(license_: Any, 
     ],
 )
 def test_the_license_holds_from_start_to_end(now_s: float, allowed: bool) -> None:
-    verdict = check(model(LICENSE), use(now_s), RULES)
+    made = claims() | {"iat": NOW_S - 30 * DAY_S}
+    verdict = check(model(open_license(token(made), TRUST)), use(now_s), RULES)
     assert verdict.allowed is allowed
     assert verdict.reason is (None if allowed else Reason.LIC_TIME)
 
@@ -224,6 +225,33 @@ def test_a_replaced_license_or_policy_is_seen_at_once() -> None:
     assert gate.check(model(NO_LICENSE), use(), RULES).reason is Reason.LIC_MISSING
     assert gate.check(model(NO_LICENSE), use(), LicenseRules(required=Required.FALSE)).allowed
     assert gate.check(model(LICENSE), use(), RULES).allowed
+
+
+@pytest.mark.parametrize(
+    ("facts", "wants"),
+    [
+        pytest.param({"name": "x"}, {}, id="name"),
+        pytest.param({"origin": "https://x.example"}, {}, id="origin"),
+        pytest.param({"version": "2"}, {}, id="version"),
+        pytest.param({}, {"territories": ("cn",)}, id="territories"),
+        pytest.param({}, {"purpose": "x"}, id="purpose"),
+        pytest.param({}, {"audience": "public"}, id="audience"),
+        pytest.param({}, {"modalities_in": frozenset({"image"})}, id="modalities in"),
+        pytest.param({}, {"modalities_out": frozenset({"image"})}, id="modalities out"),
+        pytest.param({}, {"gateway": "x"}, id="gateway"),
+    ],
+)
+def test_what_is_remembered_of_one_use_says_nothing_of_another(facts: dict[str, Any], wants: dict[str, Any]) -> None:
+    made = claims(model={"name": "gpt-4o", "version": "1"}, audience={"public": False}) | {"aud": "gw"}
+    license_ = open_license(token(made), TRUST)
+    good_facts: dict[str, Any] = {"version": "1"}
+    good_wants: dict[str, Any] = {"audience": "internal", "gateway": "gw"}
+    gate = Gate()
+    assert gate.check(model(license_, **good_facts), use(**good_wants), RULES).allowed
+    verdict = gate.check(model(license_, **good_facts | facts), use(**good_wants | wants), RULES)
+    assert not verdict.allowed
+    assert verdict == check(model(license_, **good_facts | facts), use(**good_wants | wants), RULES)
+    assert gate.check(model(license_, **good_facts), use(**good_wants), RULES).allowed
 
 
 WANTS = st.fixed_dictionaries(

@@ -89,7 +89,10 @@ def test_no_license_file_is_lic_missing() -> None:
     ],
 )
 def test_any_other_header_is_refused_although_the_signature_is_good(header: dict[str, Any]) -> None:
-    assert reason(open_license(signed(header), TRUST)) is Reason.LIC_SIG
+    data = signed(header)
+    assert reason(open_license(data, TRUST)) is Reason.LIC_SIG
+    with pytest.raises(TokenError):
+        read_unverified(data)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +211,9 @@ def test_the_unused_bits_of_the_last_character_of_the_signature_do_not_make_a_se
         )
         spelt_otherwise += same and changed != TOKEN
         assert (open_license(changed, TRUST).failure is None) == (changed == TOKEN)
+        if same and changed != TOKEN:
+            with pytest.raises(TokenError, match="canonical"):
+                read_unverified(changed)
     assert spelt_otherwise == 15
 
 
