@@ -36,7 +36,9 @@ def tail_command(
 ) -> None:
     """Show the newest records."""
     _demand(data)
+    later = query.follow(data) if follow else iter(())  # before the look, so that nothing falls between the two
     entries = query.newest(data, count)
+    shown = {entry.id for entry in entries}
     if as_json:
         _dump(entries)
     else:
@@ -45,15 +47,16 @@ def tail_command(
         for entry in entries:
             table.add_row(*_row(entry))
         Console().print(table)
-    if follow:
-        try:
-            for entry in query.follow(data):
-                if as_json:
-                    _dump([entry])
-                else:
-                    Console().print("  ".join(cell for cell in _row(entry) if cell))
-        except KeyboardInterrupt:
-            raise typer.Exit from None
+    try:
+        for entry in later:
+            if entry.id in shown:
+                continue
+            if as_json:
+                _dump([entry])
+            else:
+                Console().print("  ".join(cell for cell in _row(entry) if cell))
+    except KeyboardInterrupt:
+        raise typer.Exit from None
 
 
 @app.command("show")

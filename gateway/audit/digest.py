@@ -50,6 +50,11 @@ class DigestKey:
             with contextlib.suppress(FileExistsError):  # another worker was faster: its key holds
                 path.hardlink_to(draft)
             draft.unlink()
+            entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(entry)  # or a power cut could leave digests that no key explains
+            finally:
+                os.close(entry)
         return cls(path.read_bytes())
 
     def digest(self, data: bytes) -> str:

@@ -5,6 +5,7 @@ Shared by the writer and by the verifier, so nothing here knows what a record me
 
 from __future__ import annotations
 
+import errno
 import itertools
 import re
 import struct
@@ -100,7 +101,7 @@ def _checked_length(data: bytes, offset: int) -> int:
 
 
 def header_bytes(header: Header) -> bytes:
-    """How a segment opens: the magic, then one frame."""
+    """How a segment opens: the magic, then one frame. Raises OSError (EFBIG) with more open calls than a header can name."""
     payload = orjson.dumps(
         {
             "v": SEGMENT_VERSION,
@@ -113,7 +114,7 @@ def header_bytes(header: Header) -> bytes:
         }
     )
     if len(payload) > HEADER_BYTES_MAX:
-        raise ValueError("too many calls in flight to open a segment")
+        raise OSError(errno.EFBIG, "too many calls in flight to open a segment")
     return MAGIC + frame(FORMAT_HEADER, payload)
 
 

@@ -72,19 +72,36 @@ def newest(data_dir: Path, count: int) -> list[Entry]:
 def follow(
     data_dir: Path, *, stop: Callable[[], bool] = lambda: False, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Entry]:
-    """Records that are written from now on, streams that appear later included, until `stop()`."""
+    """Records that are written after this call, streams that appear later included, until `stop()`."""
+    done = {d.name for d in frames.streams(data_dir) if (d / frames.ENDED_NAME).exists()}  # nothing follows an end
     at: dict[str, tuple[int, int, int]] = {}  # stream -> segment, offset, seq of what comes next
     for directory in frames.streams(data_dir):
-        for _, position in _from(directory, (1, 0, 0), only_last=True):
-            at[directory.name] = position
+        if directory.name not in done:
+            for _, position in _from(directory, (1, 0, 0), only_last=True):
+                at[directory.name] = position
+    return _follow(data_dir, done, at, stop, sleep)
+
+
+def _follow(
+    data_dir: Path,
+    done: set[str],
+    at: dict[str, tuple[int, int, int]],
+    stop: Callable[[], bool],
+    sleep: Callable[[float], None],
+) -> Iterator[Entry]:
     while not stop():
         idle = True
         for directory in frames.streams(data_dir):
+            if directory.name in done:
+                continue
+            ended = (directory / frames.ENDED_NAME).exists()  # asked before reading: what is read then is all
             for entry, position in _from(directory, at.get(directory.name, (1, 0, 0))):
                 at[directory.name] = position
                 if entry is not None:
                     idle = False
                     yield entry
+            if ended:
+                done.add(directory.name)
         if idle:
             sleep(POLL_S)
 

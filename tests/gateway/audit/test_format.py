@@ -89,3 +89,17 @@ def test_sound_frames_that_the_format_does_not_know_are_damage(format_: int, siz
         frames.read_frame(frames.frame(format_, bytes(size)), 0)
     with pytest.raises(frames.DamagedError, match="limit"):
         frames.read_frame(frames.frame(frames.FORMAT_HEADER, bytes(frames.HEADER_BYTES_MAX + 1)), 0)
+
+
+def test_l9_a_header_names_a_bounded_number_of_open_calls() -> None:
+    def header(calls: int) -> frames.Header:
+        """A segment that begins while so many calls are open."""
+        open_calls = tuple((seq, f"{seq:032x}") for seq in range(calls))
+        frontier = tuple(bytes(32) for _ in range(calls.bit_count()))
+        return frames.Header("s", 2, calls, frontier, open_calls)
+
+    found = frames.read_header(frames.header_bytes(header(20_000)))
+    assert found is not None
+    assert found[0] == header(20_000)
+    with pytest.raises(OSError, match="in flight"):
+        frames.header_bytes(header(30_000))

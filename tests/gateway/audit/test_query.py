@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,6 +123,27 @@ def test_follow_sees_what_is_written_later_in_every_stream(tmp_path: Path) -> No
         assert len(set(seen)) == len(seen)
         for journal in (one, *others):
             await journal.close()
+
+    asyncio.run(run())
+    check_log(tmp_path)
+
+
+def test_cli_follow_shows_what_is_written_later(tmp_path: Path) -> None:
+    async def run() -> None:
+        journal = open_journal(tmp_path)
+        call(journal)
+        command = [sys.executable, "-c", "from gateway.audit.cli import app; app()"]
+        with subprocess.Popen(
+            [*command, "tail", "-f", "-n", "1", "--json", "--data", str(tmp_path)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            shown = [json.loads(process.stdout.readline())["id"]]
+            later = [r.id for _ in range(3) for r in call(journal)]
+            shown += [json.loads(process.stdout.readline())["id"] for _ in later]
+            process.send_signal(signal.SIGINT)
+        assert process.returncode == 0
+        assert shown == [f"{journal.stream}/2", *later]
+        await journal.close()
 
     asyncio.run(run())
     check_log(tmp_path)
