@@ -76,6 +76,14 @@ TO_CALLER: Final[Mapping[bytes, re.Pattern[bytes]]] = {
     b"x-should-retry": re.compile(rb"true|false"),
 }
 
+_CODINGS: Final = re.compile(
+    rb"[a-z*]{1,12}(?:;q=[01](?:\.\d{1,3})?)?(?:, ?[a-z*]{1,12}(?:;q=[01](?:\.\d{1,3})?)?){0,7}"
+)
+_OF_THE_BODY: Final = {
+    b"content-length": re.compile(rb"\d{1,15}"),
+    b"content-encoding": re.compile(rb"[a-z]{1,12}(?:, ?[a-z]{1,12}){0,3}"),
+}
+
 # A key travels in a header field: visible ASCII, no spaces (RFC 6750 section 2.1 is narrower; providers are not).
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -101,12 +109,11 @@ def request_fields(
 ) -> list[tuple[bytes, bytes]]:
     """The fields of one request to the model. `target` is `target_fields`; `caller` the caller's own, names in lower case.
 
-    An inspected answer is asked for without compression; else the provider may choose none of its own accord either,
-    because no Accept-Encoding means "any" (RFC 9110, 12.5.3) and callers that sent one are behind us.
+    An inspected answer is asked for without compression. One that is not goes to the caller as it is, so the caller's
+    Accept-Encoding decides; without one, none is asked for, because no field at all means "any" (RFC 9110, 12.5.3).
     """
+    coding = b"identity"
     fields = [*target, (b"accept", b"text/event-stream" if stream else b"application/json")]
-    if inspected:
-        fields.append((b"accept-encoding", b"identity"))
     allowed = FROM_CALLER[protocol]
     versioned = protocol != "anthropic"
     for name, value in caller:
@@ -117,21 +124,25 @@ def request_fields(
                     continue
                 versioned = True
             fields.append((name, value))
+        elif name == b"accept-encoding" and not inspected and _CODINGS.fullmatch(value):
+            coding = value
+    fields.append((b"accept-encoding", coding))
     if not versioned:
         fields.append((b"anthropic-version", ANTHROPIC_VERSION))
     return fields
 
 
-def answer_fields(answer: Fields) -> list[tuple[bytes, bytes]]:
+def answer_fields(answer: Fields, *, inspected: bool = True) -> list[tuple[bytes, bytes]]:
     """The fields of a model's answer that may go to the caller, names in lower case, order and duplicates kept.
 
-    Neither Content-Length nor Content-Encoding: the gateway frames what it sends, and what it judged was not compressed.
+    Content-Length and Content-Encoding only of a body that is passed on as it is: else the gateway frames what it sends,
+    and what it judged was not compressed.
     """
     named = connection_names(answer)
     kept = []
     for raw, value in answer:
         name = raw.lower()
-        shape = TO_CALLER.get(name)
+        shape = TO_CALLER.get(name) or (None if inspected else _OF_THE_BODY.get(name))
         if shape is not None and name not in named and shape.fullmatch(value):
             kept.append((name, value))
     return kept
