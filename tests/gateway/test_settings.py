@@ -54,7 +54,8 @@ def test_the_file_of_the_design_is_read() -> None:
     assert caller.key_sha256 == KEY_SHA256
     assert not caller.anonymous
     assert caller.models == ("chat",)
-    assert caller.tenant is None
+    assert caller.facts.name == "app"
+    assert caller.facts.tenant == ""
     model = made.model("chat")
     assert model is not None
     assert model.license == FOLDER / "licenses/chat.jws"
