@@ -443,8 +443,7 @@ def _license_problems(settings: Settings, model: Model, policy: Policy, keys: Tr
     except ConfigError as error:
         return list(error.problems)
     license_ = open_license(token, keys)
-    target = model.targets[0]
-    facts = ModelFacts(target.model, target.origin, license_, target.version)
+    targets = [ModelFacts(t.model, t.origin, license_, t.version) for t in model.targets]
     problems: dict[str, None] = {}  # in order, each once
     place = str(model.license) if model.license else f"{settings.source}: model {model.name}"
     for caller in settings.callers:
@@ -455,11 +454,11 @@ def _license_problems(settings: Settings, model: Model, policy: Policy, keys: Tr
             problems[f"{settings.source}: {what}; add it to the caller"] = None
         stated = policy.facts.resolve(caller.facts)
         scope = Scope(stated.territories, stated.purpose, stated.audience, gateway=settings.trust.audience)
-        verdict = check_license(facts, Use(scope, now_s), policy.license)
-        for failure in () if verdict.allowed else verdict.failures:
-            problems[
-                f"{place}: {failure.reason.code}: {failure.detail}; {_REMEDIES.get(failure.reason.code, _RENEW)}"
-            ] = None
+        for facts in targets:
+            verdict = check_license(facts, Use(scope, now_s), policy.license)
+            for failure in () if verdict.allowed else verdict.failures:
+                remedy = _REMEDIES.get(failure.reason.code, _RENEW)
+                problems[f"{place}: {failure.reason.code}: {failure.detail}; {remedy}"] = None
     return list(problems)
 
 
