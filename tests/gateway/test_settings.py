@@ -282,6 +282,13 @@ def test_check_says_what_the_gate_would_refuse(house: Path, file: str, old: str,
     assert all(f": {code}: " in line and "; " in line for line in found)
 
 
+def test_check_looks_at_every_target(house: Path) -> None:
+    path = house / "g.yaml"
+    other = '      - {protocol: anthropic, base_url: "https://other.example", model: gpt-4o}\n'
+    path.write_text(path.read_text() + other)
+    assert [line.split(": ")[1] for line in check_house(house)] == ["MODEL_MISMATCH", "BINDING"]
+
+
 def test_check_looks_at_the_time(house: Path) -> None:
     (found,) = check_house(house, NOW_S + 1000)
     assert ": LIC_TIME: " in found
