@@ -32,11 +32,10 @@ class StreamState:
         self.names: dict[tuple[str, str], str] = {}  # where and key -> "x3", in order of appearance
         self.opened: dict[str, dict[str, None]] = {}  # scope -> its channels, in order of appearance
         self.ended: set[str] = set()  # scopes that can show no more text
-        self.changes = 0  # grows with every new fact; templates of an older count are stale
+        self.changes = 0  # grows when a statement changed or a scope ended; templates of an older count are stale
 
     def learn(self) -> None:
-        """Counts a new fact. Raises UpstreamError beyond FIELDS_MAX."""
-        self.changes += 1
+        """After a new path or name. Raises UpstreamError beyond FIELDS_MAX."""
         if len(self.constants) + len(self.names) > FIELDS_MAX:
             unreadable("the stream has too many different fields")
 
@@ -87,6 +86,8 @@ class StreamWalk(Walk):
         """A number or key: complete in this event, so its channel ends with it."""
         if not text or (self.state.constants.get(path) == text and not self.flows):
             return
+        if path in self.state.constants:
+            self.state.changes += 1
         self.state.constants[path] = text
         self.state.learn()
         self.state.serial += 1
@@ -148,6 +149,7 @@ class StreamWalk(Walk):
             return False
         else:
             constants[path] = None
+            self.state.changes += 1
         self.state.learn()
         return constants[path] is None
 
@@ -162,7 +164,6 @@ class StreamWalk(Walk):
         opened = self.state.opened.setdefault(self.scope, {})
         if piece.channel not in opened:
             opened[piece.channel] = None
-            self.state.learn()
             if len(opened) > FIELDS_MAX:
                 unreadable("the stream has too many channels")
         self.pieces.append(piece)
