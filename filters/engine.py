@@ -110,6 +110,11 @@ class Engine:
         """Detector name -> version of its rules and data, as recorded with each call (L10)."""
         return self._versions
 
+    @property
+    def entities(self) -> frozenset[str]:
+        """Every entity that some detector of this engine may report."""
+        return frozenset().union(*(d.entities for d in self._all))
+
     def find(self, text: str) -> list[Finding]:
         """All findings of all pattern detectors in a whole text, whatever their score, sorted by place."""
         return list(self._find(text, self._all, "all"))

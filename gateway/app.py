@@ -66,6 +66,7 @@ class Gateway:
             adapter.dialect: adapter for adapter in reversed(tuple(ADAPTERS.values()))
         }
         self.metrics.policy_reload_ok.set_(1)
+        self.metrics.journal_healthy.set_(1)
         self.metrics.registry.before_render(self._fill_gauges)
 
     # -- life of the worker
@@ -80,7 +81,7 @@ class Gateway:
         self._pipeline = Pipeline(
             catalog=self.catalog,
             callers=self.callers,
-            limiter=Limiter(MemoryState()),
+            limiter=Limiter(MemoryState(), workers=self.settings.listen.workers),
             journal=self.journal,
             engine=self.engine,
             metrics=self.metrics,
@@ -208,7 +209,7 @@ class Gateway:
             await pipeline.serve(adapter, scope, _no_body, send, stop=Stop(caller))
             return
         anthropic = adapter.dialect == "anthropic"
-        entries = self.catalog.listing(caller, time.time())
+        entries = self.catalog.listing(caller, adapter.dialect, time.time())
         if not name:
             await _respond(send, 200, models_body(entries, anthropic=anthropic))
             return

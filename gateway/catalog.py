@@ -20,6 +20,7 @@ from gateway.license.token import License, Opener
 from gateway.license.trust import NO_TRUST, Trust, load_trust
 from gateway.protocols import ModelEntry
 from gateway.protocols.base import Adapter, Role
+from gateway.reasons import Reason
 from gateway.reload import Reloadable
 from gateway.screen import RoleRules
 from gateway.settings import Model, Settings, Target
@@ -82,8 +83,8 @@ class Governed:
     def url(self, adapter: Adapter, query: bytes) -> str:
         """Where a call of this adapter goes."""
         base = self.base_url
-        if self.protocol == "anthropic" and base.endswith("/v1") and adapter.upstream_path.startswith("/v1/"):
-            base = base[: -len("/v1")]
+        if self.protocol == "anthropic" and not base.endswith("/v1"):
+            base += "/v1"  # its SDKs are given the bare host, OpenAI's a URL that ends in /v1
         url = base + adapter.upstream_path
         return f"{url}?{query.decode('ascii')}" if query else url
 
@@ -115,17 +116,17 @@ def role_rules(direction: PolicyDirection, name: Direction) -> RoleRules:
 class _Entry:
     """One model's files, and the Governed made from them; remade when one of them changes."""
 
-    def __init__(self, catalog: Catalog, model: Model, upstream: Upstream) -> None:
+    def __init__(self, catalog: Catalog, model: Model) -> None:
         self.model = model
         self._catalog = catalog
-        self._upstream = upstream
-        self._target = model.targets[0]
-        self._fields = target_fields(self._target.protocol, self._target.api_key or None)
+        self._upstreams = {target.protocol: upstream_for(target) for target in model.targets}
+        self._fields = {t.protocol: target_fields(t.protocol, t.api_key or None) for t in model.targets}
         self.policy = Reloadable(model.policy, self._parse_policy)
         self.license: Reloadable[bytes | None] | None = None
         if model.license is not None:
             self.license = Reloadable(model.license, lambda data: data, absent=lambda: None)
-        self.governed = self._govern()
+        self.governed: Mapping[str, Governed] = {}  # by protocol
+        self.govern()
 
     def poll(self) -> bool:
         """Look at the files and take up what changed; True when something did."""
@@ -138,7 +139,13 @@ class _Entry:
 
     def govern(self) -> None:
         """Take up the files and the trusted keys as they are now, in one assignment."""
-        self.governed = self._govern()
+        policy, license_ = self.policy.value, self._license()
+        self.governed = {target.protocol: self._govern(target, policy, license_) for target in self.model.targets}
+
+    async def close(self) -> None:
+        """Close every connection to the model's endpoints."""
+        for upstream in self._upstreams.values():
+            await upstream.close()
 
     @property
     def problems(self) -> list[str]:
@@ -153,23 +160,22 @@ class _Entry:
         token = self.license.value if self.license is not None else None
         return self._catalog.opener.open(token, self._catalog.trusted)
 
-    def _govern(self) -> Governed:
-        target, policy = self._target, self.policy.value
+    def _govern(self, target: Target, policy: Policy, license_: License) -> Governed:
         return Governed(
             name=self.model.name,
             protocol=target.protocol,
             base_url=target.base_url,
             target_model=target.model,
-            target_fields=self._fields,
+            target_fields=self._fields[target.protocol],
             origin=target.origin,
             policy=policy,
             policy_ref=PolicyRef(policy.name, policy.digest, policy.mode.value, dict(self._catalog.detectors)),
             prompt_rules=role_rules(policy.prompt, "prompt"),
             answer_rules=role_rules(policy.answer, "answer"),
-            facts=ModelFacts(target.model, target.origin, self._license(), target.version),
+            facts=ModelFacts(target.model, target.origin, license_, target.version),
             gate=self._catalog.gate,
             audience=self._catalog.audience,
-            upstream=self._upstream,
+            upstream=self._upstreams[target.protocol],
         )
 
 
@@ -195,7 +201,7 @@ class Catalog:
         self._entries: dict[str, _Entry] = {}
         for model in settings.models:
             try:
-                self._entries[model.name] = _Entry(self, model, upstream_for(model.targets[0]))
+                self._entries[model.name] = _Entry(self, model)
             except ConfigError as error:
                 problems += error.problems
             except PolicyError as error:
@@ -208,18 +214,21 @@ class Catalog:
         """The issuers' keys in force."""
         return self._trust.value if self._trust is not None else NO_TRUST
 
-    def find(self, name: str) -> Governed | None:
-        """The model of that name as it is governed now."""
+    def find(self, name: str, protocol: str) -> Governed | Reason:
+        """The model of that name as it is governed now, at its target that speaks the protocol; or why there is none."""
         entry = self._entries.get(name)
-        return entry.governed if entry is not None else None
+        if entry is None:
+            return Reason.MODEL_UNKNOWN
+        return entry.governed.get(protocol, Reason.DIALECT_MISMATCH)
 
     def __iter__(self) -> Iterator[Governed]:
-        return (entry.governed for entry in self._entries.values())
+        """Each model once, at its first target."""
+        return (next(iter(entry.governed.values())) for entry in self._entries.values())
 
     @property
     def prompt_bytes_max(self) -> int:
         """The largest body that any model's policy admits: read before it is known which model is meant."""
-        return max(entry.governed.policy.limits.prompt_bytes_max for entry in self._entries.values())
+        return max(model.policy.limits.prompt_bytes_max for model in self)
 
     def poll(self) -> None:
         """Take up changed files; `revision` grows when something came into force."""
@@ -239,24 +248,26 @@ class Catalog:
             for model in self
         }
 
-    def listing(self, caller: Caller, now_s: float) -> list[ModelEntry]:
-        """The models that may serve this caller now: its own, and licensed for the facts its calls would have."""
+    def listing(self, caller: Caller, protocol: str, now_s: float) -> list[ModelEntry]:
+        """The models that may serve this caller now: its own, and licensed for the facts that its calls would have."""
         listed = []
-        for model in self:
-            if not caller.may_use(model.name):
+        for name in self._entries:
+            model = self.find(name, protocol)
+            if isinstance(model, Reason) or not caller.may_use(name):
                 continue
             scope = model.scope(model.policy.facts.resolve(caller.facts), TEXT, "chat")
-            if model.verdict(scope, now_s).allowed or model.policy.shadow:
-                license_ = model.facts.license
-                listed.append(
-                    ModelEntry(
-                        id=model.name,
-                        created=license_.claims.iat if license_.claims is not None else 0,
-                        owned_by=license_.claims.iss if license_.claims is not None else "licet",
-                        license_id=license_.id or None,
-                        policy_digest=model.policy.digest,
-                    )
+            if not (model.verdict(scope, now_s).allowed or model.policy.shadow):
+                continue
+            license_ = model.facts.license
+            listed.append(
+                ModelEntry(
+                    id=name,
+                    created=license_.claims.iat if license_.claims is not None else 0,
+                    owned_by=license_.claims.iss if license_.claims is not None else "licet",
+                    license_id=license_.id or None,
+                    policy_digest=model.policy.digest,
                 )
+            )
         return listed
 
     @property
@@ -270,7 +281,7 @@ class Catalog:
     async def close(self) -> None:
         """Close every connection to an endpoint."""
         for entry in self._entries.values():
-            await entry.governed.upstream.close()
+            await entry.close()
 
 
 def upstream_for(target: Target) -> Upstream:

@@ -59,7 +59,7 @@ def up(
 
     _log_to_stderr()
     try:
-        start(data, port)
+        start(data, port, say=typer.echo)
     except (ConfigError, AuditError) as error:
         raise _fail(getattr(error, "problems", [str(error)])) from error
 
@@ -97,10 +97,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Problems as a JSON list.")] = False,
 ) -> None:
     """Read the settings and every file they name, offline, and list all problems with file, line and remedy."""
-    from filters import ENTITIES
+    from filters import Engine
     from gateway.settings import check as check_files
 
-    problems = check_files(config, entities=ENTITIES)
+    problems = check_files(config, entities=Engine.load().entities)
     if as_json:
         typer.echo(orjson.dumps(problems).decode())
     elif problems:
@@ -131,10 +131,10 @@ def key_new() -> None:
 @policy_app.command("check")
 def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
     """List every mistake of one policy file, with line and remedy."""
-    from filters import ENTITIES
+    from filters import Engine
 
     try:
-        policy = load_policy(file.read_bytes(), source=str(file), entities=ENTITIES)
+        policy = load_policy(file.read_bytes(), source=str(file), entities=Engine.load().entities)
     except PolicyError as error:
         raise _fail([explain(problem) for problem in error.problems]) from error
     except OSError as error:

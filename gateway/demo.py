@@ -9,6 +9,7 @@ demonstration: a real authority keeps it elsewhere.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -55,8 +57,8 @@ class Demo:
         return f"http://{HOST}:{self.port}/v1"
 
 
-def up(folder: Path, port: int, *, announce: bool = True) -> None:
-    """Start everything and serve until told to stop. Raises ConfigError, OSError when the port is taken."""
+def up(folder: Path, port: int, *, say: Callable[[str], None]) -> None:
+    """Start everything and serve until told to stop; `say` is given the page once calls are taken. Raises ConfigError, OSError when the port is taken."""
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     gateway_socket = _listen(port)
@@ -76,9 +78,7 @@ def up(folder: Path, port: int, *, announce: bool = True) -> None:
         _wait_for(sample, sample_port)
         demo = Demo(folder, port, key[0])
         _write_private(folder / "demo.env", _demo_env(demo))
-        if announce:
-            print(welcome(demo), flush=True)  # noqa: T201  # this is what the command is for
-        run_worker(settings, sockets=[gateway_socket])
+        run_worker(settings, sockets=[gateway_socket], on_started=lambda: say(welcome(demo)))
     finally:
         gateway_socket.close()
         sample.terminate()
@@ -112,10 +112,8 @@ def _caller_key(folder: Path) -> tuple[str, str]:
     """The demo caller's key and its digest: the same for as long as the folder is kept."""
     path = folder / "keys" / "demo-caller.key"
     if path.exists():
-        from hashlib import sha256
-
         key = path.read_text("ascii").strip()
-        return key, sha256(key.encode("ascii")).hexdigest()
+        return key, hashlib.sha256(key.encode("ascii")).hexdigest()
     key, digest = new_key()
     _write_private(path, key + "\n")
     return key, digest
@@ -158,22 +156,21 @@ def _example_policy() -> str:
 def _settings(port: int, sample_port: int, key_sha256: str) -> str:
     models = "".join(
         f"""\
-  - name: {model}{suffix}
+  - name: {model}
     license: licenses/{model}.jws
     policy: policies/demo.yaml
     targets:
-      - {{protocol: {protocol}, base_url: "http://{HOST}:{sample_port}{path}", model: {model}}}
+      - {{protocol: openai, base_url: "http://{HOST}:{sample_port}/v1", model: {model}}}
+      - {{protocol: anthropic, base_url: "http://{HOST}:{sample_port}", model: {model}}}
 """
         for model in MODELS
-        for protocol, path, suffix in (("openai", "/v1", ""), ("anthropic", "", "-messages"))
     )
-    names = ", ".join(f"{model}{suffix}" for model in MODELS for suffix in ("", "-messages"))
     return f"""\
 # Written by `licet up` at each start. For a gateway of your own, copy it and run `licet serve --config FILE`.
 listen: {{host: {HOST}, port: {port}}}
 data: .
 callers:
-  - {{name: demo, key_sha256: {key_sha256}, models: [{names}]}}
+  - {{name: demo, key_sha256: {key_sha256}, models: [{", ".join(MODELS)}]}}
 trust: {{keys: trust.json}}
 models:
 {models}"""
@@ -235,7 +232,7 @@ Licet is up: http://{HOST}:{demo.port}   (Ctrl-C stops everything)
             messages=[{{"role": "user", "content": "Tell me a story"}}]):
         print(chunk.choices[0].delta.content or "", end="", flush=True)
 
-  With the Anthropic SDK: base_url="http://{HOST}:{demo.port}", the same key, model="{model}-messages"
+  With the Anthropic SDK: base_url="http://{HOST}:{demo.port}", the same key and model
 
   Records    licet audit tail --data {demo.folder}      licet audit verify --data {demo.folder}
   Policy     {demo.folder / "policies" / "demo.yaml"}   (edit it: changes are taken up within seconds)

@@ -80,7 +80,10 @@ class Pipeline:
         interrupt = Interrupt()
         watch = DisconnectWatch(scope, receive)
         outlet = Outlet(
-            send, call.clock, ready=lambda: self._durable(call), ending=lambda: self._finish(call, watch, interrupt)
+            send,
+            call.clock,
+            ready=lambda: self._durable(call),
+            ending=lambda: self._finish(call, outlet, watch, interrupt),
         )
         self.metrics.in_flight.add(1)
         try:
@@ -88,8 +91,9 @@ class Pipeline:
         finally:
             if call.admission is not None:
                 call.admission.release()
-            self._conclude(call, Outcome.CANCELLED, ())  # unless it has ended otherwise
-            call.sent_bytes = outlet.bytes
+            if not call.concluded:
+                call.sent_bytes = outlet.bytes
+                self._conclude(call, Outcome.CANCELLED, ())
             self.metrics.in_flight.add(-1)
 
     async def _guarded(
@@ -140,7 +144,7 @@ class Pipeline:
         if scope.get("query_string", b"") not in KNOWN_QUERIES:
             raise CallerError(Reason.BODY_MALFORMED, "Query parameters are not accepted here; put them in the body.")
         length = body_length(headers)
-        body = await read_body(receive, limit=self.catalog.prompt_bytes_max, content_length=length)
+        body = await read_body(receive, limit=self.catalog.prompt_bytes_max, content_length=length, scope=scope)
         call.body_bytes = len(body)
         call.body_digest = self.digest_key.digest(body)
         return body
@@ -157,14 +161,14 @@ class Pipeline:
         assert call.caller is not None
         prompt = call.adapter.parse(body)
         call.prompt = prompt
-        model = self.catalog.find(prompt.model)
-        if model is None or not call.caller.may_use(prompt.model):
-            # One answer for both: a caller learns nothing about models that are not its own.
+        if not call.caller.may_use(prompt.model):
+            # The same answer as for a model that is not there: a caller learns nothing about the models of others.
             return Stop(Reason.MODEL_UNKNOWN, param="model")
+        model = self.catalog.find(prompt.model, call.adapter.dialect)
+        if isinstance(model, Reason):
+            return Stop(model, param="model")
         call.model = model
         call.facts = model.policy.facts.resolve(call.caller.facts)
-        if model.protocol != call.adapter.dialect:
-            return Stop(Reason.DIALECT_MISMATCH, param="model")
         if len(body) > model.policy.limits.prompt_bytes_max:
             return Stop(
                 Reason.BODY_TOO_LARGE,
@@ -341,9 +345,9 @@ class Pipeline:
         """The verdict under the license file as it is now, for the call as it was."""
         assert call.model is not None
         assert call.scope is not None
-        current = self.catalog.find(call.model.name)
-        if current is None:
-            return Stop(Reason.MODEL_UNKNOWN)
+        current = self.catalog.find(call.model.name, call.model.protocol)
+        if isinstance(current, Reason):
+            return Stop(current)
         return self._license_stop(current.verdict(call.scope, now_s))
 
     async def _answer_stream(self, call: Call, reply: Reply, outlet: Outlet, interrupt: Interrupt) -> Stop | None:
@@ -407,10 +411,11 @@ class Pipeline:
             call.unrecorded = True
             raise
 
-    def _finish(self, call: Call, watch: DisconnectWatch, interrupt: Interrupt) -> None:
+    def _finish(self, call: Call, outlet: Outlet, watch: DisconnectWatch, interrupt: Interrupt) -> None:
         """Just before the last byte: from here on the call has ended, whatever the connection does."""
         watch.complete()
         interrupt.disarm()
+        call.sent_bytes = outlet.bytes
         if call.stop is not None:
             self._conclude(call, outcome_for(call.stop.reason), call.stop.codes)
         elif call.reply_status is not None and call.reply_status >= 400:

@@ -60,7 +60,6 @@ class Reason(enum.Enum):
     # could we decide and deliver
     AUDIT_UNAVAILABLE = (503, "service_unavailable", "The audit journal cannot be written, so no call is served.")
     POLICY_UNAVAILABLE = (503, "service_unavailable", "The model's policy cannot be used, so no call is served.")
-    DRAINING = (503, "service_unavailable", "The gateway is shutting down.")
     ANSWER_TOO_LARGE = (502, "upstream_error", "The answer is larger than this model's policy allows.")
     STREAM_TOO_LONG = (504, "upstream_error", "The stream lasted longer than this model's policy allows.")
     UPSTREAM_CONNECT = (502, "upstream_error", "The model's endpoint could not be reached.")

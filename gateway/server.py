@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -43,9 +44,16 @@ _PR_SET_PDEATHSIG = 1  # prctl(2): the child is sent a signal when its parent di
 class _Server(uvicorn.Server):
     """uvicorn's server with a moment of "not ready" before the port closes."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, on_started: Callable[[], None] | None) -> None:
         super().__init__(config)
         self._gateway = gateway
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; then says so."""
+        await super().startup(sockets)
+        if self.started and self._on_started is not None:
+            self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: drain. Second: leave at once."""
@@ -57,8 +65,14 @@ class _Server(uvicorn.Server):
         loop.call_soon_threadsafe(loop.call_later, DRAIN_S, super().handle_exit, sig, frame)
 
 
-def run_worker(settings: Settings, *, worker: int = 0, sockets: list[socket.socket] | None = None) -> None:
-    """Serve in this process until told to stop. Raises ConfigError, OSError (the port), AuditError (the journal)."""
+def run_worker(
+    settings: Settings,
+    *,
+    worker: int = 0,
+    sockets: list[socket.socket] | None = None,
+    on_started: Callable[[], None] | None = None,
+) -> None:
+    """Serve in this process until told to stop; `on_started` is called once calls are taken. Raises ConfigError, OSError (the port), AuditError (the journal)."""
     gateway = Gateway(settings, worker=worker)
     listen = settings.listen
     config = serve_config(
@@ -66,7 +80,7 @@ def run_worker(settings: Settings, *, worker: int = 0, sockets: list[socket.sock
     )
     shared = listen.workers > 1
     own = sockets or [bind_socket(listen.host, listen.port, reuse_port=shared)]
-    server = _Server(config, gateway)
+    server = _Server(config, gateway, on_started)
     try:
         server.run(sockets=own)
     except KeyboardInterrupt:

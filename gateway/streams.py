@@ -86,7 +86,7 @@ class StreamScreen:
     """One answer stream: feed upstream bytes, get the bytes that may be shown.
 
     `enforce=False` (shadow mode) judges and counts but lets every frame pass at once.
-    `check_served` is asked once, about the first model name the stream states; a reason ends the stream.
+    `check_served` is asked about each new model name that the stream states; a reason ends the stream.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class StreamScreen:
             raise
 
     def _note(self, event: Event) -> None:
-        if event.served_model and self.served_model is None:
+        if event.served_model and event.served_model != self.served_model:
             self.served_model = event.served_model
             self.refused = self._check_served(event.served_model)
         if event.usage is not None:

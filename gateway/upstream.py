@@ -27,22 +27,18 @@ import asyncio
 import select
 import ssl
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from math import inf
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.payload import Payload
-from aiohttp.typedefs import LooseHeaders
-from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.errors import ConfigError, UpstreamError
@@ -58,7 +54,7 @@ WRITE_SLICE_BYTES: Final = 128 * 1024
 HEAD_LINE_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 128
 DNS_CACHE_S: Final = 30
-URL_CACHE_MAX: Final = 1024
+ROUTES_MAX: Final = 1024  # addresses kept parsed; configured targets have a handful
 
 _CONNECT_FAULTS: Final = (
     aiohttp.ConnectionTimeoutError,
@@ -141,60 +137,10 @@ class Upstream(Protocol):
         """Close every connection, those in use included. Idempotent; `open` fails afterwards."""
 
 
-class _Body(Payload):
-    """A request body that is written in slices, so that a slow endpoint never makes the socket's buffer hold all of it.
-
-    aiohttp's own bytes payload hands everything over at once, and warns about it from 1 MiB on.
-    """
-
-    _autoclose = True
-    _value: bytes
-
-    def __init__(self, value: bytes) -> None:
-        super().__init__(value)
-        self._size = len(value)
-        self.sent = False  # all of it was handed to the socket's buffer
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Asked for by the base class; nothing here calls it."""
-        return self._value.decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write all of it, waiting whenever the socket is full."""
-        value = self._value
-        if len(value) <= WRITE_SLICE_BYTES:
-            await writer.write(value)
-            self.sent = True
-            return
-        view = memoryview(value)
-        for start in range(0, len(value), WRITE_SLICE_BYTES):
-            # A copy of the slice, because event loops differ in whether they copy a view or keep it.
-            # It waits here, because the writer drains after each 64 KiB.
-            await writer.write(bytes(view[start : start + WRITE_SLICE_BYTES]))
-        self.sent = True
-
-
-class _Request(ClientRequest):
-    """aiohttp's request without what it adds of its own accord: Accept, Accept-Encoding, User-Agent, Content-Type."""
-
-    _skip_auto_headers = CIMultiDict[None]({"Content-Type": None})
-
-    def update_headers(self, headers: LooseHeaders | None) -> None:
-        """Host, then what was given, in order."""
-        self.headers = CIMultiDict[str]()
-        self.headers["Host"] = self.url.host_port_subcomponent or ""
-        if headers:
-            self.headers.extend(headers)
-
-    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
-        """None are added."""
-
-
 class AiohttpReply:
     """A `Reply`. It owns its connection until the body has arrived, and one timer for all of its waits."""
 
     __slots__ = (
-        "_body",
         "_close_delimited",
         "_closed",
         "_connection",
@@ -202,10 +148,11 @@ class AiohttpReply:
         "_due_at",
         "_ends_at",
         "_idle_s",
+        "_length",
         "_loop",
         "_protocol",
         "_replies",
-        "_response",
+        "_sending",
         "_timed_out",
         "_timer",
         "_transport",
@@ -217,57 +164,89 @@ class AiohttpReply:
         self,
         loop: asyncio.AbstractEventLoop,
         connection: Connection,
-        body: _Body | None,
         ends_at: float,
         timeouts: UpstreamTimeouts,
         replies: dict[ResponseHandler, AiohttpReply],
     ) -> None:
         protocol, transport = connection.protocol, connection.transport
         assert protocol is not None
-        assert transport is not None
+        if transport is None or transport.is_closing():
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
         self.status = 0
         self.headers: Sequence[tuple[bytes, bytes]] = ()
         self._loop = loop
         self._connection = connection
-        self._body = body
         self._replies = replies
         self._protocol = protocol
         self._transport = transport
-        self._response: aiohttp.ClientResponse | None = None
         self._content: aiohttp.StreamReader | None = None
+        self._length: str | None = None  # Content-Length as stated
         self._idle_s = timeouts.idle_s
         self._ends_at = ends_at
         self._due_at = loop.time() + timeouts.first_byte_s  # when the present wait has lasted too long; inf: none waits
         self._timed_out = False
         self._closed = False
         self._close_delimited = False
+        self._sending: asyncio.Task[None] | None = None  # a large body on its way
         self._timer: asyncio.TimerHandle | None = loop.call_at(min(self._due_at, ends_at), self._tick)
         replies[protocol] = self
 
     def __repr__(self) -> str:
         return f"<AiohttpReply status={self.status} closed={self._closed}>"
 
-    async def start(self, request: ClientRequest) -> None:
+    async def start(self, head: bytes, body: bytes) -> None:
         """Send the request and take in the head of the answer. On any failure the connection is gone."""
         try:
-            response = self._response = await request.send(self._connection)
-            await response.start(self._connection)
+            if len(body) <= WRITE_SLICE_BYTES:
+                self._transport.write(head + body)
+            else:
+                self._transport.write(head)
+                self._sending = self._loop.create_task(self._send(body))
+            message, content = await self._protocol.read()
+            while message.code < 200 and message.code != 101:
+                message, content = await self._protocol.read()
         except BaseException:
             self.abort()
             raise
-        if response.status == 101:  # nothing here asks to leave HTTP
+        if message.code == 101:  # nothing here asks to leave HTTP
             self.abort()
             raise UpstreamError(Reason.UPSTREAM_UNREADABLE)
-        self.status = response.status
-        self.headers = response.raw_headers
-        content = self._content = response.content
+        self.status = message.code
+        self.headers = message.raw_headers
         self._due_at = inf
-        if content.is_eof():
-            self._let_go()
+        self._content = content
+        self._length = message.headers.get("Content-Length")
+        content.on_eof(self._arrived)
+        if not content.is_eof():
+            self._close_delimited = self._length is None and not message.chunked
+            self._arm(self._loop.time())
+
+    async def _send(self, body: bytes) -> None:
+        """Send a large body in slices, waiting whenever the socket is full."""
+        protocol, transport = self._protocol, self._transport
+        view = memoryview(body)
+        try:
+            for start in range(0, len(body), WRITE_SLICE_BYTES):
+                # A copy of the slice, because event loops differ in whether they copy a view or keep it.
+                transport.write(bytes(view[start : start + WRITE_SLICE_BYTES]))
+                if protocol.writing_paused:
+                    await protocol._drain_helper()
+                if transport.is_closing():
+                    return
+        except (aiohttp.ClientError, OSError):
+            # The connection is gone. Whoever waits for the answer hears of it from the protocol, and may still find
+            # an answer that came before.
             return
-        names = response.headers
-        self._close_delimited = "Content-Length" not in names and "Transfer-Encoding" not in names
-        self._arm(self._loop.time())
+        self._sending = None
+
+    def _arrived(self) -> None:
+        """The body's end is here: the connection goes back to the pool, if all of the request was sent, too."""
+        self._let_go()
+        if self._sending is None:
+            self._connection.release()
+        else:
+            self._drop()
 
     async def read(self) -> bytes:
         """See `Reply.read`."""
@@ -293,11 +272,9 @@ class AiohttpReply:
 
     async def read_all(self, limit: int) -> bytes:
         """See `Reply.read_all`."""
-        response = self._response
-        if response is None or self._closed:
+        if self._closed:
             raise UpstreamError(Reason.UPSTREAM_CLOSED)
-        stated = response.headers.get("Content-Length", "")
-        if stated.isdecimal() and int(stated) > limit:
+        if self._length is not None and int(self._length) > limit:  # the parser let only digits through
             self.abort()
             raise UpstreamError(Reason.ANSWER_TOO_LARGE)
         first = await self.read()
@@ -328,18 +305,18 @@ class AiohttpReply:
         await self.close()
 
     def abort(self) -> None:
-        """Close the connection now, unless the body has arrived: then it is the pool's already, perhaps in use again.
-
-        The transport is aborted, because a plain close would first wait to send what is left of the request.
-        """
+        """Close the connection now, unless the body has arrived: then it is the pool's already, perhaps in use again."""
         self._closed = True
         self._let_go()
-        if self._content is not None and self._content.is_eof():
-            return
+        if self._content is None or not self._content.is_eof():
+            self._drop()
+
+    def _drop(self) -> None:
+        """Abort the transport: a plain close would first wait to send what is left of the request."""
         self._transport.abort()
-        if self._response is not None:
-            self._response.close()
         self._connection.close()
+        if self._sending is not None:
+            self._sending.cancel()
 
     def lost(self) -> None:
         """The connection is gone: whoever waits for the body is told."""
@@ -355,7 +332,6 @@ class AiohttpReply:
         return _error(fault)
 
     def _at_end(self) -> bytes:
-        self._let_go()
         # A body that ends with the connection looks whole to the parser even where the connection was reset.
         if self._close_delimited and isinstance(self._protocol.exception(), OSError):
             self._closed = True
@@ -365,8 +341,6 @@ class AiohttpReply:
     def _tick(self) -> None:
         """The timer ran out: time is up, or a wait began since it was set, or nobody waits."""
         self._timer = None
-        if self._content is not None and self._content.is_eof():
-            return
         now = self._loop.time()
         if now < self._ends_at and now < self._due_at:
             self._arm(now)
@@ -388,19 +362,17 @@ class AiohttpReply:
             self._timer = None
 
     def _let_go(self) -> None:
-        """The body has arrived. The connection is the pool's, unless the answer came before all of the request was sent."""
+        """Nothing is waited for any more."""
         self._stop_timer()
         if self._replies.get(self._protocol) is self:
             del self._replies[self._protocol]
-        if self._body is not None and not self._body.sent:
-            self._transport.abort()
 
 
 class AiohttpUpstream:
-    """An `Upstream` on aiohttp's connector, request and parser, without its session.
+    """An `Upstream` on aiohttp's connector and parser, without its session, requests and responses.
 
-    The session would add what we must not do (cookies, redirects, retries, environment) and 60 us a call. One object a
-    target and event loop: it binds to the loop of its first `open`.
+    Those would add what we must not do (cookies, redirects, retries, environment) and half as much time again. One
+    object a target and event loop: it binds to the loop of its first `open`.
     """
 
     def __init__(self, options: UpstreamOptions | None = None) -> None:
@@ -411,6 +383,7 @@ class AiohttpUpstream:
         self._connector: aiohttp.TCPConnector | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._routes: dict[str, ClientRequest] = {}
         self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()  # connections that carried a request before
         self._replies: dict[ResponseHandler, AiohttpReply] = {}  # those whose body is still on its way
 
@@ -422,20 +395,12 @@ class AiohttpUpstream:
         connector, loop = self._bound()
         timeouts = self._options.timeouts
         ends_at = loop.time() + timeouts.total_s
-        payload = _Body(body) if body or method not in ClientRequest.GET_METHODS else None
         reply: AiohttpReply | None = None
         try:
-            request = _Request(
-                method,
-                _url(url),
-                headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in headers],
-                data=payload,
-                loop=loop,
-                proxy=self._proxy,
-            )
-            connection = await self._connect(connector, request)
-            reply = AiohttpReply(loop, connection, payload, ends_at, timeouts, self._replies)
-            await reply.start(request)
+            route = self._route(url, loop)
+            connection = await self._connect(connector, route, skip_payload=method == "HEAD")
+            reply = AiohttpReply(loop, connection, ends_at, timeouts, self._replies)
+            await reply.start(_head(route, method, headers, body), body)
         except (aiohttp.ClientError, OSError, HttpProcessingError) as fault:
             # OSError holds TimeoutError. Raised below, outside this block: the fault carries the request with its
             # credentials, and must not ride along as the context of our error.
@@ -477,7 +442,19 @@ class AiohttpUpstream:
         if reply is not None:
             reply.lost()
 
-    async def _connect(self, connector: aiohttp.TCPConnector, request: ClientRequest) -> Connection:
+    def _route(self, url: str, loop: asyncio.AbstractEventLoop) -> ClientRequest:
+        """What the connector must know to reach `url`. Kept: parsing an address costs more than asking for it."""
+        route = self._routes.get(url)
+        if route is None:
+            if len(self._routes) >= ROUTES_MAX:
+                self._routes.clear()
+            route = ClientRequest("POST", URL(url, encoded=True), loop=loop, proxy=self._proxy)
+            self._routes[url] = route
+        return route
+
+    async def _connect(
+        self, connector: aiohttp.TCPConnector, request: ClientRequest, *, skip_payload: bool
+    ) -> Connection:
         """A connection nothing was written on, or a pooled one that is alive as far as this host can tell.
 
         Ends, because each turn takes a connection out of the pool and a new one is never found stale.
@@ -493,12 +470,12 @@ class AiohttpUpstream:
                 lost = protocol.closed
                 assert lost is not None
                 lost.add_done_callback(partial(self._lost, protocol))
-            elif transport is None or transport.is_closing() or _readable(transport):
-                connection.close()
+            elif protocol.should_close or transport is None or transport.is_closing() or _readable(transport):
+                connection.close()  # should_close: an answer that nobody asked for has arrived
                 continue
             protocol.set_response_params(
                 read_until_eof=True,
-                skip_payload=request.method == "HEAD",
+                skip_payload=skip_payload,
                 auto_decompress=False,
                 read_bufsize=READ_BUFFER_BYTES,
                 max_line_size=HEAD_LINE_BYTES_MAX,
@@ -515,9 +492,22 @@ def _readable(transport: asyncio.Transport) -> bool:
     return bool(poll.poll(0))
 
 
-@lru_cache(maxsize=URL_CACHE_MAX)
-def _url(url: str) -> URL:
-    return URL(url, encoded=True)
+def _head(route: ClientRequest, method: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """The request line and fields. Raises ValueError where a field would break out of its line."""
+    url = route.url
+    plain_proxy = route.proxy is not None and url.scheme == "http"
+    target = str(url) if plain_proxy else url.raw_path_qs
+    lines = [f"{method} {target} HTTP/1.1\r\nHost: {url.host_port_subcomponent}".encode("ascii")]
+    lines += [name + b": " + value for name, value in headers]
+    if plain_proxy and (credentials := route.headers.get("Proxy-Authorization")) is not None:
+        lines.append(b"Proxy-Authorization: " + credentials.encode("ascii"))  # the connector put it there
+    if body or method not in ("GET", "HEAD"):
+        lines.append(b"Content-Length: %d" % len(body))
+    lines.append(b"\r\n")
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
+        raise ValueError("a method, address or header field holds a line break or a zero byte")
+    return head
 
 
 def _ssl_context(ca_file: str | None) -> ssl.SSLContext | None:

@@ -19,7 +19,7 @@ import httpx2
 import uvicorn
 
 from gateway.app import Gateway
-from gateway.audit.query import records
+from gateway.audit.query import newest
 from gateway.edge import bind_socket, serve_config
 from gateway.license.issuer import add_to_trust, build_claims, generate_key, issue
 from gateway.settings import load_settings
@@ -175,7 +175,7 @@ models:
 
     def records(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The records of this gateway's journal so far, oldest first."""
-        found = [json.loads(entry.payload) for entry in records(self.folder / "data")]
+        found = [json.loads(entry.payload) for entry in newest(self.folder / "data", 1_000_000)]
         return [record for record in found if kind is None or record["kind"] == kind]
 
     def outcome(self, response: httpx2.Response | str) -> dict[str, Any]:
