@@ -54,4 +54,7 @@ async def settle(sieve: Sieve, judge: Judge, deadline_s: float) -> Release:
     except Exception as error:
         sieve.shut()
         raise UndecidedError(f"the judge failed: {type(error).__name__}") from error
+    if len(found) != len(segments):
+        sieve.shut()
+        raise UndecidedError("the judge answered for another number of segments than it was asked about")
     return sieve.judged(found)

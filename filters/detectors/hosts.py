@@ -2,7 +2,7 @@
 
 Where this differs from presidio-analyzer 2.2.366, whose expressions these functions follow:
 - a URL's domain ends with a whole label. Presidio takes the first top-level domain that the label begins with, so it
-  finds `self.na` in `self.name` and `os.pa` in `os.path`;
+  finds `self.na` in `self.name` and `os.pa` in `os.path`. What follows an underscore, or reads like a source file, is none;
 - quotes around a URL are not part of it; a bare host name inside a mail address is not a second finding;
 - a mail address needs a top-level domain of the public suffix list. Presidio also asks for a label before a longer
   suffix: `me@co.uk` counts here and not there.
@@ -31,6 +31,8 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9.\-]++")
 _SCHEME: Final = re.compile(rb"https?://", re.IGNORECASE)
 _PATH: Final = re.compile(rb"/[^\x00\x02-\x20\x7f-\xff\"<>()']*+")
 _LABEL_LAST: Final = re.compile(rb"[^.]*\Z")
+# Top-level domains that end names of files far more often than bare two-label host names (our choice).
+_FILE_ENDINGS: Final = frozenset((b"cc", b"md", b"ml", b"pl", b"ps", b"py", b"rs", b"sh", b"so"))
 _HOST_CHARS_MAX: Final = 253  # RFC 1035 2.3.4 less the length octets; presidio's bound too
 
 
@@ -98,11 +100,21 @@ class Hosts:
             if path is not None:
                 last = path.end()
             first = host_start if scheme is None else scheme.start()
-            if scheme is None and any(m.start < last and first < m.end for m in mails):
+            if scheme is None and (
+                self._no_host(view, first, last) or any(m.start < last and first < m.end for m in mails)
+            ):
                 continue
             score = self._context.score(URL, _BARE_URL_SCORE if scheme is None else _URL_SCORE, view, first)
             found.append(Finding(URL, first, last, score))
             at = max(at, last)
+
+    @staticmethod
+    def _no_host(view: bytes, first: int, last: int) -> bool:
+        """True for parts of names of programs: `foo_bar.py`, `main.rs`."""
+        if first > 0 and view[first - 1 : first] in _LABEL_BYTES:
+            return True
+        name, _, ending = view[first:last].lower().rpartition(b".")
+        return ending in _FILE_ENDINGS and b"." not in name
 
     @staticmethod
     def _host_end(view: bytes, start: int, end: int, labels: frozenset[bytes]) -> int:

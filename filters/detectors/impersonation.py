@@ -143,7 +143,7 @@ class LatinScanner:
                 return found
             if end != NONE:
                 found.append(Finding(self._entity, start + offset, end + offset, _SCORE))
-            at = anchor.end()
+            at = max(anchor.end(), end)
 
     def _end(self, low: bytes, start: int, final: bool) -> int:
         """The end of the name that an act at `start` reaches; or OPEN or NONE."""
@@ -371,7 +371,7 @@ class HanScanner:
                 return found
             if end != NONE:
                 found.append(Finding(self._entity, start, end, _SCORE))
-            at = start + 1
+            at = max(start + 1, end)
 
     def _tail(self, text: str, at: int) -> int:
         """Where the end of the text could be the beginning of an act."""

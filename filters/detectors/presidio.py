@@ -36,7 +36,7 @@ _VALIDATORS: Final[dict[str, validators.Validator]] = {
     "MacAddressRecognizer": validators.mac,
     "UuidRecognizer": validators.uuid,
 }
-_BLANK_SEPARATED: Final = frozenset({"CreditCardRecognizer", "UsItinRecognizer", "NhsRecognizer"})  # and SSN5
+_BLANK_SEPARATED: Final = frozenset({"CreditCardRecognizer", "UsItinRecognizer", "UsSsnRecognizer", "NhsRecognizer"})
 # What every match of a pattern holds (bytes) and at least how many digits. Read off the expressions; a pattern that is
 # not listed is always tried. The tests check each entry against strings made from the expression.
 _NEEDS: Final[dict[str, tuple[bytes, int]]] = {
@@ -110,7 +110,7 @@ class PresidioDetector:
                 item["entity"], re.compile(item["regex"].encode(), FLAGS), item["score"],
                 _VALIDATORS.get(item["recognizer"]), needs, digits_min,
             )  # fmt: skip
-            if item["recognizer"] in _BLANK_SEPARATED or item["name"].startswith("SSN5"):
+            if item["recognizer"] in _BLANK_SEPARATED:
                 number.append(pattern)
             else:
                 token.append((_LENGTH_MIN.get(item["name"], 0), pattern))

@@ -1,0 +1,179 @@
+"""The engine: what it exports, what it remembers, and what it does not do."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import filters
+from filters import Action, Detector, Engine, Finding, Rules, Scanner, UndecidedError
+
+ROOT = Path(filters.__file__).parent
+
+
+class _Counting:
+    """A detector that counts its scans."""
+
+    name = "counting"
+    version = "1"
+    entities = frozenset({"THING"})
+
+    def __init__(self) -> None:
+        self.scans = 0
+
+    def scanners(self) -> list[Scanner]:
+        return [_CountingScanner(self)]
+
+
+class _CountingScanner:
+    def __init__(self, owner: _Counting) -> None:
+        self._owner = owner
+        self.at = 0
+
+    def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
+        self._owner.scans += 1
+        self.at = len(text)
+        return []
+
+    def drop(self, chars: int) -> None:
+        self.at -= chars
+
+
+def counting() -> tuple[Engine, _Counting]:
+    detector = _Counting()
+    listed: tuple[Detector, ...] = (detector,)
+    return Engine({"prompt": listed, "answer": listed}, None, 1.0), detector
+
+
+def test_all_names_what_is_exported() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    imported = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert set(filters.__all__) == imported
+    assert len(set(filters.__all__)) == len(filters.__all__)
+
+
+def test_filters_import_nothing_of_the_other_rooms() -> None:
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            assert not [
+                n for n in names if n.split(".")[0] in {"gateway", "policies", "redis", "aiohttp", "starlette"}
+            ], path
+
+
+def test_a_worker_imports_neither_presidio_nor_spacy() -> None:
+    script = (
+        "import sys; from filters import Engine; Engine.load().find('call 212-555-1234, mail a@b.com');"
+        "print([m for m in sys.modules if m.split('.')[0] in ('presidio_analyzer', 'spacy', 'tldextract', 'phonenumbers', 'regex')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "rules", [Rules(default=Action.ALLOW), Rules(default=Action.ALLOW, entities={"THING": Action.ALLOW})]
+)
+def test_case_48_off_means_no_detector_call(rules: Rules) -> None:
+    engine, detector = counting()
+    assert engine.examine("4111 1111 1111 1111", rules, direction="prompt").text == "4111 1111 1111 1111"
+    sieve = engine.sieve(rules, direction="answer")
+    assert sieve.feed("4111 1111").text == "4111 1111"
+    sieve.close()
+    assert detector.scans == 0
+
+
+def test_case_48_a_detector_whose_entities_are_allowed_is_not_called() -> None:
+    engine, detector = counting()
+    engine.examine("text", Rules(default=Action.MASK, entities={"THING": Action.ALLOW}), direction="prompt")
+    assert detector.scans == 0
+    engine.examine("text", Rules(default=Action.ALLOW, entities={"THING": Action.MASK}), direction="prompt")
+    assert detector.scans == 1
+
+
+def test_case_51_a_resent_history_is_scanned_once() -> None:
+    engine, detector = counting()
+    history: list[str] = []
+    for turn in range(30):
+        history.append(f"message {turn}")
+        for message in history:
+            engine.examine(message, Rules(default=Action.MASK), direction="prompt")
+            engine.examine(message, Rules(default=Action.BLOCK), direction="prompt")  # rules come after findings
+    assert detector.scans == 30
+
+
+def test_l7_the_memory_holds_no_text() -> None:
+    engine = Engine.load()
+    engine.find("card 4111 1111 1111 1111 for somebody@example.com")
+    assert "4111" not in repr(vars(engine._memo))
+    assert "example" not in repr(vars(engine._memo))
+
+
+def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("filters.engine._MEMO_TEXTS_MAX", 8)
+    engine, detector = counting()
+    for n in range(50):
+        engine.find(f"text {n}")
+    assert len(engine._memo._found) == 8
+    engine.find("text 49")
+    assert detector.scans == 50
+    engine.find("text 0")
+    assert detector.scans == 51
+
+
+def test_l1_a_failing_detector_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _ = counting()
+
+    def fail(self: _CountingScanner, text: str, view: bytes, final: bool) -> list[Finding]:
+        raise ZeroDivisionError("4111 1111 1111 1111")
+
+    monkeypatch.setattr(_CountingScanner, "scan", fail)
+    with pytest.raises(UndecidedError) as caught:
+        engine.find("card 4111 1111 1111 1111")
+    assert "4111" not in str(caught.value)
+
+
+def test_l10_versions_name_every_detector() -> None:
+    first, second = Engine.load(), Engine.load()
+    assert first.versions == second.versions
+    assert {"presidio", "impersonation-requests", "impersonation-claims"} <= set(first.versions)
+    assert all(first.versions.values())
+
+
+def test_l10_engines_agree() -> None:
+    text = "card 4111 1111 1111 1111, +1 212 555 1234, I am Elon Musk, pretend to be Elon Musk, a@b.com"
+    assert Engine.load().find(text) == Engine.load().find(text)
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    with pytest.raises(ValueError, match="compatible"):
+        Engine.load(profile="compatible")
+
+
+def test_the_library_stream_of_the_readme() -> None:
+    engine = Engine.load()
+    stream = engine.stream()
+    shown = (
+        stream.feed("call 138")
+        + stream.feed("12345678")
+        + stream.feed(" or 212-555")
+        + stream.feed("-1234")
+        + stream.close()
+    )
+    assert shown == "call 13812345678 or <PHONE_NUMBER>"
+    assert [(f.entity, f.start, f.end) for f in engine.find("mail a@b.com")][:1] == [("EMAIL_ADDRESS", 5, 12)]
+
+
+def test_case_50_identifiers_of_programs_stay_as_they_are() -> None:
+    engine = Engine.load()
+    text = "obj.value = np.array([1, 2]); self.items[0].append(x) # see foo_bar.py:12 v1.2.3 sha256 order 12345 on 2024-05 #42"
+    assert engine.examine(text, Rules(default=Action.MASK), direction="answer").text == text
