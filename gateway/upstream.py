@@ -24,6 +24,7 @@ taken. Idle connections are dropped after `keepalive_s`, below what common serve
 from __future__ import annotations
 
 import asyncio
+import re
 import select
 import ssl
 import weakref
@@ -56,6 +57,7 @@ HEADERS_MAX: Final = 128
 DNS_CACHE_S: Final = 30
 ROUTES_MAX: Final = 1024  # addresses kept parsed; configured targets have a handful
 
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _CONNECT_FAULTS: Final = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientConnectorError,  # refused, unreachable, DNS, TLS, certificate
@@ -274,7 +276,7 @@ class AiohttpReply:
         """See `Reply.read_all`."""
         if self._closed:
             raise UpstreamError(Reason.UPSTREAM_CLOSED)
-        if self._length is not None and int(self._length) > limit:  # the parser let only digits through
+        if self._length is not None and self._length.isdecimal() and int(self._length) > limit:
             self.abort()
             raise UpstreamError(Reason.ANSWER_TOO_LARGE)
         first = await self.read()
@@ -313,6 +315,9 @@ class AiohttpReply:
 
     def _drop(self) -> None:
         """Abort the transport: a plain close would first wait to send what is left of the request."""
+        content = self._content
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ServerDisconnectedError())  # whoever still reads must not wait for ever
         self._transport.abort()
         self._connection.close()
         if self._sending is not None:
@@ -497,6 +502,8 @@ def _head(route: ClientRequest, method: str, headers: Sequence[tuple[bytes, byte
     url = route.url
     plain_proxy = route.proxy is not None and url.scheme == "http"
     target = str(url) if plain_proxy else url.raw_path_qs
+    if not _VISIBLE.fullmatch(target):
+        raise ValueError("an address holds spaces, control or non-ASCII characters; it must be percent-encoded")
     lines = [f"{method} {target} HTTP/1.1\r\nHost: {url.host_port_subcomponent}".encode("ascii")]
     lines += [name + b": " + value for name, value in headers]
     if plain_proxy and (credentials := route.headers.get("Proxy-Authorization")) is not None:
@@ -506,7 +513,7 @@ def _head(route: ClientRequest, method: str, headers: Sequence[tuple[bytes, byte
     lines.append(b"\r\n")
     head = b"\r\n".join(lines)
     if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
-        raise ValueError("a method, address or header field holds a line break or a zero byte")
+        raise ValueError("a method or header field holds a line break or a zero byte")
     return head
 
 

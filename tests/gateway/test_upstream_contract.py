@@ -250,6 +250,15 @@ class TestRequestIsWhatWasGiven:
 
         run(test())
 
+    @pytest.mark.parametrize("path", ["/a b", "/a\r\nX-Evil: 1", "/\u4f60"])
+    def test_address_that_would_break_the_head_is_refused(self, make: Make, run: Run, path: str) -> None:
+        async def test() -> None:
+            async with upstream(Peer.gone) as fake, client(make) as made:
+                with pytest.raises(ValueError):
+                    await made.open(url=fake.url(path), method="POST", headers=[], body=b"")
+
+        run(test())
+
     def test_environment_proxies_are_not_trusted(self, make: Make, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -350,6 +359,33 @@ class TestPool:
 
         run(test())
 
+    @pytest.mark.parametrize("together", [True, False], ids=["in one piece", "later"])
+    def test_answer_nobody_asked_for_is_not_taken_for_the_next_one(self, make: Make, run: Run, together: bool) -> None:
+        async def test() -> None:
+            sent = asyncio.Event()
+
+            async def script(peer: Peer) -> None:
+                await peer.request()
+                await peer.send(ok(b"one") + (ok(b"evil") if together else b""))
+                if not together:
+                    await taken.wait()
+                    await peer.send(ok(b"evil"))
+                sent.set()
+                await peer.gone()
+
+            taken = asyncio.Event()
+            async with upstream(script, answers(ok(b"two"))) as fake, client(make) as made:
+                async with await post(made, fake) as reply:
+                    assert await drained(reply) == b"one"
+                taken.set()
+                await asyncio.wait_for(sent.wait(), PATIENCE_S)
+                await asyncio.sleep(0.05)  # let the event loop hand it to the pooled connection
+                async with await post(made, fake) as reply:
+                    assert await drained(reply) == b"two"
+                assert fake.connections == 2
+
+        run(test())
+
     @pytest.mark.parametrize("how", ["close", "reset"])
     def test_request_the_endpoint_may_have_seen_is_never_sent_twice(self, make: Make, run: Run, how: str) -> None:
         async def script(peer: Peer) -> None:
@@ -388,6 +424,17 @@ class TestPool:
                     await fails(asyncio.wait_for(reading, PATIENCE_S), Reason.UPSTREAM_CLOSED)
                 await fake.until_gone()
                 await fails(post(made, fake), Reason.UPSTREAM_CONNECT)
+
+        run(test())
+
+    def test_closing_a_reply_ends_the_read_of_another_task(self, make: Make, run: Run) -> None:
+        async def test() -> None:
+            async with upstream(answers(CHUNKED_HEAD)) as fake, client(make) as made:
+                reply = await post(made, fake)
+                reading = asyncio.ensure_future(reply.read())
+                await asyncio.sleep(0)
+                await reply.close()
+                await fails(asyncio.wait_for(reading, PATIENCE_S), Reason.UPSTREAM_CLOSED)
 
         run(test())
 
