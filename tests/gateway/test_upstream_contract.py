@@ -57,9 +57,9 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 def limits(**changes: float) -> UpstreamOptions:
-    """Patient, except for what a test is about."""
+    """Patient, except for what a test is about. An idle connection never expires here, so that it cannot pass for closed."""
     waits = {"connect_s": PATIENCE_S, "first_byte_s": PATIENCE_S, "idle_s": PATIENCE_S, "total_s": 60.0} | changes
-    return UpstreamOptions(timeouts=UpstreamTimeouts(**waits))
+    return UpstreamOptions(timeouts=UpstreamTimeouts(**waits), keepalive_s=600)
 
 
 @contextlib.asynccontextmanager
@@ -526,19 +526,25 @@ class TestFailures:
 
     def test_slow_reader_is_not_an_idle_endpoint(self, make: Make, run: Run) -> None:
         async def test() -> None:
-            proceed = asyncio.Event()
+            waited_for, proceed = asyncio.Event(), asyncio.Event()
 
             async def script(peer: Peer) -> None:
                 await peer.request()
-                await peer.send(CHUNKED_HEAD + chunk(b"one"))
+                await peer.send(CHUNKED_HEAD)
+                await waited_for.wait()
+                await peer.send(chunk(b"one"))
                 await proceed.wait()
                 await peer.send(chunk(b"two") + LAST_CHUNK)
                 await peer.gone()
 
             patience = limits(idle_s=0.5)
             async with upstream(script) as fake, client(make, patience) as made, await post(made, fake) as reply:
-                await asyncio.sleep(1.2)  # time itself is what this is about
-                assert await reply.read() == b"one"
+                await asyncio.sleep(0.8)  # time itself is what this is about: nobody reads yet
+                reading = asyncio.ensure_future(reply.read())
+                await asyncio.sleep(0)
+                waited_for.set()
+                assert await reading == b"one"
+                await asyncio.sleep(0.8)  # nobody reads any more
                 proceed.set()
                 assert await reply.read() == b"two"
                 assert await reply.read() == b""
