@@ -305,7 +305,7 @@ class AnthropicAdapter:
         walk = Walk()
         members(walk, root, "", Role.UNKNOWN, _PROMPT)
         return Prompt(
-            JsonBody(body, text_, walk, model),
+            JsonBody(body, text_, root, walk),
             model.value,
             stream,
             frozenset(walk.modalities),
@@ -321,7 +321,7 @@ class AnthropicAdapter:
         if usage is None and self.operation == "count_tokens":
             usage = Usage(integer(root.get("input_tokens")))
         return Answer(
-            JsonBody(body, text_, walk, model if model is not None and model.kind == STRING else None),
+            JsonBody(body, text_, root, walk),
             string(model),
             usage or Usage(),
             (reason,) if reason else (),

@@ -88,7 +88,7 @@ class Prompt:
     stream: bool
     modalities: frozenset[str] = field(
         default_factory=lambda: frozenset({"text"})
-    )  # text, image, audio, file, embedding
+    )  # text, image, audio, file: what the request carries
     unjudgeable: tuple[
         str, ...
     ] = ()  # JSON paths of parts no text filter can judge (images, audio, files, URLs to them)

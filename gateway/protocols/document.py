@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gateway.protocols.base import Channel, Edit, EditLike, Role
-from gateway.protocols.jsontext import Node, apply, quote, splice_string
+from gateway.protocols.jsontext import STRING, Node, apply, locate, place_of, quote, splice_string
 from gateway.protocols.surfaces import Nested, Strings, Walk, nested_walk
 
 Edits = Mapping[str, Sequence[EditLike]]
@@ -18,13 +18,13 @@ class EditError(ValueError):
 class JsonBody:
     """A request or answer body. Built by an adapter from what its tables found."""
 
-    __slots__ = ("_body", "_model", "_text", "_walk")
+    __slots__ = ("_body", "_model", "_root", "_text", "_walk")
 
-    def __init__(self, body: bytes, text: str, walk: Walk, model: Node | None) -> None:
+    def __init__(self, body: bytes, text: str, root: Node, walk: Walk) -> None:
         self._body = body
         self._text = text
         self._walk = walk
-        self._model = model
+        self._root = root
 
     @property
     def channels(self) -> Sequence[Channel]:
@@ -38,15 +38,19 @@ class JsonBody:
         Raises EditError for a key that is FIXED or unknown.
         """
         walk = self._walk
+        if walk.forced or any(edits.values()):
+            locate(self._text, self._root)
         splices = edits_on_text(walk, self._text, edits)
         splices += [Edit(node.start, node.end, "null") for node in walk.forced]
         if edits and walk.nulls:
             groups = {channel.group for channel in walk.channels if edits.get(channel.key)}
             splices += [Edit(node.start, node.end, "null") for group, node in walk.nulls if group in groups]
-        if model is not None and self._model is not None and self._model.value != model:
-            place = self._model
-            splices = [e for e in splices if not place.start <= e.start < place.end]
-            splices.append(Edit(place.start, place.end, f'"{quote(model)}"'))
+        named = self._root.get("model") if model is not None else None
+        if model is not None and named is not None and named.kind == STRING and named.value != model:
+            place = place_of(self._text, "model")
+            assert place is not None
+            splices = [e for e in splices if not place[0] <= e.start < place[1]]
+            splices.append(Edit(*place, f'"{quote(model)}"'))
         return apply(self._text, splices).encode() if splices else self._body
 
 
@@ -71,6 +75,8 @@ class JsonString:
         """The same edits on the text itself, escaped so that JSON stays JSON; in order. Raises EditError as above."""
         if self._walk is None:
             return [Edit(e.start, e.end, e.text) for e in edits.get("", ())]
+        assert self._walk.root is not None
+        locate(self._text, self._walk.root)
         return sorted(edits_on_text(self._walk, self._text, edits), key=lambda e: (e.start, e.end))
 
 
@@ -96,6 +102,8 @@ def edits_on_text(walk: Walk, text: str, edits: Edits) -> list[Edit]:
         else:
             raise EditError(f"channel {key!r} " + ("cannot be edited" if key in walk.targets else "does not exist"))
     for target, inside in nested.values():
+        assert target.inner.root is not None
+        locate(target.inner.text_of, target.inner.root)
         inner = edits_on_text(target.inner, target.inner.text_of, inside)
         strings.setdefault(id(target.node), (target.node, []))[1].extend(inner)
     return [splice for node, parts in strings.values() for splice in splice_string(text, node, parts)]

@@ -60,9 +60,15 @@ ROLES: Final[Mapping[str, Role]] = {
 
 
 def _ciphertext(w: Walk, node: Node, path: str, role: Role) -> None:
-    """Reasoning that only the provider can read: in a prompt nobody here can judge it."""
+    """What only the provider can read (reasoning, token ids, vectors): in a prompt nobody here can judge it."""
     if node.kind != LITERAL:
         w.unjudgeable.append(path)
+
+
+def _token_ids(w: Walk, node: Node, path: str, role: Role) -> None:
+    """Some servers add the ids of the tokens they wrote: the text again, in a form no text filter reads. Dropped."""
+    if node.kind != LITERAL:
+        w.forced.append(node)
 
 
 def _nothing(w: Walk, node: Node, path: str, role: Role) -> None:
@@ -187,6 +193,8 @@ _SHARED_PROMPT: Final[Fields] = {
     "model": ident,
     "stream": anything,
     "stream_options": anything,
+    "prompt_token_ids": _ciphertext,
+    "prompt_embeds": _ciphertext,
     "n": small,
     "temperature": small,
     "top_p": small,
@@ -253,6 +261,8 @@ _ANSWER_CHOICE: Final[Fields] = {
     "delta": obj(_ANSWER_MESSAGE),
     "text": text,
     "stop_reason": anything,
+    "token_ids": _token_ids,
+    "prompt_token_ids": _token_ids,
     "content_filter_results": anything,
     "logprobs": _nothing,
 }
@@ -265,6 +275,7 @@ _SHARED_ANSWER: Final[Fields] = {
     "service_tier": constant,
     "usage": counts,
     "obfuscation": ident,
+    "prompt_token_ids": _token_ids,
     "error": as_role(Role.UNKNOWN, anything),
 }
 
@@ -409,11 +420,9 @@ class OpenAIAdapter:
         elif required is None or required.kind == LITERAL:
             malformed(self._required, "is missing: send a string or a list of strings")
         walk = Walk()
-        if self.operation == "embeddings":
-            walk.modalities.add("embedding")
         members(walk, root, "", Role.UNKNOWN, self._prompt)
         return Prompt(
-            JsonBody(body, text_, walk, model),
+            JsonBody(body, text_, root, walk),
             model.value,
             stream,
             frozenset(walk.modalities),
@@ -427,7 +436,7 @@ class OpenAIAdapter:
         reasons = [string(choice.get("finish_reason")) for choice in (choices.items if choices is not None else ())]
         model = root.get("model")
         return Answer(
-            JsonBody(body, text_, walk, model if model is not None and model.kind == STRING else None),
+            JsonBody(body, text_, root, walk),
             string(model),
             _usage(root) or Usage(),
             tuple(reason for reason in reasons if reason),

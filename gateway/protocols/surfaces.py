@@ -33,7 +33,7 @@ from gateway.protocols.jsontext import (
     JsonError,
     Node,
     numbers,
-    read_text,
+    read_values,
 )
 from gateway.protocols.logprobs import logprobs_fit
 
@@ -80,7 +80,8 @@ class Walk:
         self.nulls: list[tuple[str, Node]] = []  # logprobs, which become null when a text of their group is edited
         self.forced: list[Node] = []  # logprobs that cannot be judged: null in any case
         self.nested = nested
-        self.text_of = ""  # nested documents: the text the nodes point into
+        self.text_of = ""  # nested documents: the text the nodes point into,
+        self.root: Node | None = None  # and its tree
 
     # what rules call
 
@@ -229,7 +230,7 @@ def number_lines(node: Node, key: str) -> list[str]:
 def nested_walk(text: str, base: str, role: Role, nested: int, *, group: str = "") -> Walk | None:
     """The channels of JSON that stands in a string; None if it is no JSON object or array."""
     try:
-        root = read_text(text, nodes_max=PROMPT_NODES_MAX)
+        root = read_values(text, nodes_max=PROMPT_NODES_MAX)
     except JsonError:
         return None
     if root.kind not in (OBJECT, ARRAY, NUMBERS):
@@ -237,6 +238,7 @@ def nested_walk(text: str, base: str, role: Role, nested: int, *, group: str = "
     inner = Walk(nested=nested)
     inner.group = group
     inner.text_of = text
+    inner.root = root
     inner.values(base, role, root)
     return inner
 

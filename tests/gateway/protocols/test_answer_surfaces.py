@@ -132,6 +132,12 @@ def test_l4_every_surface_of_an_answer(
         assert json.loads(mask(document)) == masked(body)
 
 
+def test_l4_ids_of_tokens_are_dropped() -> None:
+    body = third_choice(token_ids=[74, 64, 120]) | {"prompt_token_ids": [1, 2]}
+    again = json.loads(CHAT.answer(encode(body)).document.rewrite({}))
+    assert again == third_choice(token_ids=None) | {"prompt_token_ids": None}
+
+
 def test_honest_answers_cost_one_channel_a_text() -> None:
     assert [c.key for c in CHAT.answer(encode(CHAT_ANSWER)).document.channels] == [
         f"choices[{i}].message.content" for i in range(3)

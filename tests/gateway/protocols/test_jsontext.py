@@ -21,8 +21,10 @@ from gateway.protocols.jsontext import (
     JsonError,
     Node,
     apply,
+    locate,
     merged,
     numbers,
+    place_of,
     quote,
     raw_offset,
     read,
@@ -58,6 +60,8 @@ def test_the_tree_says_what_a_parser_says(value: Any, ascii_only: bool, indent: 
     text, root = read(encoded, nodes_max=LIMIT)
     assert text == body
     assert value_of(root) == value
+    locate(text, root)
+    assert value_of(read_text(text, nodes_max=LIMIT)) == value
     assert text[root.start : root.end] == body
 
 
@@ -163,6 +167,16 @@ def test_malformed_is_refused_without_quoting_it(body: bytes) -> None:
 def test_unusual_but_valid_is_read(body: bytes) -> None:
     _, root = read(body, nodes_max=LIMIT)
     assert value_of(root) == json.loads(body)
+
+
+@given(st.dictionaries(any_text, json_values, min_size=1, max_size=4), st.data(), st.sampled_from([None, 1]))
+def test_the_place_of_one_value_at_the_top(value: dict[str, Any], data: st.DataObject, indent: int | None) -> None:
+    text = json.dumps(value, indent=indent)
+    key = data.draw(st.sampled_from(sorted(value)))
+    place = place_of(text, key)
+    assert place is not None
+    assert json.loads(text[slice(*place)]) == value[key]
+    assert place_of(text, "no such key of thirteen") is None
 
 
 def test_both_values_of_a_repeated_key_are_kept() -> None:
