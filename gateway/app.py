@@ -23,6 +23,7 @@ from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.digest import DigestKey
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note
+from gateway.audit.store import Store
 from gateway.call import Stop
 from gateway.callers import Callers, Limiter
 from gateway.catalog import Catalog
@@ -34,7 +35,7 @@ from gateway.protocols.base import Adapter
 from gateway.reasons import Reason
 from gateway.relay import LiveStreams
 from gateway.settings import Settings
-from gateway.state import MemoryState
+from gateway.state import MemoryState, RedisState, SharedState
 
 log = logging.getLogger("licet.app")
 
@@ -47,18 +48,25 @@ _READY = frozenset({"/readyz", "/health/readiness"})
 class Gateway:
     """One worker. `app = Gateway(settings)` reads every file and may raise ConfigError; the rest waits for `start`."""
 
-    def __init__(self, settings: Settings, *, worker: int = 0, gateway_id: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, worker: int = 0, gateway_id: str | None = None, store: Store | None = None
+    ) -> None:
+        """`store` is where the journal writes; None: the disk."""
         self.settings = settings
         self.engine = Engine.load()
         self.catalog = Catalog(settings, entities=self.engine.entities, detectors=self.engine.versions)
         self.callers = Callers(settings.callers)
         self.metrics = GatewayMetrics()
+        self._state: SharedState = (
+            RedisState(settings.redis, workers=settings.listen.workers) if settings.redis else MemoryState()
+        )
         self.refusals = RefusalCounter()
         self.live = LiveStreams()
         self.draining = False
         self.journal: Journal | None = None
         self._pipeline: Pipeline | None = None
         self._worker = worker
+        self._store = store
         self._gateway_id = gateway_id or os.uname().nodename.split(".", 1)[0]
         self._digest_key: DigestKey | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,13 +83,15 @@ class Gateway:
         """Open the journal (recovering shards of dead workers) and begin to serve. Raises AuditError."""
         data = self.settings.data
         self._digest_key = DigestKey.load(data)
-        self.journal = Journal.open(data, gateway_id=self._gateway_id, worker=self._worker, build=__version__)
+        self.journal = Journal.open(
+            data, gateway_id=self._gateway_id, worker=self._worker, build=__version__, store=self._store
+        )
         for recovered in self.journal.recovery.recovered:
             log.warning("recovered stream %s", recovered.stream)
         self._pipeline = Pipeline(
             catalog=self.catalog,
             callers=self.callers,
-            limiter=Limiter(MemoryState(), workers=self.settings.listen.workers),
+            limiter=Limiter(self._state, workers=self.settings.listen.workers),
             journal=self.journal,
             engine=self.engine,
             metrics=self.metrics,
@@ -107,27 +117,31 @@ class Gateway:
             finally:
                 await journal.close()
         await self.catalog.close()
+        await self._state.close()
 
     async def _tick(self) -> None:
         """Changed files and due notes, each second. A fault of one turn is logged and the next turn comes."""
         known = self.catalog.revision
         while True:
             await asyncio.sleep(TICK_S)
-            self.catalog.poll()
-            problems = self.catalog.problems
-            self.metrics.policy_reload_ok.set_(0 if problems else 1)
-            journal = self.journal
-            if journal is None or journal.poisoned is not None:
-                continue
             try:
-                for note in self.refusals.due(_now_ms()):
-                    journal.append(note)
-                if self.catalog.revision != known:
-                    known = self.catalog.revision
-                    journal.append(Note(ts=_now_ms(), topic="config", detail=dict(self.catalog.digests())))
-                    log.info("configuration changed: %s", ", ".join(self.catalog.digests()))
-            except AuditError as error:
-                log_fault("ticker", error)  # the shard is poisoned: every call is refused and /readyz says so
+                known = self._turn(known)
+            except Exception as error:  # noqa: BLE001  # a ticker that died would leave a revoked license in force
+                log_fault("ticker", error)
+
+    def _turn(self, known: int) -> int:
+        """One turn of the ticker; the revision of the configuration that the journal knows of."""
+        self.catalog.poll()
+        self.metrics.policy_reload_ok.set_(0 if self.catalog.problems else 1)
+        journal = self.journal
+        if journal is None or journal.poisoned is not None:
+            return known  # every call is refused and /readyz says so
+        for note in self.refusals.due(_now_ms()):
+            journal.append(note)
+        if self.catalog.revision != known:
+            journal.append(Note(ts=_now_ms(), topic="config", detail=dict(self.catalog.digests())))
+            log.info("configuration changed: %s", ", ".join(self.catalog.digests()))
+        return self.catalog.revision
 
     def _fill_gauges(self) -> None:
         if self.journal is not None:

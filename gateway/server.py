@@ -56,13 +56,24 @@ class _Server(uvicorn.Server):
             self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drain. Second: leave at once."""
-        if self._gateway.draining or DRAIN_S <= 0:
-            super().handle_exit(sig, frame)
+        """First signal: drain. Second: leave at once.
+
+        uvicorn's own way would raise the signal again after a clean end, and the exit code would tell of a kill.
+        """
+        if self._gateway.draining:
+            self._leave_now()
             return
         self._gateway.draining = True
         loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, DRAIN_S, super().handle_exit, sig, frame)
+        loop.call_soon_threadsafe(loop.call_later, DRAIN_S, self._close_port)
+
+    def _close_port(self) -> None:
+        self.should_exit = True
+
+    def _leave_now(self) -> None:
+        self.should_exit = self.force_exit = True
+        for task in self.server_state.tasks:
+            task.cancel("told twice to stop")
 
 
 def run_worker(

@@ -33,6 +33,7 @@ T = TypeVar("T")
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 MODEL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}"  # the names providers use
 _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -104,6 +105,7 @@ class Settings:
     source: str
     listen: Listen
     data: Path
+    redis: str = field(repr=False)  # URL, may hold a password; "": in memory
     callers: tuple[Caller, ...]
     trust: Trust
     models: tuple[Model, ...]
@@ -259,8 +261,10 @@ def _filler(environ: Mapping[str, str]) -> Callable[[Scalar, Log], str]:
 
 def _cross_check(raw: Mapping[str, Any], root: Node, log: Log) -> None:
     """What concerns several keys at once. Values that are None were refused already."""
-    if raw["redis"]:
-        log.add(find(root, "redis"), "redis", f"shared state in Redis is {LATER}", "leave it empty")
+    if raw["redis"] and not raw["redis"].startswith(_REDIS_SCHEMES):
+        log.add(
+            find(root, "redis"), "redis", "not a Redis URL", "write redis://, rediss:// or unix://, or leave it empty"
+        )
     callers = [c or {} for c in raw["callers"] or ()]
     models = [m or {} for m in raw["models"] or ()]
     _unique([c.get("name") for c in callers], "callers", "name", root, log)
@@ -356,10 +360,11 @@ def _build(raw: Mapping[str, Any], source: str, folder: Path) -> Settings:
         source=source,
         listen=listen,
         data=folder / Path(raw["data"]).expanduser(),
+        redis=raw["redis"],
         callers=callers,
         trust=Trust(path(raw["trust"]["keys"]), raw["trust"]["audience"]),
         models=models,
-        notices=tuple(_notices(listen, callers, models)),
+        notices=tuple(_notices(listen, raw["redis"], callers, models)),
     )
 
 
@@ -375,10 +380,10 @@ def _caller(raw: Mapping[str, Any]) -> Caller:
     )
 
 
-def _notices(listen: Listen, callers: tuple[Caller, ...], models: tuple[Model, ...]) -> list[str]:
+def _notices(listen: Listen, redis: str, callers: tuple[Caller, ...], models: tuple[Model, ...]) -> list[str]:
     said = [f"caller {c.name} is anonymous: anyone who reaches the port may call" for c in callers if c.anonymous]
-    if listen.workers > 1:
-        said.append(f"rate and concurrency limits are counted by each of the {listen.workers} workers on its own")
+    if listen.workers > 1 and not redis:
+        said.append(f"without redis, rates are counted by each of the {listen.workers} workers on its own")
     for model in models:
         for target in model.targets:
             parts = urlsplit(target.base_url)

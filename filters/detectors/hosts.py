@@ -49,7 +49,7 @@ class Hosts:
         found: list[Finding] = []
         left = start
         at = view.find(b"@", start, end)
-        while at >= 0:
+        while at >= 0 and view.find(b".", at, end) >= 0:
             begin = self._local(view, left, at, start)
             left = at + 1
             if begin >= 0:

@@ -106,7 +106,8 @@ class LatinScanner:
         self._names = names
         self._claims = claims
         self._entity = CLAIM if claims else REQUEST
-        self._anchor = _anchor(acts)
+        self._anchor = _anchor(acts, whole=False)
+        self._whole = _anchor(acts, whole=True)
         self._at = 0
 
     @property
@@ -129,14 +130,18 @@ class LatinScanner:
             return found
         # One character before `at` is seen, so that an act does not begin inside a word.
         offset = max(0, self._at - _BEFORE_CHARS - 1)
-        low = view[offset:].lower()
-        at = self._at - offset
+        # A leading byte, so that every word has a border before it that the expression can start with.
+        offset -= 1
+        low = b"\0" + view[offset + 1 :].lower()
+        at = self._at - offset - 1
+        # In a text that has ended, only whole acts count; the expression for them stops at far fewer words.
+        anchors = self._whole if final else self._anchor
         while True:
-            anchor = self._anchor.search(low, at)
-            if anchor is None or anchor.start() >= last - offset:
+            anchor = anchors.search(low, at)
+            if anchor is None or anchor.start() + 1 >= last - offset:
                 self._at = last
                 return found
-            start = anchor.start()
+            start = anchor.start() + 1
             end = self._end(low, start, final)
             if end == OPEN:
                 self._at = start + offset
@@ -227,11 +232,19 @@ class LatinScanner:
         return end
 
 
-def _anchor(acts: _Trie) -> re.Pattern[bytes]:
+def _words(node: _Trie) -> str:
+    """An expression for what follows a word of an act, up to the first place where an act ends."""
+    if node.ends:
+        return "(?![a-z0-9])"
+    gap = _GAP.pattern.decode()
+    return gap + "(?:" + "|".join(word.decode() + _words(following) for word, following in node.next.items()) + ")"
+
+
+def _anchor(acts: _Trie, *, whole: bool) -> re.Pattern[bytes]:
+    """Finds the border before a word that acts begin with; `whole`: only where such an act stands entire."""
+    rest = {word: f"(?={_words(following)})" if whole else "(?![a-z0-9])" for word, following in acts.next.items()}
     return re.compile(
-        rb"(?<![a-z0-9])(?:"
-        + "|".join(sorted((w.decode() for w in acts.next), key=len, reverse=True)).encode()
-        + rb")(?![a-z0-9])"
+        ("[^a-z0-9](?:" + "|".join(word.decode() + behind for word, behind in rest.items()) + ")").encode()
     )
 
 

@@ -13,6 +13,7 @@ within one window, and needs no automaton that is built on first sight. Runs of 
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,8 +45,10 @@ class Pattern:
     find: re.Pattern[bytes]
     score: float
     validate: Callable[[bytes], bool | None] | None = None
-    needs: bytes = b""  # every match holds all of these bytes
+    needs: bytes = b""  # every match holds all of these bytes, of `-/.:`
     digits_min: int = 0  # and as many digits
+    length_min: int = 1
+    letters: bool = False  # and something else than digits
 
 
 class Context:
@@ -87,14 +90,45 @@ def without_contained(found: list[Finding]) -> list[Finding]:
     return kept
 
 
+class Patterns:
+    """Patterns, and for each shape of a unit those of them that could match in it."""
+
+    def __init__(self, patterns: Sequence[Pattern], context: Context) -> None:
+        self._patterns = tuple(patterns)
+        self._context = context
+        self._by_shape: dict[tuple[int, int, int], tuple[Pattern, ...]] = {}
+        self._lengths = sorted({p.length_min for p in patterns})
+        self._digits_max = max(p.digits_min for p in patterns)
+
+    def find(self, view: bytes, start: int, end: int) -> list[Finding]:
+        """Findings in view[start:end]; the character on each side is seen as its border."""
+        unit = view[start:end]
+        digits = count_digits(unit)
+        marks = (b"-" in unit) | (b"/" in unit) << 1 | (b"." in unit) << 2 | (b":" in unit) << 3
+        shape = (min(digits, self._digits_max), marks | unit.isdigit() << 4, bisect.bisect(self._lengths, end - start))
+        chosen = self._by_shape.get(shape)
+        if chosen is None:
+            # At most 18 x 32 x 5 shapes.
+            chosen = self._by_shape[shape] = tuple(
+                p
+                for p in self._patterns
+                if digits >= p.digits_min
+                and end - start >= p.length_min
+                and all(byte in unit for byte in p.needs)
+                and not (p.letters and unit.isdigit())
+            )
+        return matches(chosen, view, start, end, self._context) if chosen else []
+
+
+def count_digits(value: bytes) -> int:
+    """How many ASCII digits."""
+    return len(value) - len(value.translate(None, b"0123456789"))
+
+
 def matches(patterns: Sequence[Pattern], view: bytes, start: int, end: int, context: Context) -> list[Finding]:
     """Findings of those patterns in view[start:end]; the character on each side is seen as its border."""
-    unit = view[start:end]
-    digits = len(unit) - len(unit.translate(None, b"0123456789"))
     found: list[Finding] = []
     for pattern in patterns:
-        if digits < pattern.digits_min or not all(byte in unit for byte in pattern.needs):
-            continue
         for match in pattern.find.finditer(view, start, end + 1):
             first, last = match.span()
             if last > end:
@@ -323,7 +357,6 @@ class NumberScanner:
         return found
 
     def _window(self, view: bytes, start: int, end: int, before: int | None, found: list[Finding]) -> None:
-        unit = view[start:end]
-        if len(unit) - len(unit.translate(None, b"0123456789")) < self._digits_min:
+        if count_digits(view[start:end]) < self._digits_min:
             return
         found += [f for f in without_contained(self._judge(view, start, end)) if before is None or f.start < before]

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from filters.detectors import validators
 from filters.detectors.hosts import EMAIL, URL, Hosts
-from filters.detectors.patterns import FLAGS, Context, LateStarts, NumberScanner, Pattern, TokenScanner, matches
+from filters.detectors.patterns import FLAGS, Context, LateStarts, NumberScanner, Pattern, Patterns, TokenScanner
 from filters.detectors.phones import PHONE, PHONE_DIGITS_MIN, phones
 from filters.finding import Finding, Scanner
 
@@ -81,6 +81,15 @@ _NEEDS: Final[dict[str, tuple[bytes, int]]] = {
 }
 _LENGTH_MIN: Final = {"MAC_COLON_OR_HYPHEN": 17, "UUID (hyphenated)": 36, "Crypto (Medium)": 26, "MAC_CISCO_DOT": 14}
 
+_WITH_LETTERS: Final = frozenset(
+    {
+        "Driver License - Alphanumeric (weak)",
+        "Passport Next Generation (very weak)",
+        "USA DEA Certificate Number (weak)",
+        "MAC_COLON_OR_HYPHEN",
+    }
+)
+
 # IBAN (ISO 13616): the expression's longest match, and every text that can still grow into one.
 _IBAN_CHARS_MAX: Final = 4 + 7 * 5 + 4
 _IBAN_START: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ \-A-Za-z0-9]|\Z)")
@@ -98,7 +107,7 @@ class PresidioDetector:
         self.entities = frozenset({p["entity"] for p in data["patterns"]} | {EMAIL, URL, PHONE})
         self._context = Context(data["context"])
         self._hosts = Hosts(data["mail_labels"], data["url_labels"], self._context)
-        token: list[tuple[int, Pattern]] = []
+        token: list[Pattern] = []
         number: list[Pattern] = []
         for item in data["patterns"]:
             if item["recognizer"] == "IbanRecognizer":
@@ -108,15 +117,14 @@ class PresidioDetector:
             needs, digits_min = _NEEDS.get(item["name"], (b"", 0))
             pattern = Pattern(
                 item["entity"], re.compile(item["regex"].encode(), FLAGS), item["score"],
-                _VALIDATORS.get(item["recognizer"]), needs, digits_min,
+                _VALIDATORS.get(item["recognizer"]), needs, digits_min, _LENGTH_MIN.get(item["name"], 1), item["name"] in _WITH_LETTERS,
             )  # fmt: skip
             if item["recognizer"] in _BLANK_SEPARATED:
                 number.append(pattern)
             else:
-                token.append((_LENGTH_MIN.get(item["name"], 0), pattern))
-        self._number = tuple(number)
-        self._token = tuple(token)
-        self._digitless = tuple((length, p) for length, p in token if p.digits_min == 0)
+                token.append(pattern)
+        self._number = Patterns(number, self._context)
+        self._token = Patterns(token, self._context)
         self._valid_iban = validators.Iban(data["iban_formats"])
 
     def scanners(self) -> Sequence[Scanner]:
@@ -126,19 +134,13 @@ class PresidioDetector:
 
     def _judge_token(self, view: bytes, start: int, end: int) -> list[Finding]:
         unit = view[start:end]
-        length = end - start
         found: list[Finding] = self._hosts.mails(view, start, end) if b"@" in unit else []
         if b"." in unit:
             found += self._hosts.urls(view, start, end, found)
-        digits = length - len(unit.translate(None, b"0123456789"))
-        listed = self._token if digits else self._digitless
-        patterns = [p for at_least, p in listed if length >= at_least and digits >= p.digits_min]
-        if patterns:
-            found += matches(patterns, view, start, end, self._context)
-        return found
+        return found + self._token.find(view, start, end)
 
     def _judge_number(self, view: bytes, start: int, end: int) -> list[Finding]:
-        return matches(self._number, view, start, end, self._context) + phones(view, start, end, self._context)
+        return self._number.find(view, start, end) + phones(view, start, end, self._context)
 
     def _find_iban(self, view: bytes, start: int) -> Finding | None:
         match = self._iban.match(view, start)

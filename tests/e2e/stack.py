@@ -20,6 +20,7 @@ import uvicorn
 
 from gateway.app import Gateway
 from gateway.audit.query import newest
+from gateway.audit.store import Store
 from gateway.edge import bind_socket, serve_config
 from gateway.license.issuer import add_to_trust, build_claims, generate_key, issue
 from gateway.settings import load_settings
@@ -76,17 +77,26 @@ class Stack:
     target: str = ""
     licensed: bool = True
     caller: str = ""
+    models: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # further ones: name -> protocol, upstream name
     before_start: Callable[[Gateway], None] = lambda _: None
+    store: Store | None = None
+    listen: str = "{host: 127.0.0.1, port: 0}"
 
-    def __enter__(self) -> Stack:
+    def write_files(self) -> Path:
+        """Settings and all they name, as a user would write them; the path of the settings."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.key = generate_key()
         (self.folder / "trust.json").write_text(add_to_trust(None, ISSUER, self.key))
         (self.folder / "policy.yaml").write_text(self.policy)
         if self.licensed:
             self.write_license()
+            for name, (_, model) in self.models.items():
+                self.write_license(f"license-{name}.jws", model=model, served=[model])
         (self.folder / "gateway.yaml").write_text(self._settings())
-        self.gateway = Gateway(load_settings(self.folder / "gateway.yaml"))
+        return self.folder / "gateway.yaml"
+
+    def __enter__(self) -> Stack:
+        self.gateway = Gateway(load_settings(self.write_files()), store=self.store)
         self.before_start(self.gateway)
         gateway = self.gateway
         config = serve_config(
@@ -125,7 +135,7 @@ class Stack:
         """The gateway's address."""
         return f"http://127.0.0.1:{self.port}"
 
-    def write_license(self, **changes: Any) -> None:
+    def write_license(self, file: str = "license.jws", **changes: Any) -> None:
         """A license for the endpoint, with some of its terms changed."""
         now = int(time.time())
         terms: dict[str, Any] = {
@@ -142,15 +152,24 @@ class Stack:
             "expires_s": now + 3600,
         }
         token = issue(build_claims(**{**terms, **self.claims, **changes}), self.key)
-        (self.folder / "license.jws").write_text(token)
+        (self.folder / file).write_text(token)
 
     def _settings(self) -> str:
         digest = hashlib.sha256(KEY.encode()).hexdigest()
+        further = "".join(
+            f"""  - name: {name}
+    license: license-{name}.jws
+    policy: policy.yaml
+    targets: [{{protocol: {protocol}, base_url: "{self.origin}{"/v1" if protocol == "openai" else ""}", model: {model}, api_key: provider-secret}}]
+"""
+            for name, (protocol, model) in self.models.items()
+        )
+        allowed = ", ".join(["chat", "msg", *self.models])
         return f"""
-listen: {{host: 127.0.0.1, port: 0}}
+listen: {self.listen}
 data: ./data
 callers:
-  - {{name: app, key_sha256: {digest}, models: [chat, msg], tenant: acme{self.caller}}}
+  - {{name: app, key_sha256: {digest}, models: [{allowed}], tenant: acme{self.caller}}}
 trust: {{keys: trust.json}}
 models:
   - name: chat
@@ -161,7 +180,7 @@ models:
     license: license.jws
     policy: policy.yaml
     targets: [{{protocol: anthropic, base_url: "{self.origin}", model: up, api_key: provider-secret{self.target}}}]
-"""
+{further}"""
 
     def chat(self, content: Any = "Hello", **extra: Any) -> httpx2.Response:
         """One OpenAI chat call, the answer read whole."""

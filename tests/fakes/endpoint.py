@@ -183,7 +183,14 @@ def chat_answer(*contents: str, **message: Any) -> bytes:
     ]
     usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
     return json.dumps(
-        {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "up", "choices": choices, "usage": usage}
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "up",
+            "choices": choices,
+            "usage": usage,
+        }
     ).encode()
 
 
@@ -206,7 +213,11 @@ def anthropic_stream(texts: Iterable[str]) -> list[bytes]:
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": t}} for t in texts),
         {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 9}},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": 9},
+        },
         {"type": "message_stop"},
     ]
     return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events]

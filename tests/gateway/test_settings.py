@@ -127,7 +127,7 @@ TARGET = GOOD[GOOD.index("      - {protocol") :]
         pytest.param(change("listen:", "lisen:"), ["g.yaml:1: lisen", "did you mean listen?"], id="unknown key"),
         pytest.param(change("port: 8080", "port: 80800"), ["g.yaml:1: listen.port", "0 to 65535"], id="port"),
         pytest.param(change("workers: 1", "workers: 0"), ["listen.workers", "1 to 64"], id="workers"),
-        pytest.param(change("${LICET_REDIS:-}", "redis://h"), ["g.yaml:3: redis", "not available yet"], id="redis"),
+        pytest.param(change("${LICET_REDIS:-}", "http://h"), ["g.yaml:3: redis", "not a Redis URL"], id="redis"),
         pytest.param(GOOD + "telemetry: {otlp: x}\n", ["g.yaml:13: telemetry", "not available yet"], id="telemetry"),
         pytest.param(change("keys: trust.json", "tuf: x"), ["trust.tuf", "not available yet"], id="tuf"),
         pytest.param(

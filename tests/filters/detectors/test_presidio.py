@@ -145,10 +145,10 @@ def test_every_stated_need_holds(data: dict[str, Any]) -> None:
         needs, digits_min = presidio._NEEDS[pattern["name"]]
         length_min = presidio._LENGTH_MIN.get(pattern["name"], 0)
 
-        _holds(pattern["regex"], needs, digits_min, length_min)
+        _holds(pattern["regex"], needs, digits_min, length_min, pattern["name"] in presidio._WITH_LETTERS)
 
 
-def _holds(regex: str, needs: bytes, digits_min: int, length_min: int) -> None:
+def _holds(regex: str, needs: bytes, digits_min: int, length_min: int, letters: bool) -> None:
     compiled = re.compile(regex.encode(), FLAGS)
 
     @settings(max_examples=40, deadline=None)
@@ -159,6 +159,7 @@ def _holds(regex: str, needs: bytes, digits_min: int, length_min: int) -> None:
         assert all(byte in match[0] for byte in needs)
         assert sum(48 <= byte <= 57 for byte in match[0]) >= digits_min
         assert len(match[0]) >= length_min
+        assert not (letters and match[0].isdigit())
 
     check()
 

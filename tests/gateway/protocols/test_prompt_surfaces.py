@@ -379,8 +379,8 @@ UNJUDGEABLE = [
     (CHAT, {"extra": "data:image/png;base64,AAAA"}, "text", "x2"),
     (COMPLETIONS, {"prompt": [1, 2, 3]}, "text", "prompt"),
     (COMPLETIONS, {"prompt": [[1, 2], [3]]}, "text", "prompt[0]"),
-    (EMBEDDINGS, {"input": [1, 2, 3]}, "embedding", "input"),
-    (EMBEDDINGS, {"input": {"image": "AAAA"}}, "embedding", "input"),
+    (EMBEDDINGS, {"input": [1, 2, 3]}, "text", "input"),
+    (EMBEDDINGS, {"input": {"image": "AAAA"}}, "text", "input"),
     (MESSAGES, block(type="image", source={"type": "base64", "media_type": "image/png", "data": "AAAA"}), "image", "messages[0].content[0].source"),
     (MESSAGES, block(type="image", source={"type": "text", "media_type": "text/plain", "data": "a"}), "image", "messages[0].content[0].source"),
     (MESSAGES, block(type="text", text="a", source={"type": "base64", "media_type": "image/png", "data": "AAAA"}), "file", "messages[0].content[0].source"),
@@ -448,7 +448,7 @@ def test_facts_of_a_prompt() -> None:
     assert (prompt.model, prompt.stream, prompt.unjudgeable) == ("chat", True, ())
     assert prompt.modalities == {"text"}
     assert not CHAT.parse(encode(SIMPLE["chat"] | {"stream": None})).stream
-    assert EMBEDDINGS.parse(encode(SIMPLE["embeddings"])).modalities == {"text", "embedding"}
+    assert EMBEDDINGS.parse(encode(SIMPLE["embeddings"])).modalities == {"text"}
 
 
 def test_structural_fields_cost_no_channel() -> None:

@@ -1,0 +1,198 @@
+"""The house stays in order: imports follow the arrow, public names are said, documents know every key."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("filters", "gateway", "policies")
+
+# Who may import whom, room by room. A room is a package, or a file of `gateway/`. What is not listed may import nothing
+# of ours but the words that all rooms share.
+SHARED = {"gateway", "gateway.errors", "gateway.reasons"}
+MAY: dict[str, set[str]] = {
+    "filters": set(),
+    "policies": set(),
+    "gateway": set(),
+    "gateway.reasons": set(),
+    "gateway.errors": {"gateway.reasons"},
+    "gateway.audit": {"policies"},
+    "gateway.license": {"policies"},
+    "gateway.protocols": set(),
+    "gateway.sample": set(),
+    "gateway.edge": set(),
+    "gateway.headers": set(),
+    "gateway.upstream": set(),
+    "gateway.state": set(),
+    "gateway.metrics": set(),
+    "gateway.callers": {"gateway.state", "policies"},
+    "gateway.reload": {"policies"},
+    "gateway.settings": {"gateway.license", "policies"},
+    "gateway.screen": {"filters", "gateway.protocols"},
+    "gateway.streams": {"filters", "gateway.protocols", "gateway.screen"},
+    "gateway.catalog": {
+        "filters",
+        "gateway.audit",
+        "gateway.callers",
+        "gateway.headers",
+        "gateway.license",
+        "gateway.protocols",
+        "gateway.reload",
+        "gateway.screen",
+        "gateway.settings",
+        "gateway.upstream",
+        "policies",
+    },
+    "gateway.call": {
+        "gateway.audit",
+        "gateway.callers",
+        "gateway.catalog",
+        "gateway.license",
+        "gateway.protocols",
+        "gateway.screen",
+        "gateway.streams",
+        "policies",
+    },
+    "gateway.relay": {"gateway.call", "gateway.streams", "gateway.upstream"},
+    "gateway.ledger": {"gateway.audit", "gateway.call", "gateway.catalog", "gateway.metrics", "gateway.screen"},
+}
+# The top of the arrow: the order of events, and those who build and run it. They may know every room below them.
+TOP = ("gateway.pipeline", "gateway.app", "gateway.server", "gateway.demo", "gateway.cli", "gateway.__main__")
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            yield name.removesuffix(".__init__"), path
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "gateway" else parts[0]
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide which room is meant"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("module", [pytest.param(name, id=name) for name, _ in modules()])
+def test_imports_follow_the_arrow(module: str) -> None:
+    path = dict(modules())[module]
+    room = room_of(module)
+    for name in sorted(imports(path)):
+        if not is_module(name):
+            continue
+        other = room_of(name)
+        if other == room or other in SHARED:
+            continue
+        if room in TOP:
+            assert other not in TOP or TOP.index(other) < TOP.index(room), f"{module} reaches up to {name}"
+            continue
+        assert other in MAY[room], f"{module} may not import {name}"
+
+
+def test_each_room_has_a_place_on_the_arrow() -> None:
+    rooms = {room_of(name) for name, _ in modules()}
+    assert rooms == set(MAY) | set(TOP)
+
+
+def test_the_verifier_needs_no_gateway() -> None:
+    seen: set[str] = set()
+    todo = ["gateway.audit.verify"]
+    known = dict(modules())
+    while todo:
+        module = todo.pop()
+        seen.add(module)
+        todo += [n for n in imports(known[module]) if n in known and n not in seen]
+    assert {room_of(m) for m in seen} <= {"gateway", "gateway.audit", "gateway.errors", "gateway.reasons"}
+
+
+@pytest.mark.parametrize("package", ["filters", "policies", "gateway.protocols", "gateway.edge"])
+def test_public_names_are_those_listed(package: str) -> None:
+    module = importlib.import_module(package)
+    listed = module.__all__
+    assert sorted(listed, key=str.lower) == sorted(set(listed), key=str.lower)
+    for name in listed:
+        assert hasattr(module, name), f"{package}.__all__ names {name}, which is not there"
+    tree = ast.parse(Path(str(module.__file__)).read_text("utf-8"))
+    imported = {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    public = {n for n in imported if not n.startswith("_") and n not in {"annotations", "Final", "Mapping"}}
+    internal = {"CHAT", "COMPLETIONS", "EMBEDDINGS", "MESSAGES", "COUNT_TOKENS", "Adapter"}
+    assert public - internal <= set(listed)
+
+
+def test_files_stay_readable() -> None:
+    """A file that outgrows this has become two things; data tables are not counted."""
+    long = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules()}
+    assert {name: lines for name, lines in long.items() if lines > 560} == {}
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_readme_knows_each_reason_code() -> None:
+    from gateway.reasons import Reason
+
+    missing = [reason.code for reason in Reason if f"`{reason.code}`" not in readme()]
+    assert missing == []
+
+
+def keys(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for name, inner in (schema.get("properties") or {}).items():
+            yield name
+            yield from keys(inner)
+        for part in ("items", "anyOf", "oneOf"):
+            yield from keys(schema.get(part))
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from keys(inner)
+
+
+def test_the_readme_knows_each_setting_and_policy_key() -> None:
+    from gateway.settings import json_schema as settings_schema
+    from policies.schema import json_schema as policy_schema
+
+    text = readme()
+    wanted = set(keys(settings_schema())) | set(keys(policy_schema()))
+    missing = sorted(name for name in wanted if not re.search(rf"\b{re.escape(name)}\b", text))
+    assert missing == []
+
+
+def test_the_readme_knows_each_command() -> None:
+    import typer.main
+
+    from gateway.cli import app
+
+    def commands(group: object, prefix: str) -> Iterator[str]:
+        for name, command in getattr(group, "commands", {}).items():
+            if command.hidden:
+                continue
+            if hasattr(command, "commands"):
+                yield from commands(command, f"{prefix} {name}")
+            else:
+                yield f"{prefix} {name}"
+
+    missing = [name for name in commands(typer.main.get_command(app), "licet") if name not in readme()]
+    assert missing == []
