@@ -17,6 +17,7 @@ What a call does is chosen by the model's name (`modes.py` has the list):
 
     sample                 writes 40 to 120 words, one each --token-interval-ms
     sample-fast            the same without any pause: the upstream of benchmarks
+    sample-mixed           as fast, but prose, code, JSON with UUIDs, CSV, base64 or Chinese, by the prompt
     sample-slow            ten times slower
     sample-echo            says the last user message, word by word          (sample-echo-chars: character by character)
     sample-decode          says the last user message after base64-decoding it, so that an answer can hold what the

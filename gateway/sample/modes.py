@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from gateway.sample.text import compose, count, seed_of, stopped, tokens_of
+from gateway.sample.text import compose, count, mixed, seed_of, stopped, tokens_of
 
 # Statuses that make sense as an answer to a call; 529 is Anthropic's "overloaded".
 STATUS_MIN: Final = 400
@@ -36,7 +36,7 @@ class Mode:
 
     name: str
     pace: float = 1.0  # times --token-interval-ms
-    says: str = "write"  # write | echo | decode | large | tools | reasoning | refusal
+    says: str = "write"  # write | mixed | echo | decode | large | tools | reasoning | refusal
     chars: bool = False  # one character a token
     size_kb: int = 0
     status: int = 200
@@ -68,6 +68,7 @@ _MODES: Final = {
         Mode("sample"),
         Mode("sample-n"),
         Mode("sample-fast", pace=0.0),
+        Mode("sample-mixed", says="mixed", pace=0.0),
         Mode("sample-slow", pace=SLOW_FACTOR),
         Mode("sample-echo", says="echo"),
         Mode("sample-echo-chars", says="echo", chars=True, pace=0.0),
@@ -118,6 +119,8 @@ def say(made: Mode, prompt: bytes, last: str, seed: int, choice: int, words_max:
         tokens = tokens_of(last)
     elif made.says == "decode":
         tokens = tokens_of(decoded(last))
+    elif made.says == "mixed":
+        tokens = mixed(number)
     elif made.says == "large":
         tokens = compose(
             number, 250 * made.size_kb

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from math import log
 from typing import Final
+from uuid import UUID
 
 import orjson
 
@@ -99,6 +101,41 @@ def compose(seed: int, words: int | None = None) -> list[str]:
     """The tokens of an answer for a seed; 40 to 120 words, or about `words`."""
     dice = Dice(seed)
     return table().write(dice, words if words is not None else WORDS_MIN + dice.roll(WORDS_SPREAD))
+
+
+# Two hundred of the most frequent Chinese characters: enough for text that is cut and scanned like Chinese.
+_HAN: Final = (
+    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心"
+    "她本前开但因只从想实日军者意无力它与长把机十民第公此已工使情明性知全三又关点正业外将两高间由问很最重并物手应战向头文体政美相见被利什二等产或新己制身果加西斯月话合回特代内信表化老给世位次"
+)
+
+
+def mixed(seed: int) -> list[str]:
+    """An answer that is prose, code, JSON with UUIDs, CSV, base64 or Chinese, by its seed. For benchmarks: not all text is prose."""
+    dice = Dice(seed)
+    kind = dice.roll(6)
+    digest = [blake2b(b"%d %d" % (seed, row), digest_size=16).hexdigest() for row in range(12)]
+    if kind == 1:
+        lines = [
+            f"def task_{item[:6]}(value):\n    return value * {int(item[:4], 16)} + len('{item[8:20]}')\n"
+            for item in digest
+        ]
+        return tokens_of("```python\n" + "\n".join(lines) + "```")
+    if kind == 2:
+        rows = [{"id": str(UUID(item)), "size": int(item[:5], 16), "open": item < "8"} for item in digest]
+        return tokens_of(orjson.dumps({"rows": rows}, option=orjson.OPT_INDENT_2).decode())
+    if kind == 3:
+        rows_csv = [f"{row},{item[:8]},{int(item[8:13], 16) / 100},{item[13:20]}" for row, item in enumerate(digest)]
+        return tokens_of("row,name,amount,note\n" + "\n".join(rows_csv))
+    if kind == 4:
+        packed = b64encode(bytes.fromhex("".join(digest))).decode()
+        return ["Here", " it", " is:", "\n", *(packed[at : at + 8] for at in range(0, len(packed), 8))]
+    if kind == 5:
+        return [
+            "".join(_HAN[dice.roll(len(_HAN))] for _ in range(2)) + ("。" if word % 9 == 8 else "")
+            for word in range(81)
+        ]
+    return compose(seed)
 
 
 def tokens_of(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.sample.learn import TABLE, corpus, ends_sentence, learn
 from gateway.sample.modes import LISTED, arguments, decoded, mode
-from gateway.sample.text import alternatives, compose, logprob, seed_of, stopped, tokens_of
+from gateway.sample.text import alternatives, compose, logprob, mixed, seed_of, stopped, tokens_of
 
 
 def test_kept_table_is_what_the_corpus_gives() -> None:
@@ -28,6 +28,14 @@ def test_same_seed_same_text() -> None:
 def test_distinct_prompts_give_distinct_texts() -> None:
     texts = {"".join(compose(seed_of(b"prompt %d" % number))) for number in range(2000)}
     assert len(texts) == 2000
+
+
+def test_mixed_answers_are_of_several_kinds_and_distinct() -> None:
+    texts = ["".join(mixed(seed_of(b"prompt %d" % number))) for number in range(600)]
+    assert len(set(texts)) == 600
+    for sign in ("def task_", '"id": "', "row,name", "Here it is:\n", "。"):
+        assert 50 < sum(sign in text for text in texts) < 150
+    assert texts[0] == "".join(mixed(seed_of(b"prompt 0")))
 
 
 @given(st.integers(0, 2**64 - 1))
