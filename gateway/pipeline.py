@@ -91,10 +91,10 @@ class Pipeline:
         finally:
             if call.admission is not None:
                 call.admission.release()
+            self.metrics.in_flight.add(-1)
             if not call.concluded:
                 call.sent_bytes = outlet.bytes
-                self._conclude(call, Outcome.CANCELLED, ())
-            self.metrics.in_flight.add(-1)
+                self._abandon(call)
 
     async def _guarded(
         self,
@@ -427,10 +427,23 @@ class Pipeline:
         """The outcome record and the metrics of a call, once. Raises AuditError when the record cannot be written."""
         if call.concluded:
             return
+        if call.receipt is not None and not call.unrecorded:
+            try:
+                self.journal.append(outcome_of(call, outcome, codes))
+            except AuditError:
+                call.unrecorded = True
+                raise
         call.concluded = True
         measure(self.metrics, call, outcome, codes)
-        if call.receipt is not None and not call.unrecorded:
-            self.journal.append(outcome_of(call, outcome, codes))
+
+    def _abandon(self, call: Call) -> None:
+        """A call that nobody waits for any more: also one whose caller left before its body was whole has its records."""
+        try:
+            if call.caller is not None and not call.unrecorded:
+                self._intend(call)
+            self._conclude(call, Outcome.CANCELLED, ())
+        except AuditError as error:
+            log_fault(call.id, error)  # there is no caller to tell; the poisoned journal refuses all others
 
     async def _refuse(self, call: Call, scope: Scope, outlet: Outlet) -> None:
         """Tell the caller, in its dialect: with a status while that is still possible, else as the stream's end."""

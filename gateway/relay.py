@@ -8,6 +8,7 @@ so the upstream connection is closed at once and the outcome is written exactly 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -18,6 +19,8 @@ from gateway.errors import UpstreamError
 from gateway.reasons import Reason
 from gateway.streams import StreamScreen
 from gateway.upstream import Reply
+
+log = logging.getLogger("licet.relay")
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -81,7 +84,11 @@ class LiveStreams:
             await asyncio.sleep(WATCH_S)
             now = time.time()
             for interrupt, check in list(self._live.items()):
-                reason = check(now)
+                try:
+                    reason = check(now)
+                except Exception as error:  # noqa: BLE001  # one stream that cannot be looked at must not blind the watch to the others
+                    log.error("a live stream could not be looked at: %s", type(error).__name__)
+                    reason = Reason.INTERNAL
                 if reason is not None:
                     interrupt.fire(reason)
 
@@ -102,7 +109,6 @@ class Outlet:
         self._ending = ending
         self._head: tuple[int, list[tuple[bytes, bytes]]] | None = None
         self.started = False
-        self.finished = False
         self.bytes = 0
 
     def prepare(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
@@ -116,7 +122,6 @@ class Outlet:
 
     async def _start(self) -> None:
         assert self._head is not None
-        await self._ready()
         status, headers = self._head
         headers.append((b"x-licet-overhead-ms", b"%.2f" % self._clock.overhead_ms()))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -125,12 +130,13 @@ class Outlet:
     async def write(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of the body; `last` ends the answer."""
         if not self.started:
-            await self._start()
+            await self._ready()
             self._clock.caller_first_ns = time.monotonic_ns()
         self.bytes += len(data)
         if last:
-            self.finished = True
-            self._ending()
+            self._ending()  # before the head: if the outcome cannot be written, a refusal can still have a status
+        if not self.started:
+            await self._start()
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
 

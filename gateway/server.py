@@ -1,8 +1,8 @@
 """Runs workers: one in this process, or several under a parent that starts a dead one again.
 
 SIGTERM and SIGINT drain: `/readyz` says 503 for a moment, so that load balancers look elsewhere, then the port closes,
-calls under way are finished (within `GRACEFUL_SHUTDOWN_S`), and the journal's stream is ended. A second signal ends at
-once; recovery then closes what was open. Workers share the port (SO_REUSEPORT) and nothing else.
+calls under way are finished (within `GRACEFUL_SHUTDOWN_S`), and the journal's stream is ended; the exit code is 0. A
+second signal breaks calls off, each with its outcome record. Workers share the port (SO_REUSEPORT) and nothing else.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ log = logging.getLogger("licet.server")
 # connections notice at once. Our choice; LICET_DRAIN_S overrides it where probes are slower.
 DRAIN_S = float(os.environ.get("LICET_DRAIN_S", "0.5"))
 
+# After a second signal: what a cancelled call needs to write its outcome and send what it has. Our choice.
+ABORT_S = 0.2
+
 RESTART_DELAY_S = 0.5  # before a dead worker is started again
 RESTART_DELAY_MAX_S = 30.0  # after it died again and again
 STABLE_S = 60.0  # a worker that lived this long is not dying again and again
@@ -60,20 +63,26 @@ class _Server(uvicorn.Server):
 
         uvicorn's own way would raise the signal again after a clean end, and the exit code would tell of a kill.
         """
+        loop = asyncio.get_running_loop()
         if self._gateway.draining:
-            self._leave_now()
+            loop.call_soon_threadsafe(self._leave)
             return
         self._gateway.draining = True
-        loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, DRAIN_S, self._close_port)
 
     def _close_port(self) -> None:
         self.should_exit = True
 
-    def _leave_now(self) -> None:
-        self.should_exit = self.force_exit = True
-        for task in self.server_state.tasks:
-            task.cancel("told twice to stop")
+    def _leave(self) -> None:
+        """Break off every call: each writes its outcome and lets go, then nothing holds up the end of the journal."""
+        self.should_exit = True
+        for task in list(self.server_state.tasks):
+            task.cancel("the gateway was told twice to stop")
+        asyncio.get_running_loop().call_later(ABORT_S, self._abort)
+
+    def _abort(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 def run_worker(
@@ -119,22 +128,26 @@ def _supervise(path: Path, settings: Settings) -> None:
     Gateway(settings)  # every file is read once here, so that a bad one stops the start instead of a restart loop
     if settings.listen.port == 0:
         raise ConfigError(f"{settings.source}: listen.port: 0 with several workers; name the port that they share")
+    bind_socket(settings.listen.host, settings.listen.port, reuse_port=True).close()  # as is a port that is taken
     stopping = False
+    children = [_Child(path, index) for index in range(settings.listen.workers)]
 
     def stop(_sig: int, _frame: FrameType | None) -> None:
         nonlocal stopping
+        if stopping:
+            for child in children:
+                child.terminate()
         stopping = True
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    children = {index: _Child(path, index) for index in range(settings.listen.workers)}
     while not stopping:
-        for child in children.values():
+        for child in children:
             child.keep_alive(time.monotonic())
         time.sleep(0.1)
-    for child in children.values():
+    for child in children:
         child.terminate()
-    for child in children.values():
+    for child in children:
         child.wait()
 
 
