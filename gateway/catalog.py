@@ -36,6 +36,11 @@ MODALITIES_OUT: Mapping[str, frozenset[str]] = {
 }
 TEXT = frozenset({"text"})
 
+# The policy's own limits decide; these only keep the client from being the narrower gate. Their greatest values in a
+# policy are a day (stream_seconds_max) and 100,000 calls (concurrent), more than one process has descriptors for.
+TOTAL_S_MAX = 86_400.0
+CONNECTIONS_MAX = 16_384
+
 
 @dataclass(frozen=True, slots=True)
 class Governed:
@@ -292,7 +297,9 @@ def upstream_for(target: Target) -> Upstream:
                 connect_s=target.connect_timeout_s,
                 first_byte_s=target.first_byte_timeout_s,
                 idle_s=target.idle_timeout_s,
+                total_s=TOTAL_S_MAX,
             ),
+            connections_max=CONNECTIONS_MAX,
             proxy=target.proxy,
             ca_file=str(target.ca_file) if target.ca_file is not None else None,
         )
