@@ -88,26 +88,30 @@ class _Trie:
     ends: list[str]
 
 
-def _trie(acts: Sequence[str]) -> _Trie:
-    root = _Trie({}, [])
-    for act in acts:
-        node = root
-        for word in act.encode().split():
-            node = node.next.setdefault(word, _Trie({}, []))
-        node.ends.append(act)
-    return root
+class _LatinActs:
+    """A table of acts as a tree, with the expressions that find where one may begin."""
+
+    def __init__(self, acts: Sequence[str], *, claims: bool) -> None:
+        self.claims = claims
+        self.entity = CLAIM if claims else REQUEST
+        self.root = _Trie({}, [])
+        for act in acts:
+            node = self.root
+            for word in act.encode().split():
+                node = node.next.setdefault(word, _Trie({}, []))
+            node.ends.append(act)
+        self.anchor = _anchor(self.root, whole=False)
+        self.whole = _anchor(self.root, whole=True)
 
 
 class LatinScanner:
     """Acts and names in Latin letters, on the folded view, word by word from each word that an act begins with."""
 
-    def __init__(self, acts: _Trie, names: LatinNames, *, claims: bool) -> None:
+    def __init__(self, acts: _LatinActs, names: LatinNames) -> None:
         self._acts = acts
         self._names = names
-        self._claims = claims
-        self._entity = CLAIM if claims else REQUEST
-        self._anchor = _anchor(acts, whole=False)
-        self._whole = _anchor(acts, whole=True)
+        self._claims = acts.claims
+        self._entity = acts.entity
         self._at = 0
 
     @property
@@ -135,7 +139,7 @@ class LatinScanner:
         low = b"\0" + view[offset + 1 :].lower()
         at = self._at - offset - 1
         # In a text that has ended, only whole acts count; the expression for them stops at far fewer words.
-        anchors = self._whole if final else self._anchor
+        anchors = self._acts.whole if final else self._acts.anchor
         while True:
             anchor = anchors.search(low, at)
             if anchor is None or anchor.start() + 1 >= last - offset:
@@ -154,7 +158,7 @@ class LatinScanner:
         """The end of the name that an act at `start` reaches; or OPEN or NONE."""
         if not self._claims and _NEGATED.search(low, max(0, start - _BEFORE_CHARS), start):
             return NONE
-        node = self._acts
+        node = self._acts.root
         at = start
         size = len(low)
         best = NONE
@@ -340,17 +344,24 @@ _HAN_MARKS: Final = frozenset('“”「『"：:，,、 ')
 _HAN_SENTENCE_END: Final = frozenset("。！？!?；;\n")
 
 
+class _HanActs:
+    """A table of acts with what finds them."""
+
+    def __init__(self, acts: Sequence[_HanAct], entity: str) -> None:
+        self.entity = entity
+        self.by_words = {word: act for act in acts for word in act.words}
+        ordered = sorted(self.by_words, key=len, reverse=True)
+        self.anchor = re.compile("|".join(map(re.escape, ordered)))
+        self.starts = frozenset(word[:n] for word in ordered for n in range(1, len(word)))
+        self.words_chars_max = max(map(len, ordered))
+
+
 class HanScanner:
     """Acts and names in Chinese characters, on the text itself."""
 
-    def __init__(self, acts: Sequence[_HanAct], names: HanNames, *, claims: bool) -> None:
+    def __init__(self, acts: _HanActs, names: HanNames) -> None:
+        self._acts = acts
         self._names = names
-        self._entity = CLAIM if claims else REQUEST
-        self._by_words = {word: act for act in acts for word in act.words}
-        ordered = sorted(self._by_words, key=len, reverse=True)
-        self._anchor = re.compile("|".join(map(re.escape, ordered)))
-        self._starts = frozenset(word[:n] for word in ordered for n in range(1, len(word)))
-        self._words_chars_max = max(map(len, ordered))
         self._at = 0
 
     @property
@@ -369,7 +380,7 @@ class HanScanner:
             return found
         at = self._at
         while True:
-            anchor = self._anchor.search(text, at)
+            anchor = self._acts.anchor.search(text, at)
             last = size if final else self._tail(text, at)
             if anchor is None or anchor.start() >= last:
                 self._at = last
@@ -378,24 +389,24 @@ class HanScanner:
             if not final and self._longer(text, start):
                 self._at = start
                 return found
-            end = self._reach(text, anchor.end(), self._by_words[anchor[0]], final)
+            end = self._reach(text, anchor.end(), self._acts.by_words[anchor[0]], final)
             if end == OPEN:
                 self._at = start
                 return found
             if end != NONE:
-                found.append(Finding(self._entity, start, end, _SCORE))
+                found.append(Finding(self._acts.entity, start, end, _SCORE))
             at = max(start + 1, end)
 
     def _tail(self, text: str, at: int) -> int:
         """Where the end of the text could be the beginning of an act."""
         size = len(text)
-        for length in range(min(self._words_chars_max - 1, size - at), 0, -1):
-            if text[size - length :] in self._starts:
+        for length in range(min(self._acts.words_chars_max - 1, size - at), 0, -1):
+            if text[size - length :] in self._acts.starts:
                 return size - length
         return size
 
     def _longer(self, text: str, start: int) -> bool:
-        return text[start:] in self._starts
+        return text[start:] in self._acts.starts
 
     def _reach(self, text: str, at: int, act: _HanAct, final: bool) -> int:
         limit = at + HAN_REACH_CHARS
@@ -437,7 +448,8 @@ class _Impersonation:
     def __init__(self) -> None:
         raw = resources.files("filters.detectors").joinpath(DATA).read_bytes()
         self._latin, self._han = figures.load(raw)
-        self._trie = _trie(_CLAIM_ACTS if self.claims else _REQUEST_ACTS)
+        self._latin_acts = _LatinActs(_CLAIM_ACTS if self.claims else _REQUEST_ACTS, claims=self.claims)
+        self._han_acts = _HanActs(_HAN_CLAIMS if self.claims else _HAN_REQUESTS, CLAIM if self.claims else REQUEST)
         self.name = "impersonation-claims" if self.claims else "impersonation-requests"
         self.version = f"{CODE_VERSION}+{hashlib.sha256(raw).hexdigest()[:16]}"
         self.entities = frozenset({CLAIM if self.claims else REQUEST})
@@ -445,8 +457,8 @@ class _Impersonation:
     def scanners(self) -> Sequence[Scanner]:
         """One for Latin, one for Chinese."""
         return (
-            LatinScanner(self._trie, self._latin, claims=self.claims),
-            HanScanner(_HAN_CLAIMS if self.claims else _HAN_REQUESTS, self._han, claims=self.claims),
+            LatinScanner(self._latin_acts, self._latin),
+            HanScanner(self._han_acts, self._han),
         )
 
 

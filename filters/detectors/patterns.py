@@ -48,7 +48,10 @@ class Pattern:
     needs: bytes = b""  # every match holds all of these bytes, of `-/.:`
     digits_min: int = 0  # and as many digits
     length_min: int = 1
-    letters: bool = False  # and something else than digits
+    letters: bool = False  # and an ASCII letter
+    near: re.Pattern[bytes] | None = (
+        None  # and something that this finds; shared by patterns, and looked for once a unit
+    )
 
 
 class Context:
@@ -105,7 +108,8 @@ class Patterns:
         unit = view[start:end]
         digits = count_digits(unit)
         marks = (b"-" in unit) | (b"/" in unit) << 1 | (b"." in unit) << 2 | (b":" in unit) << 3
-        shape = (min(digits, self._digits_max), marks | unit.isdigit() << 4, bisect.bisect(self._lengths, end - start))
+        letters = unit.lower() != unit.upper()
+        shape = (min(digits, self._digits_max), marks | letters << 4, bisect.bisect(self._lengths, end - start))
         chosen = self._by_shape.get(shape)
         if chosen is None:
             # At most 18 x 32 x 5 shapes.
@@ -115,7 +119,7 @@ class Patterns:
                 if digits >= p.digits_min
                 and end - start >= p.length_min
                 and all(byte in unit for byte in p.needs)
-                and not (p.letters and unit.isdigit())
+                and (letters or not p.letters)
             )
         return matches(chosen, view, start, end, self._context) if chosen else []
 
@@ -128,7 +132,14 @@ def count_digits(value: bytes) -> int:
 def matches(patterns: Sequence[Pattern], view: bytes, start: int, end: int, context: Context) -> list[Finding]:
     """Findings of those patterns in view[start:end]; the character on each side is seen as its border."""
     found: list[Finding] = []
+    absent = None
     for pattern in patterns:
+        if pattern.near is not None:
+            if pattern.near is absent:
+                continue
+            if pattern.near.search(view, start, end) is None:
+                absent = pattern.near
+                continue
         for match in pattern.find.finditer(view, start, end + 1):
             first, last = match.span()
             if last > end:

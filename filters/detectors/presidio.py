@@ -86,7 +86,22 @@ _WITH_LETTERS: Final = frozenset(
         "Driver License - Alphanumeric (weak)",
         "Passport Next Generation (very weak)",
         "USA DEA Certificate Number (weak)",
-        "MAC_COLON_OR_HYPHEN",
+        "Datetime (yyyy-mm-ddThh:mm[:ss[.f]] with timezone)",
+        "dd-MMM-yyyy or dd-MMM-yy",
+        "MMM-yyyy or MMM-yy",
+        "dd-MMM or dd-MMM",
+    }
+)
+_NUMERIC_DATE: Final = re.compile(rb"[0-9][-/.][0-9]{1,2}[-/.][0-9]")
+_NUMERIC_DATES: Final = frozenset(
+    {
+        "mm/dd/yyyy or mm/dd/yy",
+        "dd/mm/yyyy or dd/mm/yy",
+        "yyyy/mm/dd",
+        "mm-dd-yyyy",
+        "dd-mm-yyyy",
+        "yyyy-mm-dd",
+        "dd.mm.yyyy or dd.mm.yy",
     }
 )
 
@@ -118,6 +133,7 @@ class PresidioDetector:
             pattern = Pattern(
                 item["entity"], re.compile(item["regex"].encode(), FLAGS), item["score"],
                 _VALIDATORS.get(item["recognizer"]), needs, digits_min, _LENGTH_MIN.get(item["name"], 1), item["name"] in _WITH_LETTERS,
+                _NUMERIC_DATE if item["name"] in _NUMERIC_DATES else None,
             )  # fmt: skip
             if item["recognizer"] in _BLANK_SEPARATED:
                 number.append(pattern)

@@ -145,10 +145,17 @@ def test_every_stated_need_holds(data: dict[str, Any]) -> None:
         needs, digits_min = presidio._NEEDS[pattern["name"]]
         length_min = presidio._LENGTH_MIN.get(pattern["name"], 0)
 
-        _holds(pattern["regex"], needs, digits_min, length_min, pattern["name"] in presidio._WITH_LETTERS)
+        _holds(
+            pattern["regex"],
+            needs,
+            digits_min,
+            length_min,
+            pattern["name"] in presidio._WITH_LETTERS,
+            pattern["name"] in presidio._NUMERIC_DATES,
+        )
 
 
-def _holds(regex: str, needs: bytes, digits_min: int, length_min: int, letters: bool) -> None:
+def _holds(regex: str, needs: bytes, digits_min: int, length_min: int, letters: bool, date: bool) -> None:
     compiled = re.compile(regex.encode(), FLAGS)
 
     @settings(max_examples=40, deadline=None)
@@ -159,7 +166,8 @@ def _holds(regex: str, needs: bytes, digits_min: int, length_min: int, letters: 
         assert all(byte in match[0] for byte in needs)
         assert sum(48 <= byte <= 57 for byte in match[0]) >= digits_min
         assert len(match[0]) >= length_min
-        assert not (letters and match[0].isdigit())
+        assert not letters or match[0].lower() != match[0].upper()
+        assert not date or presidio._NUMERIC_DATE.search(match[0])
 
     check()
 
