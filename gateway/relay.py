@@ -28,6 +28,10 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 # arrive 5 to 50 ms apart, so an ordinary stream keeps its frames as they came and a stalled one loses 2 ms. Our choice.
 LINGER_S = 0.002
 
+# How long an endpoint may take to end its answer behind the end signal. The last chunk is mostly in the same segment as
+# the signal; a connection lost to this costs one handshake. Our choice.
+TAIL_S = 0.05
+
 # How often live streams are looked at again: a license that ends, a stream that lasts too long. From the design's
 # "during a long stream the license status is looked at again each second".
 WATCH_S = 1.0
@@ -86,8 +90,8 @@ class LiveStreams:
             for interrupt, check in list(self._live.items()):
                 try:
                     reason = check(now)
-                except Exception as error:  # noqa: BLE001  # one stream that cannot be looked at must not blind the watch to the others
-                    log.error("a live stream could not be looked at: %s", type(error).__name__)
+                except Exception as error:  # noqa: BLE001  # it must not blind the watch to the other streams
+                    log.error("a live stream could not be looked at: %s", type(error).__name__)  # noqa: TRY400  # no text (L7)
                     reason = Reason.INTERNAL
                 if reason is not None:
                     interrupt.fire(reason)
@@ -140,27 +144,40 @@ class Outlet:
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
 
-async def pump(reply: Reply, screen: StreamScreen, outlet: Outlet, *, answer_bytes_max: int) -> None:
+async def pump(reply: Reply, screen: StreamScreen, outlet: Outlet, *, answer_bytes_max: int) -> bytes:
     """Moves the stream until it ends, is blocked, or is refused; the caller of this looks at `screen` to see which.
 
-    Raises UpstreamError (timeout, closed early, unreadable, too large) and FilterError (could not decide).
+    Returns the last bytes to send: the dialect's end signal leaves together with the end of the answer, so that a
+    caller who hangs up at the signal has read a whole answer. Raises UpstreamError (timeout, closed early, unreadable, too large) and FilterError (could not decide), each behind
+    what was final before it.
     """
-    received = 0
+    room = answer_bytes_max
     while True:
         data = await _read(reply, screen, outlet)
-        if not data:
-            break
-        received += len(data)
-        if received > answer_bytes_max:
-            raise UpstreamError(Reason.ANSWER_TOO_LARGE)
-        shown = await screen.feed(data)
+        shown = await screen.feed(data[:room]) if data else await screen.close()
+        if screen.failure is None and (
+            not data or screen.ended or screen.blocked is not None or screen.refused is not None
+        ):
+            return shown
         if shown:
             await outlet.write(shown)
-        if screen.blocked is not None or screen.refused is not None:
-            return
-    shown = await screen.close()
-    if shown:
-        await outlet.write(shown)
+        if screen.failure is not None:
+            raise screen.failure
+        room -= len(data)
+        if room < 0:
+            raise UpstreamError(Reason.ANSWER_TOO_LARGE)
+
+
+async def read_rest(reply: Reply) -> None:
+    """Behind the dialect's end signal nothing counts: what follows is read, so that the connection can be used again,
+    but nobody waits for an endpoint that does not end its answer, and its failing changes nothing.
+    """
+    try:
+        async with asyncio.timeout(TAIL_S):
+            while await reply.read():
+                pass
+    except (TimeoutError, UpstreamError):
+        await reply.close()
 
 
 async def _read(reply: Reply, screen: StreamScreen, outlet: Outlet) -> bytes:
