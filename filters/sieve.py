@@ -22,6 +22,8 @@ from filters.view import END, fold
 # The most that is held without a judge: a chain of masks (CLUSTER_CHARS_MAX) before an open token (1,024), and what
 # the impersonation scanner holds. Reaching it refuses; it is never released (L9).
 HELD_CHARS_MAX: Final = 4096
+# The same with a judge, between two calls of it: feed at most SLICE_CHARS at once and settle before the next.
+JUDGED_HELD_CHARS_MAX: Final = 65_536
 # Decided text is cut off the buffer in steps of this many characters, so that most feeds copy nothing.
 _TRIM_CHARS: Final = 512
 
@@ -38,6 +40,7 @@ class Sieve:
         self._text = ""  # the channel from _base on
         self._view = b""
         self._base = 0
+        self._decided = 0  # what starts before it is known to every scanner
         self._released = 0
         self._closed = False
         self._shut = False
@@ -121,10 +124,13 @@ class Sieve:
     def _advance(self, *, final: bool) -> Release:
         view = self._view + END if final else self._view
         base = self._base
-        size = len(self._text)
+        size = decided = len(self._text)
         try:
             for scanner in self._scanners:
                 found = scanner.scan(self._text, view, final)
+                at = scanner.at
+                if at < decided and not final:
+                    decided = at
                 if found:
                     low = self._released - base
                     for one in found:
@@ -139,27 +145,20 @@ class Sieve:
         except Exception as error:
             self.shut()
             raise UndecidedError(f"a detector failed: {type(error).__name__}") from error
+        self._decided = base + decided
         return self._release()
 
     def _final_at(self) -> int:
         """The offset before which everything is decided."""
-        size = self._base + len(self._text)
-        if self._queue:
-            final = self._queue[0].start
-        elif self._segmenter is not None:
-            final = self._segmenter.at
-        else:
-            final = size
-        if not self._closed:
-            for scanner in self._scanners:
-                final = min(final, self._base + scanner.at)
-        return min(final, size)
+        if self._segmenter is None:
+            return self._decided
+        return min(self._decided, self._queue[0].start if self._queue else self._segmenter.at)
 
     def _release(self) -> Release:
         try:
-            release = self._resolver.release(
-                self._text, self._base, self._released, max(self._final_at(), self._released)
-            )
+            final = self._final_at()
+            released = self._released
+            release = self._resolver.release(self._text, self._base, released, final if final > released else released)
         except UndecidedError:
             self.shut()
             raise
@@ -167,20 +166,20 @@ class Sieve:
         if release.blocked is not None:
             self._text, self._view, self._queue, self._base = "", b"", [], release.end
             return release
-        if self.held_chars > HELD_CHARS_MAX and self._segmenter is None:
+        held = self.held_chars
+        if held > (HELD_CHARS_MAX if self._segmenter is None else JUDGED_HELD_CHARS_MAX):
             self.shut()
             raise UndecidedError("more undecided text than a sieve may hold", limit=True)
-        self._trim()
+        if len(self._text) - held > _TRIM_CHARS + LEFT_CHARS:
+            self._trim()
         return release
 
     def _trim(self) -> None:
-        low = self._released - self._base
-        for scanner in self._scanners:
-            low = min(low, scanner.at)
+        low = min(self._released, self._decided)
         if self._segmenter is not None:
-            low = min(low, self._segmenter.at - self._base)
-        low -= LEFT_CHARS
-        if low < _TRIM_CHARS:
+            low = min(low, self._segmenter.at)
+        low -= self._base + LEFT_CHARS
+        if low <= 0:
             return
         self._text = self._text[low:]
         self._view = self._view[low:]

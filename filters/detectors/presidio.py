@@ -42,7 +42,7 @@ _BLANK_SEPARATED: Final = frozenset({"CreditCardRecognizer", "UsItinRecognizer",
 _NEEDS: Final[dict[str, tuple[bytes, int]]] = {
     "All Credit Cards (weak)": (b"", 13),
     "Bank Account (weak)": (b"", 8),
-    "Driver License - Alphanumeric (weak)": (b"", 2),
+    "Driver License - Alphanumeric (weak)": (b"", 1),
     "Driver License - Digits (very weak)": (b"", 6),
     "Itin (very weak)": (b"", 9),
     "Itin (weak)": (b"", 9),
