@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.errors import UpstreamError
 from gateway.reasons import Refusal
 
 
@@ -117,7 +118,7 @@ class Answer:
 class Piece:
     """One stretch of one channel inside a stream event, in arrival order. Stretches of one channel are contiguous."""
 
-    channel: str  # "0.content", "0.tool[1].arguments", "block[2].thinking", "0.x.some_unknown_field"
+    channel: str  # "0.content", "0.tool[1].arguments", "block[2].thinking", "0.x3"
     role: Role
     text: str
     kind: Kind = Kind.TEXT
@@ -132,7 +133,10 @@ class Event(Protocol):
     def pieces(self) -> Sequence[Piece]: ...
     @property
     def closes(self) -> Sequence[str]:
-        """Channels that end with this event (after its pieces), by name; "*" closes all."""
+        """Channels that end with this event (after its pieces), by name; "*" closes all.
+
+        A name never comes back after it ended. Numbers, keys, comments and statements (metadata) end with their event.
+        """
 
     @property
     def terminal(self) -> bool:
@@ -161,8 +165,16 @@ class Event(Protocol):
 class StreamCodec(Protocol):
     """Frames in, events out; and the dialect's way to end a stream early."""
 
+    @property
+    def failure(self) -> UpstreamError | None:
+        """The frame behind the events that `feed` returned cannot be judged: the stream ends there, whatever the cuts."""
+
     def feed(self, data: bytes) -> Sequence[Event]:
-        """Complete frames in `data`, whatever the cuts. Raises UpstreamError(UPSTREAM_UNREADABLE) on frames it cannot judge."""
+        """Complete frames in `data`, whatever the cuts.
+
+        Raises UpstreamError(UPSTREAM_UNREADABLE) on a frame it cannot judge; events before it, if any, are returned
+        first, with the error in `failure`.
+        """
 
     def close(self) -> Sequence[Event]:
         """The unterminated last frame, if any, judged like every other. Raises as `feed`."""

@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.errors import UpstreamError
 from gateway.protocols.base import Edit, Event, Piece, Role
 from gateway.protocols.events import Facts, JsonEvent, Lines, Template, TextEvent
 from gateway.protocols.jsontext import ANSWER_NODES_MAX, STRING, JsonError, Node, quote, read_text
@@ -34,16 +35,32 @@ class SseCodec:
         self._rest = b""
         self._searched = 0  # bytes of the rest that hold no frame end
         self._ended = False
+        self.failure: UpstreamError | None = None
         self._templates: list[Template] = []
         self._templates_as_of = 0
         self.state = StreamState()
 
     def feed(self, data: bytes) -> Sequence[Event]:
-        """The events that are complete with `data`. Raises UpstreamError on a frame that cannot be judged."""
+        """The events that are complete with `data`. Raises UpstreamError on a frame that cannot be judged.
+
+        Events before that frame are returned first, so that how bytes are cut never decides what is shown of them.
+        """
+        if self.failure is not None:
+            raise self.failure
         if self._ended:
             return ()
-        buffer = self._rest + data if self._rest else data
         events: list[Event] = []
+        try:
+            self._frames(data, events)
+        except UpstreamError as error:
+            self.failure = error
+            if not events:
+                raise
+        return events
+
+    def _frames(self, data: bytes, events: list[Event]) -> None:
+        """Appends the events that are complete with `data`."""
+        buffer = self._rest + data if self._rest else data
         at = 0
         search = self._searched
         carriage = b"\r" in buffer
@@ -66,15 +83,16 @@ class SseCodec:
             if event.terminal:
                 self._ended = True
                 self._rest = b""
-                return events
+                return
         self._rest = buffer[at:]
         if len(self._rest) > FRAME_BYTES_MAX:
             unreadable("a frame is too large")
         self._searched = max(0, len(self._rest) - 3)
-        return events
 
     def close(self) -> Sequence[Event]:
         """The unterminated last frame, completed by the line ends it lacks; nothing if it says nothing."""
+        if self.failure is not None:
+            raise self.failure
         rest, self._rest = self._rest, b""
         if self._ended or not rest.strip(b"\r\n"):
             return ()

@@ -305,6 +305,18 @@ def test_case_25_the_parallel_field_and_the_repeated_key_are_judged() -> None:
     assert document.rewrite(edits) == body.replace(b"one@x", b"#").replace(b"two@x", b"#")
 
 
+def test_case_25_both_values_of_a_repeated_key_are_judged_and_edited() -> None:
+    body = b'{"model":"chat","messages":[{"role":"user","content":"one@x","content":"two@x"}],"user":"a@","user":"b@"}'
+    document = CHAT.parse(body).document
+    assert [c.text for c in document.channels] == ["one@x", "two@x", "a@", "b@"]
+    assert len({c.key for c in document.channels}) == 4
+    edits = {c.key: [Edit(0, len(c.text), "#")] for c in document.channels}
+    assert (
+        document.rewrite(edits)
+        == b'{"model":"chat","messages":[{"role":"user","content":"#","content":"#"}],"user":"#","user":"#"}'
+    )
+
+
 def test_case_25_a_repeated_role_loses_its_privilege() -> None:
     body = b'{"model":"chat","messages":[{"role":"system","content":"a@b","role":"user"}]}'
     assert [c.role for c in CHAT.parse(body).document.channels] == [Role.UNKNOWN]
