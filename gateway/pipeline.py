@@ -34,7 +34,7 @@ from gateway.license.check import Verdict
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.base import Adapter, Answer, Kind, Role
 from gateway.reasons import Outcome, Reason, Refusal
-from gateway.relay import Interrupt, LiveStreams, Outlet, pump
+from gateway.relay import Interrupt, LiveStreams, Outlet, pump, read_rest
 from gateway.screen import Findings, Screening, screen_document
 from gateway.streams import StreamScreen
 from gateway.upstream import Reply
@@ -365,22 +365,26 @@ class Pipeline:
         ends_at_s = time.time() + policy.limits.stream_seconds_max
         self.live.add(interrupt, lambda now_s: self._cut(call, now_s, ends_at_s))
         try:
-            await pump(reply, screen, outlet, answer_bytes_max=policy.limits.answer_bytes_max)
+            last = await pump(reply, screen, outlet, answer_bytes_max=policy.limits.answer_bytes_max)
         finally:
             self.live.discard(interrupt)
             call.clock.upstream_done_ns = time.monotonic_ns()
             call.served_model = screen.served_model
             call.provider_id = screen.provider_id or call.provider_id
             count_findings(self.metrics, "answer", screen.findings)
-        if screen.blocked is not None:
-            return Stop(reason_of(screen.blocked))
-        if screen.refused is not None:
-            return Stop(screen.refused)
-        if call.shadow and screen.findings.blocked is not None:
+        reason = reason_of(screen.blocked) if screen.blocked is not None else screen.refused
+        if reason is not None:
+            if last:
+                await outlet.write(last)
+            return Stop(reason)
+        if call.shadow and screen.undecided is not None:
+            call.would(Outcome.REFUSED, self._undecided(screen.undecided).codes)
+        elif call.shadow and screen.findings.blocked is not None:
             call.would(Outcome.BLOCKED, (reason_of(screen.findings.blocked).code,))
         elif call.shadow and screen.findings.masked:
             call.would(Outcome.MASKED, ())
-        await outlet.write(b"", last=True)
+        await outlet.write(last, last=True)
+        await read_rest(reply)
         return None
 
     def _cut(self, call: Call, now_s: float, ends_at_s: float) -> Reason | None:

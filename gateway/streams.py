@@ -8,7 +8,8 @@ arguments are judged when they are complete, as the JSON they are, and nothing o
 When the upstream pauses while a frame is held for its last word only, `flush` lets the finished part of the frame go
 and lets frames of other choices overtake: a stall never keeps back text that is final.
 
-No I/O here. After a block or an error the screen stays shut.
+No I/O here. After a block or a failure the screen stays shut. In shadow mode (`enforce=False`) every frame leaves at
+once, whatever is found.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from filters import Edit, Engine, Finding, Release, Rules, Sieve, UndecidedError
-from gateway.errors import FilterError, UpstreamError
+from gateway.errors import FilterError, GatewayError, UpstreamError
 from gateway.protocols import json_document
 from gateway.protocols.base import Event, Kind, Piece, Role, StreamCodec, Usage
 from gateway.reasons import Reason
@@ -28,7 +29,7 @@ from gateway.screen import Findings, RoleRules, note_release, screen_text, settl
 # Our choice: larger than any argument object a model writes in practice, small beside the answer limit of a policy.
 HELD_BYTES_MAX = 1_048_576
 
-# Channels one stream may open: 128 choices is the most any provider offers, each with content, reasoning and tools.
+# Channels of one stream that may be open at once: 128 choices is the most any provider offers, each with content, reasoning and tools.
 CHANNELS_MAX = 1_024
 
 
@@ -78,8 +79,8 @@ class _Held:
                     edits[index] = within
         return self.event.render(edits) if edits else self.event.render()
 
-    def group(self) -> str:
-        return self.event.pieces[0].group if self.event.pieces else ""
+    def groups(self) -> set[str]:
+        return {piece.group for piece in self.event.pieces}
 
 
 class StreamScreen:
@@ -109,6 +110,8 @@ class StreamScreen:
         self._queue: deque[_Held] = deque()
         self._held_bytes = 0
         self._shut = False
+        self.failure: GatewayError | None = None  # why the stream ends behind what `feed` or `close` just returned
+        self.undecided: UndecidedError | None = None  # shadow mode: the first thing that could not be decided
         self.findings = Findings()
         self.refused: Reason | None = None
         self.served_model: str | None = None
@@ -129,39 +132,53 @@ class StreamScreen:
         return self._held_bytes
 
     async def feed(self, data: bytes) -> bytes:
-        """Bytes that may be shown now. Raises UpstreamError for frames that cannot be judged, FilterError on doubt."""
-        return await self._take(self._codec.feed(data), last=False)
+        """Bytes that may be shown now.
+
+        Where a frame cannot be judged (UpstreamError) or a text not be decided (FilterError), `failure` is set and the
+        bytes returned are those final before it: what is shown never depends on which frames arrived together.
+        """
+        return await self._take(data)
 
     async def close(self) -> bytes:
-        """The rest, once the upstream has ended. Raises as `feed`; an unterminated broken frame never leaves."""
-        return await self._take(self._codec.close(), last=True)
+        """The rest, once the upstream has ended. Fails as `feed`; an unterminated broken frame never leaves."""
+        return await self._take(None)
 
-    async def _take(self, events: Sequence[Event], *, last: bool) -> bytes:
+    async def _take(self, data: bytes | None) -> bytes:
         if self._shut:
             raise FilterError(Reason.DETECTOR_FAILED, "The stream was already closed.")
+        out: list[bytes] = []
         try:
-            out: list[bytes] = []
-            for event in events:
-                self.events += 1
-                self._note(event)
-                if self.refused is not None:
-                    break
-                await self._admit(event, out)
-                if self.blocked is not None:
-                    break
-            else:
-                if last:
-                    await self._close_channels("*")
-                    self._drain(out)
-            if last or self.blocked is not None or self.refused is not None:
-                self._shut = True
-            return b"".join(out)
+            await self._go_on(data, out)
         except UndecidedError as error:
-            self._shut = True
-            raise FilterError(Reason.HOLD_LIMIT if error.limit else Reason.DETECTOR_FAILED) from error
+            self.failure = FilterError(Reason.HOLD_LIMIT if error.limit else Reason.DETECTOR_FAILED)
+            self.failure.__cause__ = error
+        except GatewayError as error:
+            self.failure = error
         except BaseException:
             self._shut = True
             raise
+        if data is None or self.failure is not None or self.blocked is not None or self.refused is not None:
+            self._shut = True
+        return b"".join(out)
+
+    async def _go_on(self, data: bytes | None, out: list[bytes]) -> None:
+        """Takes the events that `data` completes (None: the end) and appends what may leave to `out`."""
+        codec = self._codec
+        for event in codec.close() if data is None else codec.feed(data):
+            self.events += 1
+            self._note(event)
+            if self.refused is not None:
+                return
+            await self._admit(event, out)
+            if self.blocked is not None:
+                return
+        if codec.failure is not None:
+            raise codec.failure
+        if data is None and self._enforce:
+            await self._close_channels("*")
+            self._drain(out)
+        elif data is None:
+            await self._watch(None)
 
     def _note(self, event: Event) -> None:
         if event.served_model and event.served_model != self.served_model:
@@ -177,27 +194,14 @@ class StreamScreen:
             self.ended = True
 
     async def _admit(self, event: Event, out: list[bytes]) -> None:
-        spans: list[tuple[_Channel, int, int]] = []
-        for piece in event.pieces:
-            channel = self._channels.get(piece.channel)
-            if channel is None:
-                channel = self._open(piece)
-            start = channel.length
-            channel.length += len(piece.text)
-            spans.append((channel, start, channel.length))
-            if channel.role is Role.UNKNOWN and self._unknown_fields != "judge":
-                self._set_aside(channel, start)
-            elif channel.sieve is None:
-                channel.parts.append(piece.text)
-            elif self._judging(channel):
-                await self._apply(channel, channel.sieve.feed(piece.text))
-        for name in event.closes:
-            await self._close_channels(name)
-        if self.blocked is not None:
-            return  # nothing of the frame that brought it, and nothing that was held
         if not self._enforce:
             out.append(event.render())
+            await self._watch(event)
             return
+        spans: list[tuple[_Channel, int, int]] = []
+        await self._judge(event, spans)
+        if self.blocked is not None:
+            return  # nothing of the frame that brought it, and nothing that was held
         held = _Held(event, spans, 0)
         if not self._queue and held.is_final():
             out.append(held.render())
@@ -209,13 +213,43 @@ class StreamScreen:
         if self._held_bytes > HELD_BYTES_MAX:
             raise UndecidedError(f"more than {HELD_BYTES_MAX} bytes of frames are held", limit=True)
 
+    async def _judge(self, event: Event, spans: list[tuple[_Channel, int, int]]) -> None:
+        """Puts the event's texts through their channels and notes in `spans` where each stands."""
+        for piece in event.pieces:
+            channel = self._channels.get(piece.channel)
+            if channel is None:
+                channel = self._open(piece)
+            start = channel.length
+            channel.length += len(piece.text)
+            spans.append((channel, start, channel.length))
+            if self._enforce and channel.role is Role.UNKNOWN and self._unknown_fields != "judge":
+                self._set_aside(channel, start)
+            elif channel.sieve is None:
+                channel.parts.append(piece.text)
+            elif self._judging(channel):
+                await self._apply(channel, channel.sieve.feed(piece.text))
+        for name in event.closes:
+            await self._close_channels(name)
+
+    async def _watch(self, event: Event | None) -> None:
+        """Shadow mode: judges an event, or (None) the end; once something is undecided the rest is only passed on."""
+        if self.undecided is not None:
+            return
+        try:
+            if event is None:
+                await self._close_channels("*")
+            else:
+                await self._judge(event, [])
+        except UndecidedError as error:
+            self.undecided = error
+
     def _judging(self, channel: _Channel) -> bool:
-        """In shadow mode a channel that was blocked, or could not be decided, is judged no further."""
+        """In shadow mode a channel that was blocked is judged no further."""
         return self._enforce or not channel.closed
 
     def _open(self, piece: Piece) -> _Channel:
         if len(self._channels) >= CHANNELS_MAX:
-            raise UndecidedError(f"more than {CHANNELS_MAX} channels in one stream", limit=True)
+            raise UndecidedError(f"more than {CHANNELS_MAX} open channels in one stream", limit=True)
         rules = self._rules.rules(piece.role)
         sieve = None if piece.whole else self._engine.sieve(rules, direction=self._rules.direction)
         channel = _Channel(rules, piece.role, piece.kind, sieve)
@@ -240,24 +274,24 @@ class StreamScreen:
     def _accept(self, channel: _Channel, release: Release) -> None:
         channel.final = max(channel.final, release.end)
         if release.findings or release.edits or release.blocked:
-            channel.edits += note_release(release, channel.rules, channel.kind, self.findings)
-            if release.blocked is not None and not self._enforce:
+            edits = note_release(release, channel.rules, channel.kind, self.findings)
+            if self._enforce:
+                channel.edits += edits
+            elif release.blocked is not None:
                 channel.closed = True
 
     async def _close_channels(self, name: str) -> None:
-        if name == "*":
-            for channel in self._channels.values():
+        """Ends a channel, or ("*") all. No channel comes back, so an ended one is forgotten: frames keep what they need."""
+        for ended in tuple(self._channels) if name == "*" else (name,):
+            channel = self._channels.pop(ended, None)
+            if channel is not None:
                 await self._close(channel)
-        else:
-            channel_named = self._channels.get(name)
-            if channel_named is not None:
-                await self._close(channel_named)
 
     async def _close(self, channel: _Channel) -> None:
         if channel.closed:
             return
         channel.closed = True
-        if channel.role is Role.UNKNOWN and self._unknown_fields != "judge":
+        if self._enforce and channel.role is Role.UNKNOWN and self._unknown_fields != "judge":
             return
         if channel.sieve is not None:
             await self._apply(channel, channel.sieve.close())
@@ -318,16 +352,17 @@ class StreamScreen:
         waiting: set[str] = set()
         barrier = False
         for held in self._queue:
-            group = held.group()
+            groups = held.groups()
             textless = not held.spans or held.event.terminal
-            if not barrier and group not in waiting and held.is_final() and not (kept and textless):
+            free = not barrier and waiting.isdisjoint(groups)
+            if free and held.is_final() and not (kept and textless):
                 self._held_bytes -= held.size
                 out.append(held.render())
                 continue
-            if not barrier and group not in waiting:
+            if free:
                 out.append(self._split(held))
             barrier = barrier or textless
-            waiting.add(group)
+            waiting |= groups
             kept.append(held)
         self._queue = kept
         return b"".join(out)

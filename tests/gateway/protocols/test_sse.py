@@ -227,12 +227,14 @@ def test_frames_that_say_more_are_not_split(value: dict[str, Any]) -> None:
 
 
 def unreadable(adapter: Adapter, *segments: bytes, close: bool = False) -> list[Event]:
-    """Feeds segments of which the last must raise; what came before it."""
+    """Feeds segments of which the last must raise, behind the events before it; what came before that."""
     codec = adapter.stream()
     events = [event for segment in segments[: len(segments) - (not close)] for event in codec.feed(segment)]
-    last: Callable[[], object] = codec.close if close else lambda: codec.feed(segments[-1])
+    assert codec.failure is None
+    last: Callable[[], object] = codec.close if close else lambda: codec.feed(segments[-1]) and codec.feed(b"")
     with pytest.raises(UpstreamError) as caught:
         last()
+    assert close or codec.failure is caught.value
     assert caught.value.reason is Reason.UPSTREAM_UNREADABLE
     assert "J@x" not in str(caught.value)
     return events
