@@ -208,6 +208,14 @@ models:
         (one,) = found()
         return one
 
+    def metric(self, series: str) -> float:
+        """The value of one series on /metrics, e.g. `licet_parse_errors_total{reason="X"}`; 0 before it exists."""
+        for line in self.http.get("/metrics").text.splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == series:
+                return float(value)
+        return 0.0
+
     @staticmethod
     def wait(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         """Until the condition holds; fails after a time that only a broken test needs."""
