@@ -22,6 +22,11 @@ Direction = Literal["prompt", "answer"]
 # Bounded in texts and in findings (about 100 bytes each: 6.5 MB at the most). Our choice.
 _MEMO_TEXTS_MAX: Final = 4096
 _MEMO_FINDINGS_MAX: Final = 65_536
+# One number of each kind that the plans of phones.py tell apart.
+_WARM: Final = (
+    "212-555-1234, 1-800-555-0199, 020 8366 1177, 07400 123456, 030 901820, 0151 23456789, 01 42 68 53 00, 06 12 34 56 78, 02-623-4567, "
+    "050-234-5678, 098765 43210, 91 98765 43210, (11) 96123-4567, 0800 123 4567, 4004-1234, +86 10 6552 9988, +61 2 9374 4000"
+)
 # One `examine` is linear in the text, but holds the event loop meanwhile (about a millisecond for 16 Ki characters of
 # prose); a caller with a long text feeds a sieve in slices of this size instead, and yields between them.
 SLICE_CHARS: Final = 16_384
@@ -104,6 +109,10 @@ class Engine:
         return cls(
             {"prompt": (presidio, RequestDetector()), "answer": (presidio, ClaimDetector())}, judge, judge_deadline_s
         )
+
+    def warm(self) -> None:
+        """Has the phone library build its tables now rather than in the first calls (0.15 s of CPU, 35 MB, measured)."""
+        self.find(_WARM)
 
     @property
     def versions(self) -> Mapping[str, str]:

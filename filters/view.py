@@ -55,7 +55,8 @@ def _fold_one(char: str) -> str:
 
 class _Table(dict[int, str]):
     def __missing__(self, code: int) -> str:
-        folded = _fold_one(chr(code))
+        # Han and hangul, the bulk of what is not ASCII, need no look at the character database.
+        folded = FOREIGN if 0x3400 <= code <= 0x9FFF or 0xAC00 <= code <= 0xDFFF else _fold_one(chr(code))
         if len(self) < _MEMO_MAX:
             self[code] = folded
         return folded

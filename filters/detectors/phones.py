@@ -5,7 +5,7 @@ it, and only the regions are asked in whose plan it could be a number, by count 
 
 Differences from presidio-analyzer 2.2.366: a candidate with fewer than PHONE_DIGITS_MIN digits is not looked at (the
 German plan has service numbers of 4 to 6 digits at this leniency, which are years and amounts elsewhere), nor one with
-more than DIGITS_MAX; Canada is covered by the matcher for the United States (one numbering plan); a number of another
+more than DIGITS_MAX, nor one that is an IPv4 address; Canada is covered by the matcher for the United States (one numbering plan); a number of another
 country without `+` or `00` counts only in the plans below.
 """
 
@@ -36,6 +36,12 @@ _CANDIDATE: Final = re.compile(
 )
 # Where the matcher may start a number inside a candidate: at its begin, or behind one of these.
 _PIECE: Final = re.compile(rb"(?:\A|[/(.\s\[])[^0-9]*+([0-9]+)")
+_SLASH_DATE: Final = re.compile(
+    rb"(?:[0-3]?[0-9]/[01]?[0-9]|[01]?[0-9]/[0-3]?[0-9])/(?:[12][0-9])?[0-9]{2}"
+)  # the matcher's own
+_ADDRESS: Final = re.compile(
+    rb"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[0-9]{1,2})"
+)
 _SUFFIXES: Final = re.compile(rb"/+|\s-|-\s")  # an inner number goes on from here to the candidate's end
 _PARTS: Final = (re.compile(rb"\("), re.compile(rb"\."), re.compile(rb"\s+"))  # or from one of these to the next
 # The first digits of numbers as dialled inside each plan (trunk prefix, country code, mobile and service ranges), and the
@@ -47,7 +53,7 @@ _PLANS: Final = (
     ("FR", re.compile(rb"0|33"), 7),
     ("IL", re.compile(rb"0|972|1"), 7),
     ("IN", re.compile(rb"[0-9]"), 10),
-    ("BR", re.compile(rb"[034]|55"), 8),
+    ("BR", re.compile(rb"0|55|[34]00"), 8),
     ("BR", re.compile(rb"[0-9]"), 10),
 )
 REGIONS: Final = tuple(dict.fromkeys(region for region, _, _ in _PLANS))
@@ -88,7 +94,7 @@ def _matched(view: bytes, first: int, last: int, end: int, region: str) -> list[
 def _regions(candidate: bytes) -> list[str]:
     """The regions in whose plans a number could stand in the candidate."""
     digits = _count(candidate)
-    if digits < PHONE_DIGITS_MIN:
+    if digits < PHONE_DIGITS_MIN or _SLASH_DATE.search(candidate) or _ADDRESS.fullmatch(candidate):
         return []
     international = candidate[:1] in b"0+" or b"+" in candidate[:6]
     if digits > (DIGITS_MAX if international else NATIONAL_DIGITS_MAX):

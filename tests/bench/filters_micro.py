@@ -345,6 +345,7 @@ def main() -> None:
     """Prints the table."""
     rng = random.Random(os.getpid())
     engine = Engine.load()
+    engine.warm()
     rules = Rules(default=Action.MASK)
     print(
         f"{'kind':12s} {'0.7 kB us':>10s} {'100 kB ms':>10s} {'feed us/token':>14s} {'mean held':>10s} {'max held':>9s}"

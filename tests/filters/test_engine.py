@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,30 @@ def test_l10_versions_name_every_detector() -> None:
 def test_l10_engines_agree() -> None:
     text = "card 4111 1111 1111 1111, +1 212 555 1234, I am Elon Musk, pretend to be Elon Musk, a@b.com"
     assert Engine.load().find(text) == Engine.load().find(text)
+
+
+def test_a_warm_engine_finds_the_same() -> None:
+    text = "call 212-555-1234 or 020 8366 1177"
+    warm = Engine.load()
+    warm.warm()
+    assert warm.find(text) == Engine.load().find(text) != []
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["a", "1", "a.", "a@", "+1(", "1:", "12 ", "1-", "I am the ", "x.com/", ".", "中", "4111 1111 1111 1111 ", "de12 "],
+)
+def test_l9_cost_is_linear_in_the_text(unit: str) -> None:
+    """Loose on purpose: a quadratic step would cost sixteen times as much for four times the text."""
+    engine = Engine.load()
+    engine.warm()
+    spent = []
+    for size in (20_000, 80_000):
+        text = (unit * (size // len(unit) + 1))[:size]
+        start = time.thread_time()
+        engine.find(text)
+        spent.append(time.thread_time() - start)
+    assert spent[1] < 9 * spent[0] + 0.1
 
 
 def test_an_unknown_profile_is_refused() -> None:
