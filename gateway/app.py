@@ -54,6 +54,7 @@ class Gateway:
         """`store` is where the journal writes; None: the disk."""
         self.settings = settings
         self.engine = Engine.load()
+        self.engine.warm()
         self.catalog = Catalog(settings, entities=self.engine.entities, detectors=self.engine.versions)
         self.callers = Callers(settings.callers)
         self.metrics = GatewayMetrics()
