@@ -109,16 +109,21 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self.journal is not None:
-            journal, self.journal, self._pipeline = self.journal, None, None
-            try:
-                if journal.poisoned is None:
-                    for note in self.refusals.drain(_now_ms()):
-                        journal.append(note)
-            finally:
-                await journal.close()
-        await self.catalog.close()
-        await self._state.close()
+        journal, self.journal, self._pipeline = self.journal, None, None
+        try:
+            if journal is not None:
+                await self._end(journal)
+        finally:
+            await self.catalog.close()
+            await self._state.close()
+
+    async def _end(self, journal: Journal) -> None:
+        try:
+            if journal.poisoned is None:
+                for note in self.refusals.drain(_now_ms()):
+                    journal.append(note)
+        finally:
+            await journal.close()
 
     async def _tick(self) -> None:
         """Changed files and due notes, each second. A fault of one turn is logged and the next turn comes."""
