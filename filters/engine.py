@@ -27,6 +27,7 @@ _WARM: Final = (
     "212-555-1234, 1-800-555-0199, 020 8366 1177, 07400 123456, 030 901820, 0151 23456789, 01 42 68 53 00, 06 12 34 56 78, 02-623-4567, "
     "050-234-5678, 098765 43210, 91 98765 43210, (11) 96123-4567, 0800 123 4567, 4004-1234, +86 10 6552 9988, +61 2 9374 4000"
 )
+_CHOICES_MAX: Final = 256  # policies x roles x directions in force; a reload leaves old ones behind. Our choice.
 # One `examine` is linear in the text, but holds the event loop meanwhile (about a millisecond for 16 Ki characters of
 # prose); a caller with a long text feeds a sieve in slices of this size instead, and yields between them.
 SLICE_CHARS: Final = 16_384
@@ -94,6 +95,7 @@ class Engine:
         if judge is not None:
             self._versions[judge.name] = judge.version
         self._memo = _Memo()
+        self._choices: dict[tuple[int, Direction], tuple[Rules, tuple[Detector, ...]]] = {}
 
     @classmethod
     def load(
@@ -151,12 +153,19 @@ class Engine:
         return TextStream(self.sieve(rules or Rules(default=Action.MASK), direction=direction, judged=False))
 
     def _chosen(self, rules: Rules, direction: Direction) -> tuple[Detector, ...]:
-        """The detectors that may find something that the rules do not allow."""
-        if rules.off:
-            return ()
-        return tuple(
-            d for d in self._detectors[direction] if any(rules.action(e) is not Action.ALLOW for e in d.entities)
-        )
+        """The detectors that may find something that the rules do not allow. Remembered for each Rules object."""
+        known = self._choices.get((id(rules), direction))
+        if known is not None and known[0] is rules:
+            return known[1]
+        chosen: tuple[Detector, ...] = ()
+        if not rules.off:
+            chosen = tuple(
+                d for d in self._detectors[direction] if any(rules.action(e) is not Action.ALLOW for e in d.entities)
+            )
+        if len(self._choices) >= _CHOICES_MAX:
+            self._choices.clear()
+        self._choices[id(rules), direction] = rules, chosen
+        return chosen
 
     def _find(self, text: str, detectors: tuple[Detector, ...], which: str) -> tuple[Finding, ...]:
         digest = self._memo.digest(text, which)

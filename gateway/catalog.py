@@ -213,6 +213,11 @@ class Catalog:
                 problems += [explain(problem) for problem in error.problems]
         if problems:
             raise ConfigError(problems)
+        self.prompt_bytes_max = self._prompt_bytes_max()
+
+    def _prompt_bytes_max(self) -> int:
+        """The largest body that any model's policy admits: read before it is known which model is meant."""
+        return max(model.policy.limits.prompt_bytes_max for model in self)
 
     @property
     def trusted(self) -> Trust:
@@ -230,11 +235,6 @@ class Catalog:
         """Each model once, at its first target."""
         return (next(iter(entry.governed.values())) for entry in self._entries.values())
 
-    @property
-    def prompt_bytes_max(self) -> int:
-        """The largest body that any model's policy admits: read before it is known which model is meant."""
-        return max(model.policy.limits.prompt_bytes_max for model in self)
-
     def poll(self) -> None:
         """Take up changed files; `revision` grows when something came into force."""
         changed = False
@@ -244,7 +244,9 @@ class Catalog:
                 entry.govern()
         for entry in self._entries.values():
             changed = entry.poll() or changed
-        self.revision += changed
+        if changed:
+            self.prompt_bytes_max = self._prompt_bytes_max()
+            self.revision += 1
 
     def digests(self) -> dict[str, str]:
         """What is in force: policy and license of each model, by name, as short digests."""
