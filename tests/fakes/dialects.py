@@ -54,9 +54,14 @@ class Dialect:
 
 def events(body: bytes) -> list[dict[str, Any]]:
     """The JSON events of an SSE body, without [DONE]. Fails on a frame that is not whole."""
-    assert body == b"" or body.endswith(b"\n\n"), body[-200:]
-    lines = [line[5:].strip() for line in body.decode().splitlines() if line.startswith("data:")]
-    return [json.loads(line) for line in lines if line != "[DONE]"]
+    text = body.decode().replace("\r\n", "\n").replace("\r", "\n")
+    assert text == "" or text.endswith("\n\n"), text[-200:]
+    found = []
+    for frame in text.split("\n\n"):
+        data = [line[5:].removeprefix(" ") for line in frame.split("\n") if line.startswith("data:")]
+        if data and data != ["[DONE]"]:
+            found.append(json.loads("\n".join(data)))
+    return found
 
 
 def _message(text: str) -> bytes:
