@@ -104,7 +104,11 @@ def measure(bench: Bench, size: Size, scenarios: list[Scenario], report: Report,
         )
         loaded, peak = Memory.of(bench.checked.pid), process.peak_rss_mb(bench.checked.pid)
         status.update("held streams")
-        held = process.held_kb(bench.endpoint, bench.checked, report.results, size.held_streams)
+        fresh = GatewayProcess(bench.folder / "held", "checked", bench.cores.gateway, bench.endpoint.port)
+        try:
+            held = process.held_kb(bench.endpoint, fresh, report.results, size.held_streams)
+        finally:
+            fresh.stop()
         report.worker = process.Worker(ready, idle, loaded, peak, size.held_streams, held)
 
 

@@ -19,6 +19,7 @@ from tests.bench.texts import MIX
 SMALL_CALLERS: Final = 8
 LARGE_CALLERS: Final = 2
 EVERY_S: Final = 0.04  # 8 callers: 200 small calls a second, a fifth of what the budget lets one core take
+LARGE_KB_PER_S: Final = 5_000  # at the most, together: 80 prompts of 64 kB a second, or 20 of 256 kB
 LARGE_PROMPTS_KB: Final = (0, 64, 256)
 
 
@@ -51,8 +52,9 @@ def meanwhile(
         for size_kb in sizes_kb:
             say(f"small callers beside {size_kb or 'no'} kB prompts: round {turn + 1} of {rounds}")
             seed = f"beside-{size_kb}-{turn}"
-            # As many as a target could take meanwhile, within reason: what is left over is not sent.
-            large_calls = min(400, 16_000 // size_kb) if size_kb else 0
+            every_s = size_kb / LARGE_KB_PER_S * LARGE_CALLERS
+            # As many as fit into the time the small calls take; a target too slow for that leaves some over.
+            large_calls = round(small_calls * EVERY_S / SMALL_CALLERS / every_s * LARGE_CALLERS) if size_kb else 0
             small = [prompt("openai", MIX, seed, n, SMALL, stream=False) for n in range(small_calls)]
             size = size_kb * KB - PROMPT_ROUND
             large = [prompt("openai", MIX, f"{seed}-large", n, size, stream=False) for n in range(large_calls)]
@@ -65,6 +67,7 @@ def meanwhile(
                     SMALL_CALLERS,
                     LARGE_CALLERS if size_kb else 0,
                     EVERY_S,
+                    every_s,
                 )
                 endpoint.plan(answers)
                 with quiet_collector():

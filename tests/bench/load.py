@@ -159,13 +159,17 @@ async def closed_loop(port: int, requests: Sequence[bytes], connections: int, me
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Small callers beside large prompts: `small` paced evenly, `large` one after the other until the small are done."""
+    """Small callers at an even pace beside large prompts, one after the other until the small are done.
+
+    A large caller whose answer comes at once waits for its turn, so that fast targets do not run out of prompts.
+    """
 
     small: Sequence[bytes]
     large: Sequence[bytes]
     small_callers: int
     large_callers: int
     every_s: float  # between two calls of one small caller
+    large_every_s: float  # at the least, between two calls of one large caller
 
 
 async def beside(port: int, load: Beside, meter: Meter) -> tuple[Round, Round]:
@@ -186,7 +190,10 @@ async def beside(port: int, load: Beside, meter: Meter) -> tuple[Round, Round]:
         over.set()
 
     async def big(caller: _Connection) -> None:
+        due = loop.time()
         for number in large_numbers:
+            await asyncio.sleep(due - loop.time())
+            due = max(due + load.large_every_s, loop.time())
             if over.is_set():
                 return
             large.samples.append(await caller.call(number, load.large[number], keep=False))
@@ -200,23 +207,22 @@ async def beside(port: int, load: Beside, meter: Meter) -> tuple[Round, Round]:
     return small, large
 
 
-async def held(port: int, requests: Sequence[bytes], while_held: Callable[[], None], release: Callable[[], None]) -> Round:  # fmt: skip
-    """One stream a connection, all of which stand still while `while_held` looks; `release` lets them end."""
+async def held(port: int, requests: Sequence[bytes], standing: Callable[[], bool], look: Callable[[], None]) -> Round:
+    """One stream a connection. `look` is called once all of them stand still (`standing`); it must let them go on."""
     callers = await connect(port, len(requests))
     found = Round()
 
     async def one(number: int, caller: _Connection) -> None:
         found.samples.append(await caller.call(number, requests[number], keep=False))
 
-    async def look() -> None:
-        loop = asyncio.get_running_loop()
-        give_up = loop.time() + CALL_TIMEOUT_S / 2
-        while not all(caller._sample.first_text_s for caller in callers) and loop.time() < give_up:
-            await asyncio.sleep(0.05)
-        await asyncio.to_thread(while_held)
-        await asyncio.to_thread(release)
+    async def watch() -> None:
+        while not await asyncio.to_thread(standing):
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(look)
 
-    await _timed(found, callers, [look(), *(one(number, caller) for number, caller in enumerate(callers))], lambda: 0.0)
+    await _timed(
+        found, callers, [watch(), *(one(number, caller) for number, caller in enumerate(callers))], lambda: 0.0
+    )
     return found
 
 

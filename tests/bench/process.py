@@ -49,28 +49,32 @@ def idle_memory(gateway: GatewayProcess) -> Memory:
 def held_kb(endpoint: Endpoint, gateway: GatewayProcess, results: Results, streams: int) -> float:
     """Kilobytes that a stream takes while it stands still in its middle.
 
-    The same streams run once before, so that what pools and allocators keep for good is not counted for them.
+    The difference between `streams` held at once and twice as many, by a worker that has held `streams` before: what
+    pools, caches and allocators keep for good is in both.
     """
+    taken = [
+        _held(endpoint, gateway, results, f"held-{number}", count)
+        for number, count in enumerate((streams, streams, 2 * streams))
+    ]
+    return (taken[2] - taken[1]) * 1024 / streams
+
+
+def _held(endpoint: Endpoint, gateway: GatewayProcess, results: Results, seed: str, streams: int) -> float:
+    """Megabytes the worker has while that many streams stand still."""
+    answers = Answers(seed, "openai", MIX, streams, STREAM_EVENTS * 6, events=STREAM_EVENTS, hold_after=HELD_AFTER)
+    bodies = [prompt("openai", MIX, seed, n, SMALL, stream=True) for n in range(streams)]
+    requests = [request(f"127.0.0.1:{gateway.target.port}", "openai", body) for body in bodies]
+    endpoint.plan(answers)
     found: list[float] = []
-    for name in ("first", "second"):
-        answers = Answers(
-            f"held-{name}", "openai", MIX, streams, STREAM_EVENTS * 6, events=STREAM_EVENTS, hold_after=HELD_AFTER
-        )
-        bodies = [prompt("openai", MIX, answers.seed, n, SMALL, stream=True) for n in range(streams)]
-        requests = [request(f"127.0.0.1:{gateway.target.port}", "openai", body) for body in bodies]
-        endpoint.plan(answers)
+
+    def look() -> None:
         found.append(_taken_mb(gateway.pid))
-        with quiet_collector():
-            calls = uvloop.run(
-                load.held(
-                    gateway.target.port,
-                    requests,
-                    lambda: found.append(_taken_mb(gateway.pid)),
-                    endpoint.release,
-                )
-            )
-        results.problems += [f"held: {problem}" for problem in load.verify(calls, answers, untouched=False)]
-    return (max(found[1], found[3]) - found[0]) * 1024 / streams
+        endpoint.release()
+
+    with quiet_collector():
+        calls = uvloop.run(load.held(gateway.target.port, requests, lambda: endpoint.seen().held == streams, look))
+    results.problems += [f"held: {problem}" for problem in load.verify(calls, answers, untouched=False)]
+    return found[0]
 
 
 def _taken_mb(pid: int) -> float:

@@ -35,6 +35,7 @@ class Seen(msgspec.Struct):
 
     calls: int
     distinct: int
+    held: int  # streams that stand still now
     bodies: list[str]  # base64
 
 
@@ -48,6 +49,7 @@ class Script:
         self._digests: set[int] = set()
         self._bodies: list[bytes] = []
         self.released = asyncio.Event()
+        self.held = 0
         self.rng = random.Random(1)  # spreads streams in time
 
     def plan(self, answers: Answers) -> None:
@@ -77,7 +79,9 @@ class Script:
 
     def seen(self) -> Seen:
         """What arrived."""
-        return Seen(self._next, len(self._digests), [base64.b64encode(body).decode() for body in self._bodies])
+        return Seen(
+            self._next, len(self._digests), self.held, [base64.b64encode(body).decode() for body in self._bodies]
+        )
 
 
 class _Connection(asyncio.Protocol):
@@ -157,7 +161,11 @@ class _Connection(asyncio.Protocol):
         due = loop.time() + plan.pace_s * self._script.rng.random()
         for number, chunk in enumerate(chunks[1:], 1):
             if number == plan.hold_after:
-                await self._script.released.wait()
+                self._script.held += 1
+                try:
+                    await self._script.released.wait()
+                finally:
+                    self._script.held -= 1
             if plan.pace_s:
                 due += plan.pace_s
                 await asyncio.sleep(due - loop.time())
