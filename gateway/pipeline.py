@@ -293,8 +293,9 @@ class Pipeline:
         stop = self._served(call, answer.served_model)
         if stop is not None:
             return stop
+        dropped = {} if call.shadow else self._dropped(call, answer)
         try:
-            screening = await screen_document(answer.document, self.engine, model.answer_rules)
+            screening = await screen_document(answer.document, self.engine, model.answer_rules, dropped=dropped)
         except UndecidedError as error:
             stop = self._enforced(call, self._undecided(error), Outcome.REFUSED)
             if stop is not None:
@@ -305,7 +306,7 @@ class Pipeline:
         stop = self._answer_stop(call, screening) or self._license_again(call)
         if stop is not None:
             return stop
-        edits = {} if call.shadow else screening.edits | self._dropped(call, answer)
+        edits = {} if call.shadow else screening.edits | dropped
         alias = model.name if answer.served_model else None
         shown = answer.document.rewrite(edits, model=alias)
         outlet.add_field(b"content-length", b"%d" % len(shown))

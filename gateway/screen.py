@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from filters import (
@@ -76,8 +76,10 @@ def strict_action(action: Action, kind: Kind) -> Action:
     return Action.BLOCK if action is Action.MASK and kind is Kind.FIXED else action
 
 
-async def screen_document(document: Document, engine: Engine, rules: RoleRules) -> Screening:
-    """Judges every channel. Raises filters.UndecidedError when a detector cannot decide."""
+async def screen_document(
+    document: Document, engine: Engine, rules: RoleRules, *, dropped: Collection[str] = ()
+) -> Screening:
+    """Judges every channel but those that the policy drops. Raises filters.UndecidedError when a detector cannot decide."""
     found = Findings()
     edits: dict[str, Sequence[Edit]] = {}
     since_yield = 0
@@ -86,6 +88,8 @@ async def screen_document(document: Document, engine: Engine, rules: RoleRules) 
         if since_yield > SLICE_CHARS:
             await asyncio.sleep(0)
             since_yield = 0
+        if channel.key in dropped:
+            continue
         own = rules.rules(channel.role)
         changed = await screen_text(channel.text, engine, own, rules.direction, channel.kind, found)
         if changed:
