@@ -32,7 +32,7 @@ from tests.bench.scenarios import (
     stream_scenarios,
     whole_call_scenarios,
 )
-from tests.bench.targets import Cores, Endpoint, GatewayProcess, Nginx, Target
+from tests.bench.targets import BareRelay, Cores, Endpoint, GatewayProcess, Nginx, Target
 
 SYNC_PROBES = 40  # after each scenario, so that the disk's mood of the whole run is in them
 
@@ -75,6 +75,9 @@ def processes(folder: Path, cores: Cores) -> Iterator[Bench]:
             nginx = Nginx(folder / "nginx", cores.gateway, endpoint.port)
             stack.callback(nginx.stop)
             targets.append(nginx.target)
+        bare = BareRelay(folder, cores.gateway, endpoint.port)
+        stack.callback(bare.stop)
+        targets.append(bare.target)
         unchecked = GatewayProcess(folder / "unchecked", "unchecked", cores.gateway, endpoint.port)
         stack.callback(unchecked.stop)
         checked = GatewayProcess(folder / "checked", "checked", cores.gateway, endpoint.port)

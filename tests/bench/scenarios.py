@@ -16,8 +16,8 @@ from tests.bench.meters import cpu_s, quantile
 from tests.bench.targets import Endpoint, Name, Target
 from tests.bench.texts import KINDS, MIX
 
-ALL: Final[tuple[Name, ...]] = ("direct", "nginx", "unchecked", "checked")
-OURS: Final[tuple[Name, ...]] = ("direct", "unchecked", "checked")
+ALL: Final[tuple[Name, ...]] = ("direct", "nginx", "bare", "unchecked", "checked")
+OURS: Final[tuple[Name, ...]] = ("direct", "bare", "unchecked", "checked")
 
 KB: Final = 1024
 SMALL: Final = 700  # bytes of text in a small prompt

@@ -1,4 +1,4 @@
-"""What is measured: the endpoint itself, nginx in front of it, the gateway without checks and the gateway with all.
+"""What is measured: the endpoint itself; nginx, a bare relay, the gateway without checks and with all in front of it.
 
 Each runs as its own process, pinned to its core, from files as a user writes them.
 """
@@ -31,7 +31,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S: Final = 60.0
 ISSUER: Final = "https://authority.bench.invalid"
 
-Name = Literal["direct", "nginx", "unchecked", "checked"]
+Name = Literal["direct", "nginx", "bare", "unchecked", "checked"]
 
 _POLICY: Final = """\
 version: 1
@@ -231,6 +231,22 @@ class Nginx:
     def binary() -> str | None:
         """Where nginx is, if it is installed."""
         return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+    def stop(self) -> None:
+        """Harmless twice."""
+        _end(self._process)
+
+
+class BareRelay:
+    """The least a proxy in Python can be; see `bare.py`."""
+
+    def __init__(self, folder: Path, core: int | None, upstream_port: int) -> None:
+        port = free_port()
+        command = [sys.executable, "-m", "tests.bench.bare", "--port", str(port)]
+        log = folder / "bare.log"
+        self._process = _start([*command, "--origin", f"http://127.0.0.1:{upstream_port}"], core, log)
+        _wait(self._process, lambda: _connects(port), log)
+        self.target = Target("bare", port, (self._process.pid,))
 
     def stop(self) -> None:
         """Harmless twice."""

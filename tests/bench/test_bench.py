@@ -50,7 +50,7 @@ def test_miniature_of_the_bench(tmp_path: Path) -> None:
 
     assert report.results.problems == []
     names = [target.name for target in bench.targets]
-    assert names == ["direct", *(["nginx"] if Nginx.binary() else []), "unchecked", "checked"]
+    assert names == ["direct", *(["nginx"] if Nginx.binary() else []), "bare", "unchecked", "checked"]
     for scenario in (JSON, SSE, PII):
         for target in bench.targets:
             row = report.results.row(scenario.key, target.name)
