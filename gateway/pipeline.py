@@ -420,6 +420,8 @@ class Pipeline:
         """Just before the last byte: from here on the call has ended, whatever the connection does."""
         watch.complete()
         interrupt.disarm()
+        if call.admission is not None:
+            call.admission.release()  # who has read the answer may ask again at once
         call.sent_bytes = outlet.bytes
         if call.stop is not None:
             self._conclude(call, outcome_for(call.stop.reason), call.stop.codes)

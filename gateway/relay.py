@@ -148,8 +148,8 @@ async def pump(reply: Reply, screen: StreamScreen, outlet: Outlet, *, answer_byt
     """Moves the stream until it ends, is blocked, or is refused; the caller of this looks at `screen` to see which.
 
     Returns the last bytes to send: the dialect's end signal leaves together with the end of the answer, so that a
-    caller who hangs up at the signal has read a whole answer. Raises UpstreamError (timeout, closed early, unreadable, too large) and FilterError (could not decide), each behind
-    what was final before it.
+    caller who hangs up at the signal has read a whole answer. Raises UpstreamError (timeout, closed early, unreadable,
+    too large) and FilterError (could not decide), each behind what was final before it.
     """
     room = answer_bytes_max
     while True:

@@ -523,6 +523,14 @@ def test_case_56_hanging_up_at_the_end_signal_is_no_cancellation(endpoint: Endpo
         assert stack.outcome(response)["outcome"] == "allowed"
 
 
+def test_a_slot_is_free_as_soon_as_the_answer_is_whole(endpoint: Endpoint, tmp_path: Path) -> None:
+    """One call at a time: the next one is admitted although the endpoint has not closed its answer yet."""
+    never = threading.Event()
+    endpoint.script = lambda _: Reply([*chat_stream(["all said"]), Wait(never)])
+    with Stack(tmp_path, endpoint.origin, policy_text().replace("concurrent: 500", "concurrent: 1")) as stack:
+        assert [ask(stack, OPENAI).status_code for _ in range(10)] == [200] * 10
+
+
 def test_other_choices_overtake_one_that_stalls(endpoint: Endpoint, stack: Stack) -> None:
     seen = threading.Event()
     body = [
