@@ -204,13 +204,14 @@ def test_a_block_returns_what_was_before_it_and_reads_no_further() -> None:
         frames = sse(
             chat_chunk({"content": "ok. "}),
             chat_chunk({"content": "his ssn is 536-90-4399. "}),
-            chat_chunk({"content": "x"}),
+            chat_chunk({"content": "Or not. "}),
         )
         made, sent = screen(US_SSN=Action.BLOCK), Sent()
         reply = Pieces(*frames, AssertionError("read on"))
         last = await pump(reply, made, sent.outlet, answer_bytes_max=PLENTY)
         assert made.blocked is not None
-        assert OPENAI.said(sent.body + last) == "ok. "
+        assert OPENAI.said(sent.body + last).startswith("ok. ")
+        assert "ok. his ssn is ".startswith(OPENAI.said(sent.body + last))
 
     asyncio.run(run())
 
