@@ -79,7 +79,7 @@ def serve(config: Config = Path("gateway.yaml")) -> None:
 
 
 @app.command(hidden=True)
-def worker(config: Config, index: Annotated[int, typer.Option(min=0)]) -> None:
+def worker(config: Config, index: Annotated[int, typer.Option(min=0, help="Its number, from 0.")]) -> None:
     """One of several workers; started by `serve`."""
     from gateway.server import run_worker
     from gateway.settings import load_settings

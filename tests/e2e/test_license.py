@@ -338,7 +338,10 @@ def test_a_license_that_expires_cuts_running_streams_in_both_dialects(tmp_path: 
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-def test_l2_a_whole_answer_whose_license_was_revoked_meanwhile_is_not_released(tmp_path: Path, how: str) -> None:
+def test_l2_a_whole_answer_whose_license_was_revoked_meanwhile_is_not_released(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.app.TICK_S", 0.05)
     release = threading.Event()
     asked = threading.Event()
 
@@ -370,7 +373,10 @@ def test_l2_a_whole_answer_whose_license_was_revoked_meanwhile_is_not_released(t
         assert intent["license"]["verdict"] == "allow", "it was in force when the prompt left"
 
 
-def test_a_trust_file_without_the_issuer_revokes_its_licenses(tmp_path: Path, endpoint: Endpoint) -> None:
+def test_a_trust_file_without_the_issuer_revokes_its_licenses(
+    tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.app.TICK_S", 0.05)
     with Stack(tmp_path, endpoint.origin) as stack:
         assert stack.chat().status_code == 200
         (tmp_path / "trust.json").write_text(add_to_trust(None, "https://other.test", generate_key()))
