@@ -9,6 +9,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,13 @@ def endpoint() -> Iterator[Endpoint]:
 def same(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A gateway whose models are called as their endpoint calls them, so that no name is spliced."""
     with Stack(tmp_path_factory.mktemp("same"), endpoint.origin, models={"up": ("openai", "up")}) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shadow(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A gateway that only watches."""
+    with Stack(tmp_path_factory.mktemp("shadow"), endpoint.origin, policy_text(mode="shadow")) as made:
         yield made
 
 
@@ -88,9 +96,10 @@ def test_l5_a_clean_stream_is_identical(endpoint: Endpoint, same: Stack, size: i
 def test_l5_only_the_models_name_differs(endpoint: Endpoint, same: Stack, dialect: Dialect) -> None:
     for stream in (False, True):
         reply = answer(dialect, "clean words, é 😀, nothing else.", stream=stream)
-        endpoint.script = lambda _, reply=reply: reply  # type: ignore[misc]
-        response = same.http.post(dialect.path, json=dialect.body(stream=stream))
         data = b"".join(reply.body)
+        together = Reply([data], media=reply.media)  # a pause within could split a frame
+        endpoint.script = lambda _, together=together: together  # type: ignore[misc]
+        response = same.http.post(dialect.path, json=dialect.body(stream=stream))
         assert response.content == data.replace(b'"model": "up"', b'"model": "%s"' % dialect.model.encode())
         assert response.content != data
 
@@ -268,6 +277,7 @@ def test_case_54_what_is_only_reported_leaves_the_wire_untouched(endpoint: Endpo
 )
 def test_shadow_changes_nothing_and_says_what_would_have_been(
     endpoint: Endpoint,
+    shadow: Stack,
     tmp_path: Path,
     dialect: Dialect,
     stream: bool,
@@ -279,7 +289,8 @@ def test_shadow_changes_nothing_and_says_what_would_have_been(
 ) -> None:
     reply = answer(dialect, said, stream=stream)
     endpoint.script = lambda _: reply
-    with Stack(tmp_path, endpoint.origin, policy_text(mode="shadow"), claims=claims) as stack:
+    other = Stack(tmp_path, endpoint.origin, policy_text(mode="shadow"), claims=claims)
+    with other if claims else nullcontext(shadow) as stack:
         sent = json.dumps(dialect.body(prompt, stream=stream)).encode()
         response = stack.http.post(dialect.path, content=sent, headers={"content-type": "application/json"})
         name = f'"model": "{dialect.model}"'.encode()
@@ -352,27 +363,26 @@ def test_shadow_drops_no_field(
 
 
 @both
-def test_shadow_holds_no_frame(endpoint: Endpoint, tmp_path: Path, dialect: Dialect) -> None:
+def test_shadow_holds_no_frame(endpoint: Endpoint, shadow: Stack, dialect: Dialect) -> None:
     """A frame whose text is undecided leaves at once."""
     seen = threading.Event()
     frames = dialect.stream(["open 4111 1111", " 1111 1111 end"])
     at = next(i for i, frame in enumerate(frames) if b"open" in frame)
     endpoint.script = lambda _: Reply([*frames[: at + 1], Wait(seen), *frames[at + 1 :]])
-    with Stack(tmp_path, endpoint.origin, policy_text(mode="shadow")) as stack:
-        data = b""
-        with stack.http.stream("POST", dialect.path, json=dialect.body(stream=True)) as response:
-            for chunk in response.iter_raw():
-                data += chunk
-                if b"open 4111 1111" in data:
-                    seen.set()
-        assert stack.outcome(response)["would_be"] == "masked"
+    data = b""
+    with shadow.http.stream("POST", dialect.path, json=dialect.body(stream=True)) as response:
+        for chunk in response.iter_raw():
+            data += chunk
+            if b"open 4111 1111" in data:
+                seen.set()
+    assert shadow.outcome(response)["would_be"] == "masked"
 
 
 # ------------------------------------------------------------------ L10: same inputs, same verdict
 
 
 def test_l10_restarts_and_replays_agree(endpoint: Endpoint, tmp_path: Path) -> None:
-    """Three workers' lives, the same calls: the same bytes, the same findings, the same policy in the records."""
+    """Three workers' lives, the same calls: the same text, the same findings, the same policy in the records."""
     lives: list[list[Any]] = []
     for _ in range(3):
         with Stack(tmp_path, endpoint.origin) as stack:
@@ -385,10 +395,8 @@ def test_l10_restarts_and_replays_agree(endpoint: Endpoint, tmp_path: Path) -> N
                         response = stack.http.post(dialect.path, json=dialect.body(text[5:] * 2, stream=stream))
                         outcome = stack.outcome(response)
                         (intent,) = [r for r in stack.records("intent") if r["call_id"] == outcome["call_id"]]
-                        body = (
-                            response.content if response.status_code == 200 and outcome["outcome"] != "blocked" else b""
-                        )
-                        seen.append((response.status_code, body, outcome["outcome"], outcome.get("reasons"), (outcome.get("answer") or {}).get("findings"), intent["policy"], intent["prompt"].get("findings"), intent["prompt"]["digest"]))  # fmt: skip
+                        said = (dialect.said if stream else dialect.told)(response.content)
+                        seen.append((response.status_code, said, outcome["outcome"], outcome.get("reasons"), (outcome.get("answer") or {}).get("findings"), intent["policy"], intent["prompt"].get("findings"), intent["prompt"]["digest"]))  # fmt: skip
             lives.append(seen)
     assert lives[0] == lives[1] == lives[2]
     assert {one[2] for one in lives[0]} == {"allowed", "masked", "blocked"}

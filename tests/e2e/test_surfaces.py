@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import httpx2
@@ -34,6 +34,18 @@ def stack(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """One gateway with the test policy."""
     with Stack(tmp_path_factory.mktemp("surfaces"), endpoint.origin) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def treating(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stack]]:
+    """A gateway for each treatment of unknown fields."""
+    with ExitStack() as opened:
+        yield {
+            name: opened.enter_context(
+                Stack(tmp_path_factory.mktemp(name), endpoint.origin, policy_text(unknown_fields=name))
+            )
+            for name in ("judge", "drop", "refuse")
+        }
 
 
 def plain(seen: Seen) -> Reply:
@@ -404,7 +416,9 @@ def test_case_29_numbers_and_keys_of_an_answer_block(
 @both
 @shapes
 @pytest.mark.parametrize("treatment", ["judge", "drop", "refuse"])
-def test_l4_unknown_fields(endpoint: Endpoint, tmp_path: Path, dialect: Dialect, stream: bool, treatment: str) -> None:
+def test_l4_unknown_fields(
+    endpoint: Endpoint, treating: dict[str, Stack], dialect: Dialect, stream: bool, treatment: str
+) -> None:
     frames = dialect.stream(["clean words. "])
     place = frames[-4] if dialect is ANTHROPIC else frames[1]
     odd = place.replace(b'"delta": {', b'"delta": {"strange": "mail %s now", ' % EMAIL.encode())
@@ -416,25 +430,25 @@ def test_l4_unknown_fields(endpoint: Endpoint, tmp_path: Path, dialect: Dialect,
         body = body.replace(b'"role"', b'"strange": "mail %s now", "role"' % EMAIL.encode())
         reply = Reply([body], media="application/json")
     endpoint.script = lambda _: reply
-    with Stack(tmp_path, endpoint.origin, policy_text(unknown_fields=treatment)) as stack:
-        response = post(stack, dialect, dialect.body(stream=stream))
-        assert "jane" not in response.text
-        outcome = stack.outcome(response)
-        if treatment == "refuse":
-            assert "UPSTREAM_UNREADABLE" in response.text
-            assert outcome["outcome"] == "failed"
-        else:
-            said = "mail <EMAIL_ADDRESS> now" if treatment == "judge" else ""
-            assert f'"strange": "{said}"' in response.text
-            assert "clean words." in response.text
-            assert outcome["outcome"] == ("masked" if treatment == "judge" else "allowed")
-        endpoint.script = lambda _: Reply([b"".join(frames)]) if stream else Reply([dialect.whole("clean. ")], media="application/json")  # fmt: skip
-        assert "clean" in post(stack, dialect, dialect.body(stream=stream)).text  # known fields are no unknown ones
+    stack = treating[treatment]
+    response = post(stack, dialect, dialect.body(stream=stream))
+    assert "jane" not in response.text
+    outcome = stack.outcome(response)
+    if treatment == "refuse":
+        assert "UPSTREAM_UNREADABLE" in response.text
+        assert outcome["outcome"] == "failed"
+    else:
+        said = "mail <EMAIL_ADDRESS> now" if treatment == "judge" else ""
+        assert f'"strange": "{said}"' in response.text
+        assert "clean words." in response.text
+        assert outcome["outcome"] == ("masked" if treatment == "judge" else "allowed")
+    endpoint.script = lambda _: Reply([b"".join(frames)]) if stream else Reply([dialect.whole("clean. ")], media="application/json")  # fmt: skip
+    assert "clean" in post(stack, dialect, dialect.body(stream=stream)).text  # known fields are no unknown ones
 
 
 @both
 @shapes
-def test_l4_what_is_dropped_is_not_judged_and_what_is_refused_is_not_blocked(endpoint: Endpoint, tmp_path: Path, dialect: Dialect, stream: bool) -> None:  # fmt: skip
+def test_l4_what_is_dropped_is_not_judged_and_what_is_refused_is_not_blocked(endpoint: Endpoint, treating: dict[str, Stack], dialect: Dialect, stream: bool) -> None:  # fmt: skip
     """The same verdict in both shapes where the unknown field holds what the policy blocks."""
     frames = dialect.stream(["clean words. "])
     at = len(frames) - 4 if dialect is ANTHROPIC else 1
@@ -443,7 +457,6 @@ def test_l4_what_is_dropped_is_not_judged_and_what_is_refused_is_not_blocked(end
     reply = Reply(frames) if stream else Reply([body], media="application/json")
     endpoint.script = lambda _: reply
     for treatment, expected in (("judge", "blocked"), ("drop", "allowed"), ("refuse", "failed")):
-        with Stack(tmp_path / treatment, endpoint.origin, policy_text(unknown_fields=treatment)) as stack:
-            response = post(stack, dialect, dialect.body(stream=stream))
-            assert "536" not in response.text
-            assert stack.outcome(response)["outcome"] == expected
+        response = post(treating[treatment], dialect, dialect.body(stream=stream))
+        assert "536" not in response.text
+        assert treating[treatment].outcome(response)["outcome"] == expected

@@ -434,6 +434,9 @@ def test_l3_a_frame_that_cannot_be_read_shows_the_same_before_it_however_it_arri
     assert made.failure is not None
     assert made.failure.reason is Reason.UPSTREAM_UNREADABLE
     assert read_stream(shown)[0, "content"] == "never saw such things "
+    made = screen()
+    asyncio.run(made.feed(data))
+    assert made.failure is not None  # known at once, not when more arrives
 
 
 def test_another_model_ends_the_stream_before_its_text() -> None:
@@ -537,6 +540,15 @@ def test_l4_an_unknown_number_cannot_be_dropped() -> None:
     shown = drive(made, sse(chat_chunk({"content": "a "}) | {"phone": 2125551234}))
     assert b"2125551234" not in b"".join(shown)
     assert made.failure is not None
+
+
+def test_case_29_a_number_that_would_be_masked_blocks_its_frame() -> None:
+    made = screen()
+    frames = sse(chat_chunk({"content": "fine. "}), chat_chunk({"content": "not. "}) | {"card": 4111111111111111})
+    shown = b"".join(drive(made, frames))
+    assert made.blocked is not None
+    assert read_stream(shown)[0, "content"] == "fine. "
+    assert b"4111" not in shown
 
 
 def test_facts_of_a_stream_are_kept() -> None:
