@@ -135,7 +135,7 @@ def machine(cores: Cores) -> dict[str, Any]:
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="About a minute: fewer calls, two rounds, fewer kinds.")] = False,
+    quick: Annotated[bool, typer.Option(help="Fewer calls, two rounds, no kinds by themselves.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there too.")] = None,
     profiled: Annotated[bool, typer.Option("--profile", help="Only show where the gateway's time goes.")] = False,
     only: Annotated[str, typer.Option(help="Run only the loads whose key has this in it.")] = "",

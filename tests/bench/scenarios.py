@@ -194,9 +194,9 @@ class Runner:
         self.results = Results()
 
     def run(self, scenario: Scenario) -> list[Row]:
-        """All rounds, target by target within each, after one uncounted call on each connection."""
+        """All rounds, target by target within each, after one uncounted small call for each connection."""
         chosen = [self._targets[name] for name in scenario.targets if name in self._targets]
-        warm = replace(scenario, calls=scenario.connections, events=min(scenario.events, 5))
+        warm = replace(scenario, calls=scenario.connections, events=min(scenario.events, 5), prompt_bytes=SMALL)
         for target in chosen:
             self._round(warm, target, warm.bodies(f"{scenario.key}-warm"), warm.answers(f"{scenario.key}-warm"))
         found: dict[Name, list[Figures]] = {target.name: [] for target in chosen}
