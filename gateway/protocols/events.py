@@ -99,6 +99,8 @@ class Facts:
 class JsonEvent:
     """A frame that was read in full."""
 
+    plain: bool = False
+
     __slots__ = ("_always", "_lines", "_nodes", "_nulls", "facts", "pieces")
 
     def __init__(
@@ -284,6 +286,7 @@ class Template:
 class TextEvent:
     """A frame that fits a template: one text, nothing else."""
 
+    plain: bool = True
     __slots__ = ("_middle", "_padding", "_raw", "_template", "closes", "pieces")
 
     finish_reason: None = None
