@@ -239,6 +239,22 @@ def test_l7_a_fault_of_ours_tells_no_text(endpoint: Endpoint, tmp_path: Path, ca
         assert not path.is_file() or b"xyzzy" not in path.read_bytes()
 
 
+def test_l7_an_accident_is_logged_without_its_message(
+    endpoint: Endpoint, same: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception that nobody foresaw, with the prompt in its message: refused, recorded, and told by kind and place."""
+
+    async def accident(document: Any, *_: Any, **__: Any) -> Any:
+        raise KeyError(document.channels[0].text)
+
+    monkeypatch.setattr("gateway.pipeline.screen_document", accident)
+    response = same.chat("xyzzy words")
+    assert (response.status_code, OPENAI.code(response.content)) == (500, "INTERNAL")
+    assert same.outcome(response)["outcome"] == "failed"
+    assert "KeyError" in caplog.text
+    assert "xyzzy" not in caplog.text + response.text + str(same.records())
+
+
 @both
 @shapes
 def test_case_54_what_is_only_reported_leaves_the_wire_untouched(endpoint: Endpoint, tmp_path: Path, dialect: Dialect, stream: bool) -> None:  # fmt: skip
