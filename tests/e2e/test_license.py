@@ -384,3 +384,21 @@ def test_a_trust_file_without_the_issuer_revokes_its_licenses(
         seen = len(endpoint.seen)
         assert code_of(stack.chat()) == "LIC_ISSUER"
         assert len(endpoint.seen) == seen
+
+
+def test_l1_a_live_stream_that_cannot_be_looked_at_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The once-a-second look fails for one stream: that stream ends, and the next ones are still looked at."""
+    release = threading.Event()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr("gateway.relay.WATCH_S", 0.05)
+    monkeypatch.setattr("gateway.pipeline.Pipeline._cut", broken)
+    with Endpoint(held_stream(release)) as endpoint, Stack(tmp_path, endpoint.origin) as stack:
+        for _ in range(2):
+            answer = stack.chat(stream=True)
+            assert shown(answer.content)[-1]["error"]["code"] == "INTERNAL"
+            assert stack.outcome(answer)["reasons"] == ["INTERNAL"]
+        stack.wait(lambda: len(endpoint.aborted) == 2)
+    release.set()

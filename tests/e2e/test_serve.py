@@ -149,6 +149,7 @@ def test_a_second_signal_breaks_calls_off_and_the_records_are_whole(tmp_path: Pa
     assert verify(tmp_path / "data").ok
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_port_and_a_dead_one_comes_back(tmp_path: Path, endpoint: Endpoint) -> None:
     config, port = settings(tmp_path, endpoint, workers=2)
     with running(tmp_path, "serve", "--config", config, port=port) as gateway:

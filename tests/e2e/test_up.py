@@ -149,6 +149,7 @@ def test_it_ends_everything_and_starts_again_with_the_same_key(tmp_path: Path, n
     assert [stream["state"] for stream in streams] == ["ended", "ended"]
 
 
+@pytest.mark.slow
 def test_a_kill_takes_the_sample_model_along_and_the_next_start_recovers(tmp_path: Path) -> None:
     port = free_port()
     folder = tmp_path / "demo"
