@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Mapping, Sequence
 
 from gateway.protocols.base import Channel, Edit, EditLike, Role
@@ -110,12 +112,18 @@ def edits_on_text(walk: Walk, text: str, edits: Edits) -> list[Edit]:
 
 
 def _distribute(target: Strings, edit: EditLike) -> list[tuple[Node, Edit]]:
-    """An edit of a joined channel: the replacement goes where it begins, the rest of the span is removed."""
+    """An edit of a joined channel: the replacement goes where it begins, the rest of the span is removed.
+
+    Starts at the string in which the edit begins: a channel may join 100,000 strings and have an edit in each.
+    """
     if len(target) == 1:
         return [(target[0][0], Edit(edit.start, edit.end, edit.text))]
     result: list[tuple[Node, Edit]] = []
     text = edit.text
-    for node, offset in target:
+    first = max(0, bisect.bisect_left(target, edit.start, key=_offset) - 1)
+    for node, offset in itertools.islice(target, first, None):
+        if offset > edit.end:
+            break
         length = len(node.value)
         start = max(edit.start - offset, 0)
         end = min(edit.end - offset, length)
@@ -123,3 +131,7 @@ def _distribute(target: Strings, edit: EditLike) -> list[tuple[Node, Edit]]:
             result.append((node, Edit(start, end, text)))
             text = ""
     return result
+
+
+def _offset(part: tuple[Node, int]) -> int:
+    return part[1]
