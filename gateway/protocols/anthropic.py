@@ -12,7 +12,7 @@ from gateway.protocols.events import Facts
 from gateway.protocols.jsontext import ARRAY, LITERAL, OBJECT, STRING, Node
 from gateway.protocols.refusals import anthropic_error, anthropic_message, anthropic_stream_error
 from gateway.protocols.sse import SseCodec
-from gateway.protocols.streams import StreamWalk, flowing, unreadable
+from gateway.protocols.streams import StreamWalk, check_plain, flowing
 from gateway.protocols.surfaces import (
     Fields,
     Rule,
@@ -251,8 +251,7 @@ class AnthropicCodec(SseCodec):
         if root.kind != OBJECT:
             walk.bundle("event", Role.UNKNOWN, root)
             return None
-        if root.repeated:
-            unreadable("a frame repeats a field")
+        check_plain(root)
         kind = string(root.get("type"))
         scope = f"block[{index_of(root, 0)}]" if root.get("index") is not None else ""
         walk.group = "0"  # a message is one choice

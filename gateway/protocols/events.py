@@ -10,6 +10,7 @@ from gateway.protocols.base import Edit, EditLike, Event, Kind, Piece, Usage
 from gateway.protocols.document import EditError
 from gateway.protocols.jsontext import Node, apply, merged, quote, raw_offset, raw_offsets, splice_string, unquote
 from gateway.protocols.streams import unreadable
+from gateway.protocols.surfaces import IDENT, PLAIN
 
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r|\Z)")
 _EVENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
@@ -25,7 +26,7 @@ _COMMENT: Final = 2
 class Lines:
     """The lines of a frame, its data joined and its comments apart."""
 
-    __slots__ = ("comment", "data", "data_start", "event", "has_data", "lines", "raw", "text")
+    __slots__ = ("comment", "data", "data_start", "event", "fields", "has_data", "lines", "raw", "text")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
@@ -38,6 +39,7 @@ class Lines:
         self.lines: list[tuple[int, str, str, str]] = []  # kind, field and colon, content, line end
         data: list[str] = []
         comments: list[str] = []
+        fields: list[str] = []  # values that are more than a word or a short number, and must be judged
         self.data_start = -1  # offset of the data in `text` if it is one line
         for match in _LINE.finditer(text):
             line, end = match.groups()
@@ -59,12 +61,17 @@ class Lines:
                 if not _EVENT_NAME.fullmatch(content):
                     unreadable("an event's name is not a word")
                 self.event = content
+                if not PLAIN.fullmatch(content):
+                    fields.append(content)
             elif field not in ("id", "retry") or not _FIELD_VALUE.fullmatch(content):
                 unreadable("a frame has a field that event streams do not know")
+            elif not IDENT.fullmatch(content):
+                fields.append(content)
             self.lines.append((kind, field + colon + space, content, end))
         self.has_data = bool(data)
         self.data = "\n".join(data)
         self.comment = " ".join(comments).strip()
+        self.fields = " ".join(fields)
         if len(data) != 1:
             self.data_start = -1
 

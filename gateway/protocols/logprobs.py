@@ -80,11 +80,13 @@ def _token(item: Node, *, alternatives: bool) -> tuple[str, bytes] | None:
         return None
     encoded = token.encode("utf-8", "surrogatepass")
     # Bytes that are no whole character have a stand-in as their token; then the bytes must be few.
-    if raw is not None and raw != encoded and (len(raw) > 4 or not _STAND_IN.fullmatch(token)):
+    if raw is not None and raw != encoded and (len(raw) > 4 or not _STAND_IN.fullmatch(token) or _READABLE.search(raw)):
         return None
     return token, encoded if raw is None else raw
 
 
+# Such bytes are parts of one character; at most a blank before it. A digit among them would be a text of its own.
+_READABLE = re.compile(rb"[\x21-\x7e]")
 _STAND_IN = re.compile(r"(?:bytes:)?(?:\\x[0-9a-f]{2}){1,4}|�+")
 
 

@@ -21,7 +21,7 @@ from gateway.protocols.events import Facts
 from gateway.protocols.jsontext import ARRAY, LITERAL, NUMBERS, OBJECT, STRING, Node
 from gateway.protocols.refusals import openai_error, openai_message, openai_stream_error
 from gateway.protocols.sse import SseCodec
-from gateway.protocols.streams import StreamWalk, flowing, unreadable
+from gateway.protocols.streams import StreamWalk, check_plain, flowing
 from gateway.protocols.surfaces import (
     Fields,
     Rule,
@@ -364,8 +364,7 @@ class OpenAICodec(SseCodec):
         if root.kind != OBJECT:
             walk.bundle("event", Role.UNKNOWN, root)
             return None
-        if root.repeated:
-            unreadable("a frame repeats a field")
+        check_plain(root)
         members(walk, root, "", Role.ASSISTANT, _STREAM)
         facts.usage = _usage(root)
         facts.provider_id = string(root.get("id"))

@@ -127,6 +127,8 @@ class SseCodec:
             walk.pieces.append(Piece(channel, Role.UNKNOWN, lines.comment))
             walk.nodes.append(None)
             walk.closes.append(channel)
+        if lines.fields:
+            walk.fixed("field", Role.UNKNOWN, lines.fields)
         data = lines.data.strip()
         if not data or data == "[DONE]":
             facts.terminal = bool(data)

@@ -7,12 +7,58 @@ from typing import Final, NoReturn
 
 from gateway.errors import UpstreamError
 from gateway.protocols.base import Kind, Piece, Role
-from gateway.protocols.jsontext import ARRAY, OBJECT, STRING, Node
+from gateway.protocols.jsontext import ARRAY, LITERAL, NUMBER, OBJECT, STRING, Node
 from gateway.protocols.surfaces import IDENT, PLAIN, Rule, Walk, number_lines
 from gateway.reasons import Reason
 
 # Our choice (L9): names and constant fields that one stream may bring. A chat of ten parallel tool calls has about 60.
 FIELDS_MAX: Final = 4096
+# What leads to a text that flows, and the texts themselves.
+_FRAMING: Final = frozenset(
+    [
+        "choices",
+        "delta",
+        "message",
+        "text",
+        "content",
+        "refusal",
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+        "thinking",
+        "index",
+        "tool_calls",
+        "function",
+        "function_call",
+        "name",
+        "arguments",
+        "partial_json",
+        "content_block",
+    ]
+)
+
+
+def check_plain(root: Node) -> None:
+    """Raises UpstreamError where readers could put a frame's text in different places: a repeated key, a known key in
+    another case, an index that is no small integer. With each a text could go on in a channel that is not its reader's.
+    """
+    todo = [(root, True)]
+    while todo:
+        node, framing = todo.pop()
+        if node.repeated:
+            unreadable("a frame repeats a field")
+        for key, child in node.members:
+            if framing and key not in _FRAMING and key.casefold() in _FRAMING:
+                unreadable("a frame spells a field in another case")
+            if framing and key == "index" and child.kind != LITERAL and not _small_integer(child):
+                unreadable("a frame has an index that is no small integer")
+            if child.kind in (OBJECT, ARRAY):
+                todo.append((child, framing and key in _FRAMING))
+        todo += [(child, framing) for child in node.items if child.kind in (OBJECT, ARRAY)]
+
+
+def _small_integer(node: Node) -> bool:
+    return node.kind == NUMBER and node.value.isdigit() and len(node.value) <= 4
 
 
 def unreadable(why: str) -> NoReturn:

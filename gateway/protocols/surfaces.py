@@ -8,7 +8,8 @@ These need no channel, because nothing readable fits in them:
 - numbers of fewer than seven digits (no identifier that a policy names is that short), and what the tables call
   counts, times or vectors, if they look it;
 - the strings that the tables call words, idents, names or opaque blobs, if they look it;
-- keys that are plain identifiers: letters, digits and "_", no five digits in a row, so no address and no long number.
+- keys that are plain identifiers: letters, digits, "_", "-" and ".", no five digits in a row however they are
+  separated, so no address and no long number.
 
 Numbers and keys that are judged cannot be masked. They become FIXED channels, one line per number with its key before
 it, because detectors look at the words around a number.
@@ -40,8 +41,17 @@ from gateway.protocols.logprobs import logprobs_fit
 Rule = Callable[["Walk", Node, str, Role], None]
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,31}")  # roles, types, finish reasons: no digits
-IDENT = re.compile(r"(?![0-9.:/_-]{7,}\Z)[A-Za-z0-9_.:/-]{0,128}")  # ids; digits and separators alone could be a number
-PLAIN = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+# Ids, judged only if they hold the shape of a card, an account, a phone or social security number or an address: most ids
+# are random or hold a time, and a detector that takes one for a number would refuse an honest call.
+IDENT = re.compile(
+    r"(?:[a-z]{1,16}[_-])?(?=[0-9-]*[a-f])[0-9a-f]{8}(?:(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24})|"  # a UUID
+    r"(?![0-9.:/_-]{7,}\Z)"
+    r"(?!.*(?:[0-9]{12}|[0-9]{4}[._:/-][0-9]{4,6}[._:/-][0-9]{4}|//"
+    r"|(?<![A-Za-z0-9])(?:[0-9]{3}[._-][0-9]{2,3}[._-][0-9]{4}(?![A-Za-z0-9])"
+    r"|[A-Z]{2}[0-9]{2}-?[A-Z0-9]{4}-?[A-Z0-9]{4}|[0-9]{1,3}(?:\.[0-9]{1,3}){3})))"
+    r"[A-Za-z0-9_.:/-]{0,128}"
+)
+PLAIN = re.compile(r"(?!.*[0-9](?:[_.-]?[0-9]){4})[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _OPAQUE = re.compile(r"[A-Za-z0-9+/=_-]{48,}")  # signatures and ciphertext in base64; shorter ones are judged
 _LONG_NUMBER = re.compile(r"[0-9](?:[.,]?[0-9]){6}")
 _SMALL_FLOAT = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]{1,20})?(?:[eE][-+]?[0-9]{1,3})?")
@@ -300,6 +310,13 @@ def each(item: Rule, *, name: str | None = None) -> Rule:
             item(w, child, f"{path}[{index}]", role)
 
     return rule
+
+
+def as_stated(value: str | None, *, word: bool = False) -> str | None:
+    """What an answer says of itself, as a record may hold it (L7): an id or, if asked for, a word; else "odd"."""
+    if not value:
+        return None
+    return value if (_WORD if word else IDENT).fullmatch(value) else "odd"
 
 
 def index_of(node: Node, position: int) -> int:
