@@ -1,7 +1,7 @@
 """What the audit trail and the metrics are told of a call: its intent before the prompt leaves, its outcome at the end.
 
 Pure translation; the pipeline decides when each is appended. Nothing here can hold a text of the call (L7): findings are
-counts, bodies are sizes and keyed digests.
+counts, bodies are sizes and keyed digests, and what an answer says of itself stands here only if it looks like an id.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from gateway.audit.record import Durations, Intent, OutcomeRecord, Text, UsageCo
 from gateway.call import Call
 from gateway.catalog import license_ref
 from gateway.metrics import GatewayMetrics
+from gateway.protocols.surfaces import as_stated
 from gateway.reasons import Outcome
 from gateway.screen import Findings
 
@@ -62,11 +63,11 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
         outcome=outcome,
         reasons=codes or None,
         status=call.status,
-        served_model=call.served_model or None,
-        provider_id=call.provider_id,
+        served_model=as_stated(call.served_model),
+        provider_id=as_stated(call.provider_id),
         upstream_status=call.reply_status,
         usage=UsageCounts(usage.input_tokens, usage.output_tokens) if usage is not None else None,
-        finish_reasons=finishes or None,
+        finish_reasons=tuple(as_stated(reason, word=True) or "" for reason in finishes) or None,
         answer=Text(bytes=call.sent_bytes, findings=findings or None) if call.reply_status is not None else None,
         events=screen.events if screen is not None else None,
         time=Durations(

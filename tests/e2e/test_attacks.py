@@ -1,0 +1,108 @@
+"""Attacks over real sockets: an endpoint that hides a number where its readers find it, and callers that cost too much.
+
+Each of these once got through.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.stack import Stack
+from tests.fakes.endpoint import Endpoint, Reply, chat_answer, chat_chunk, sse
+
+CARD = "4111 1111 1111 1111"
+DONE = "[DONE]"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint(lambda _: Reply([chat_answer("Hello")], "application/json")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def stack(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("attacks"), endpoint.origin) as stack:
+        yield stack
+
+
+def _raw_chunk(delta: str, index: str = "0") -> str:
+    return (
+        '{"id":"c","object":"chat.completion.chunk","created":1,"model":"up",'
+        f'"choices":[{{"index":{index},"delta":{delta},"finish_reason":null}}]}}'
+    )
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        _raw_chunk('{"content":"x","content":"1111 1111"}'),
+        _raw_chunk('{"content":[{"type":"text","text":"x","text":"1111 1111"}]}'),
+        _raw_chunk('{"Content":"1111 1111"}'),
+        _raw_chunk('{"content":"1111 1111"}', index="0.0"),
+        _raw_chunk('{"content":"1111 1111"}', index='"0"'),
+    ],
+)
+def test_l4_a_stream_cannot_lead_its_text_into_two_channels(stack: Stack, endpoint: Endpoint, second: str) -> None:
+    endpoint.script = lambda _: Reply(sse(chat_chunk({"content": "4111 1111 "}), second, DONE))
+    answer = stack.chat(stream=True)
+    assert "1111 1111" not in answer.text
+    assert "UPSTREAM_UNREADABLE" in answer.text
+
+
+@pytest.mark.parametrize("field", ["id: 4111-1111-1111-1111", "id: 4111111111111111", "retry: 4111111111111111"])
+def test_l4_fields_of_a_frame_are_judged(stack: Stack, endpoint: Endpoint, field: str) -> None:
+    endpoint.script = lambda _: Reply([field.encode() + b"\n" + sse(chat_chunk({"content": "hi"}))[0], *sse(DONE)])
+    answer = stack.chat(stream=True)
+    assert "1111" not in answer.text
+    assert "CONTENT_BLOCKED" in answer.text
+
+
+@pytest.mark.parametrize("key", ["c-4111-1111-1111-1111", "id", "system_fingerprint"])
+def test_l4_ids_and_keys_that_hold_a_card_are_judged(stack: Stack, endpoint: Endpoint, key: str) -> None:
+    body: dict[str, Any] = {**json.loads(chat_answer("hi")), key: "c-4111-1111-1111-1111"}
+    endpoint.script = lambda _: Reply([json.dumps(body).encode()], "application/json")
+    assert "1111" not in stack.chat().text
+
+
+def test_l4_the_bytes_of_a_token_cannot_say_more_than_the_token(stack: Stack, endpoint: Endpoint) -> None:
+    body = json.loads(chat_answer("\ufffd\ufffd\ufffd\ufffd"))
+    tokens = [{"token": "\ufffd", "bytes": list(part), "logprob": -1} for part in (b"4111", b"1111", b"1111", b"1111")]
+    body["choices"][0]["logprobs"] = {"content": tokens}
+    endpoint.script = lambda _: Reply([json.dumps(body).encode()], "application/json")
+    assert stack.chat().json()["choices"][0]["logprobs"] is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_l7_what_an_answer_says_of_itself_is_no_text_of_the_record(
+    stack: Stack, endpoint: Endpoint, stream: bool
+) -> None:
+    body = json.loads(chat_answer("hi")) | {"id": f"c {CARD}", "model": f"up-20 {CARD}"}
+    body["choices"][0]["finish_reason"] = CARD
+    frame = chat_chunk({}, finish=CARD) | {"id": f"c {CARD}", "model": f"up-20 {CARD}"}
+    whole = Reply([json.dumps(body).encode()], "application/json")
+    endpoint.script = lambda _: Reply(sse(frame, DONE)) if stream else whole
+    outcome = stack.outcome(stack.chat(stream=stream))
+    assert outcome["provider_id"] == outcome["served_model"] == "odd"
+    assert outcome["finish_reasons"] == ["odd"]
+    assert "1111" not in json.dumps(stack.records())
+
+
+def test_l9_the_cost_of_masks_grows_with_their_number(stack: Stack, endpoint: Endpoint) -> None:
+    endpoint.script = lambda _: Reply([chat_answer("hi")], "application/json")
+
+    def seconds(count: int) -> float:
+        started = time.process_time()
+        metadata = [f"u{i}x{count}@example.com" for i in range(count)]
+        answer = stack.chat(metadata=metadata)
+        assert stack.outcome(answer)["outcome"] == "masked"
+        return time.process_time() - started
+
+    seconds(100)
+    few, many = seconds(1_000), seconds(8_000)
+    assert many < 30 * few  # eight times as many; it was over sixty times the cost
