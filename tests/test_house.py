@@ -60,7 +60,14 @@ MAY: dict[str, set[str]] = {
         "policies",
     },
     "gateway.relay": {"gateway.call", "gateway.streams", "gateway.upstream"},
-    "gateway.ledger": {"gateway.audit", "gateway.call", "gateway.catalog", "gateway.metrics", "gateway.screen"},
+    "gateway.ledger": {
+        "gateway.audit",
+        "gateway.call",
+        "gateway.catalog",
+        "gateway.metrics",
+        "gateway.protocols",
+        "gateway.screen",
+    },
 }
 # The top of the arrow: the order of events, and those who build and run it. They may know every room below them.
 TOP = ("gateway.pipeline", "gateway.app", "gateway.server", "gateway.demo", "gateway.cli", "gateway.__main__")
