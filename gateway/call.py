@@ -87,6 +87,7 @@ class Call:
     adapter: Adapter
     clock: Clock
     source: str  # the address of the connection
+    operation: str | None = None  # None: a path that is not served
     caller: Caller | None = None
     body_bytes: int = 0
     body_digest: str | None = None

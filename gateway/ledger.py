@@ -38,7 +38,7 @@ def intent_of(call: Call) -> Intent:
         model=model.name if model is not None else None,
         target_origin=model.origin if model is not None else None,
         target_model=model.target_model if model is not None else None,
-        operation=call.adapter.operation,
+        operation=call.operation,
         policy=model.policy_ref if model is not None else None,
         license=license_ref(call.verdict) if call.verdict is not None else None,
         prompt=text,
@@ -102,7 +102,7 @@ def count_findings(metrics: GatewayMetrics, direction: str, findings: Findings) 
 def measure(metrics: GatewayMetrics, call: Call, outcome: Outcome, codes: tuple[str, ...]) -> None:
     """A call that ended. Labels are names of the configuration and our own enums, never text of the call."""
     model = call.model.name if call.model is not None else ""
-    operation = call.adapter.operation
+    operation = call.operation or ""
     clock = call.clock
     metrics.requests.inc(model, operation, outcome.value, codes[0] if codes else "")
     metrics.duration.observe(clock.elapsed_ms() / 1e3, model, operation)

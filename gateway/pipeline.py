@@ -77,6 +77,7 @@ class Pipeline:
         client = scope.get("client")
         call = Call(new_call_id(), adapter, Clock.start(), source=client[0] if client else "")
         call.stop = stop
+        call.operation = adapter.operation if stop is None else None
         interrupt = Interrupt()
         watch = DisconnectWatch(scope, receive)
         outlet = Outlet(
