@@ -91,6 +91,17 @@ class _Held:
         return {piece.group for piece in self.event.pieces}
 
 
+@dataclass(slots=True)
+class _Flushed:
+    """What the last look for frames that could leave found: with nothing of this changed, the next finds the same."""
+
+    head: _Held
+    seen: int  # frames of the queue that were looked at
+    movable: list[_Held]  # the first of each group: no other frame leaves before it
+    waiting: set[str]
+    barrier: bool
+
+
 class StreamScreen:
     """One answer stream: feed upstream bytes, get the bytes that may be shown.
 
@@ -116,6 +127,7 @@ class StreamScreen:
         self._check_served = check_served
         self._channels: dict[str, _Channel] = {}
         self._queue: deque[_Held] = deque()
+        self._flushed: _Flushed | None = None
         self._held_bytes = 0
         self._shut = False
         self._short = enforce and engine.judge is None  # whether `_say` may be used at all
@@ -395,12 +407,13 @@ class StreamScreen:
 
         A frame overtakes only frames of other choices; frames without text (usage, the end signal) keep their place.
         """
-        if self._shut:
+        if self._shut or not self._may_flush():
             return b""
         out: list[bytes] = []
         kept: deque[_Held] = deque()
         waiting: set[str] = set()
         barrier = False
+        movable: list[_Held] = []
         for held in self._queue:
             groups = held.groups()
             textless = not held.spans or held.event.terminal
@@ -411,11 +424,30 @@ class StreamScreen:
                 continue
             if free:
                 out.append(self._split(held))
+                if not textless:
+                    movable.append(held)
             barrier = barrier or textless
             waiting |= groups
             kept.append(held)
         self._queue = kept
+        self._flushed = _Flushed(kept[0], len(kept), movable, waiting, barrier) if kept else None
         return b"".join(out)
+
+    def _may_flush(self) -> bool:
+        """Whether a look at the queue could let anything go that the last look could not.
+
+        Tool call arguments may hold thousands of frames, and each pause of the upstream asks.
+        """
+        queue, last = self._queue, self._flushed
+        if last is None or not queue or queue[0] is not last.head or len(queue) < last.seen:
+            return True
+        for position in range(last.seen - len(queue), 0):  # the frames that came since
+            groups = queue[position].groups()
+            if not last.barrier and last.waiting.isdisjoint(groups):
+                return True
+            last.waiting |= groups
+        last.seen = len(queue)
+        return any(held.is_final() or self._finished_part(held) for held in last.movable)
 
     def _split(self, held: _Held) -> bytes:
         """The finished words of a frame as a frame of their own; the rest stays held."""

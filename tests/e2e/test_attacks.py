@@ -5,6 +5,7 @@ Each of these once got through.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -12,6 +13,11 @@ from typing import Any
 
 import pytest
 
+from filters import Engine, Rules
+from gateway import streams
+from gateway.protocols import ADAPTERS
+from gateway.protocols.base import Role
+from gateway.screen import RoleRules
 from tests.e2e.stack import Stack
 from tests.fakes.endpoint import Endpoint, Reply, chat_answer, chat_chunk, sse
 
@@ -106,3 +112,30 @@ def test_l9_the_cost_of_masks_grows_with_their_number(stack: Stack, endpoint: En
     seconds(100)
     few, many = seconds(1_000), seconds(8_000)
     assert many < 30 * few  # eight times as many; it was over sixty times the cost
+
+
+def test_l9_a_pause_costs_no_more_for_many_held_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tool call arguments wait whole, and a model of average speed pauses behind each of their frames."""
+    count = 400
+    frames = sse(
+        *(chat_chunk({"tool_calls": [{"index": 0, "function": {"arguments": f" w{i}"}}]}) for i in range(count))
+    )
+    looked = 0
+    groups = streams._Held.groups
+
+    def counted(held: streams._Held) -> set[str]:
+        nonlocal looked
+        looked += 1
+        return groups(held)
+
+    monkeypatch.setattr(streams._Held, "groups", counted)
+
+    async def run() -> None:
+        rules = RoleRules("answer", {role: Rules() for role in Role})
+        screen = streams.StreamScreen(ADAPTERS["/v1/chat/completions"].stream(), Engine.load(), rules)
+        for frame in frames:
+            assert await screen.feed(frame) == b""
+            assert screen.flush() == b""
+
+    asyncio.run(run())
+    assert looked < 3 * count
