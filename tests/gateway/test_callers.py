@@ -16,13 +16,16 @@ from gateway.state import Hit, MemoryState
 from policies import CallerFacts
 
 
+FACTS = CallerFacts("app")
+
+
 @dataclass(frozen=True)
 class Entry:
     name: str
     key_sha256: str | None = None
     models: tuple[str, ...] = ("chat",)
     anonymous: bool = False
-    facts: CallerFacts = CallerFacts("app")
+    facts: CallerFacts = FACTS
     rate_per_minute: int | None = None
     concurrent: int | None = None
 
