@@ -127,7 +127,12 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001  # a fault of ours: refused, recorded and logged, never passed
             log_fault(call.id, error)
             call.stop = Stop(Reason.INTERNAL)
-        if call.stop is not None:
+        if call.stop is None:
+            return
+        try:
+            await self._refuse(call, scope, outlet)
+        except AuditError as error:  # the outcome cannot be written, and nothing of the refusal has left yet
+            call.stop = Stop(error.reason)
             await self._refuse(call, scope, outlet)
 
     # ------------------------------------------------------------------ before the upstream

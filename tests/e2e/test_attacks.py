@@ -6,9 +6,11 @@ Each of these once got through.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from gateway.protocols.base import Role
 from gateway.screen import RoleRules
 from tests.e2e.stack import Stack
 from tests.fakes.endpoint import Endpoint, Reply, chat_answer, chat_chunk, sse
+from tests.fakes.store import FakeStore, Fault
 
 CARD = "4111 1111 1111 1111"
 DONE = "[DONE]"
@@ -139,3 +142,20 @@ def test_l9_a_pause_costs_no_more_for_many_held_frames(monkeypatch: pytest.Monke
 
     asyncio.run(run())
     assert looked < 3 * count
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("write", [4, 6])  # the outcomes of the first and second call; the intent before it is written
+def test_l6_a_refusal_whose_outcome_cannot_be_written_says_so(
+    endpoint: Endpoint, tmp_path: Path, write: int, *, stream: bool
+) -> None:
+    text = "My number is 219-09-9999, call it."
+    frames = [*sse(chat_chunk({"content": "A whole sentence. "})), *sse(chat_chunk({"content": text}), DONE)]
+    endpoint.script = lambda _: Reply(frames)
+    store = FakeStore(faults=[Fault("write", write, error=errno.ENOSPC, sticky=True)])
+    with Stack(tmp_path, endpoint.origin, store=store) as stack:
+        for _ in range((write - 4) // 2):
+            assert stack.chat("SSN 219-09-9999").status_code == 400
+        answer = stack.chat("Hello" if stream else "SSN 219-09-9999", stream=stream)
+        assert "AUDIT_UNAVAILABLE" in answer.text
+        assert answer.status_code == (200 if stream else 503)
