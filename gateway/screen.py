@@ -26,6 +26,9 @@ from filters import (
 )
 from gateway.protocols.base import Document, Kind, Role
 
+# What a channel costs whatever is in it, in characters of prose (measured: 15 us, against 0.07 us a character).
+CHANNEL_CHARS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class RoleRules:
@@ -84,7 +87,7 @@ async def screen_document(
     edits: dict[str, Sequence[Edit]] = {}
     since_yield = 0
     for channel in document.channels:
-        since_yield += len(channel.text)
+        since_yield += len(channel.text) + CHANNEL_CHARS
         if since_yield > SLICE_CHARS:
             await asyncio.sleep(0)
             since_yield = 0
