@@ -47,7 +47,10 @@ ANTHROPIC_VERSION: Final = b"2023-06-01"
 #   openai-organization, openai-project   whose account pays is the operator's choice, not the caller's
 #   idempotency-key      free text, and each call is one exchange here
 #   accept               made from what the call is
-_NAME_LIST: Final = re.compile(rb"[A-Za-z0-9._=-]{1,64}(?:, ?[A-Za-z0-9._=-]{1,64}){0,15}")
+_NAME_LIST: Final = re.compile(
+    rb"(?!.*[0-9]{3}[._-]?[0-9]{2,4}[._-]?[0-9]{4})"  # no nine digits that could be a number; a date has eight
+    rb"[A-Za-z0-9._=-]{1,64}(?:, ?[A-Za-z0-9._=-]{1,64}){0,15}"
+)
 _DATE: Final = re.compile(rb"\d{4}-\d{2}-\d{2}")
 FROM_CALLER: Final[Mapping[str, Mapping[bytes, re.Pattern[bytes]]]] = {
     "openai": {b"openai-beta": _NAME_LIST},

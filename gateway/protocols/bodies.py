@@ -27,6 +27,22 @@ _CONTROLS: Final = frozenset(
     {"model", "stream", "n", "best_of", "messages", "prompt", "input", "system", "store", "modalities"}
 )
 
+# Fields by which routers and proxies among the endpoints let a request choose where it goes: to another model or server
+# than the one that was licensed and judged (L8).
+_ROUTING: Final = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "base_url",
+        "custom_llm_provider",
+        "fallbacks",
+        "model_list",
+        "models",
+        "provider",
+        "route",
+    }
+)
+
 
 def malformed(param: str | None, remedy: str) -> NoReturn:
     """Raises the caller's error. `param` is a path of known names and indexes, never caller text."""
@@ -49,6 +65,8 @@ def read_prompt(body: bytes, fields: Fields) -> tuple[str, Node]:
     for key, _ in root.members:
         if key not in fields:
             folded = key.casefold()
+            if folded in _ROUTING:
+                malformed(folded, "is not accepted here: which model answers is decided by the gateway's settings")
             if folded in _CONTROLS and folded in fields:
                 malformed(folded, "is spelled in another case: some servers would read it, others not")
         elif key in _CONTROLS:

@@ -52,7 +52,8 @@ IDENT = re.compile(
     r"[A-Za-z0-9_.:/-]{0,128}"
 )
 PLAIN = re.compile(r"(?!.*[0-9](?:[_.-]?[0-9]){4})[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_OPAQUE = re.compile(r"[A-Za-z0-9+/=_-]{48,}")  # signatures and ciphertext in base64; shorter ones are judged
+# Signatures and ciphertext in base64; judged if they are short, or hold digits that chance does not bring.
+_OPAQUE = re.compile(r"(?!.*[0-9]{3}[_-]?[0-9]{2,4}[_-]?[0-9]{4})[A-Za-z0-9+/=_-]{48,}")
 _LONG_NUMBER = re.compile(r"[0-9](?:[.,]?[0-9]){6}")
 _SMALL_FLOAT = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]{1,20})?(?:[eE][-+]?[0-9]{1,3})?")
 _COUNT = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?")  # tokens, milliseconds, positions

@@ -102,6 +102,36 @@ def test_l7_what_an_answer_says_of_itself_is_no_text_of_the_record(
     assert "1111" not in json.dumps(stack.records())
 
 
+@pytest.mark.parametrize("field", ["models", "fallbacks", "route", "provider", "api_base", "base_url", "Models"])
+def test_l8_no_field_leads_a_call_to_another_model(stack: Stack, endpoint: Endpoint, field: str) -> None:
+    before = len(endpoint.seen)
+    answer = stack.chat(**{field: ["other/model"]})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "BODY_MALFORMED"
+    assert len(endpoint.seen) == before
+
+
+def test_l4_a_header_that_names_a_feature_carries_no_number(stack: Stack, endpoint: Endpoint) -> None:
+    endpoint.script = lambda _: Reply([chat_answer("hi")], "application/json")
+    body = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
+    for value in ("4111-1111-1111-1111", "a-4111111111111111", "x=219-09-9999", "tools-2025-02-19, b-2024-07-31"):
+        stack.http.post("/v1/chat/completions", json=body, headers={"openai-beta": value}).raise_for_status()
+    assert [seen.headers.get("openai-beta") for seen in endpoint.seen[-4:]] == [
+        None,
+        None,
+        None,
+        "tools-2025-02-19, b-2024-07-31",
+    ]
+
+
+def test_l4_a_signature_that_holds_a_card_is_judged(stack: Stack, endpoint: Endpoint) -> None:
+    before = len(endpoint.seen)
+    thinking = {"type": "thinking", "thinking": "x", "signature": "4111-1111-1111-1111" + "-" * 40}
+    body = {"model": "msg", "max_tokens": 5, "messages": [{"role": "assistant", "content": [thinking]}]}
+    assert stack.http.post("/v1/messages", json=body).json()["error"]["code"] == "CONTENT_BLOCKED"
+    assert len(endpoint.seen) == before
+
+
 def test_l9_the_cost_of_masks_grows_with_their_number(stack: Stack, endpoint: Endpoint) -> None:
     endpoint.script = lambda _: Reply([chat_answer("hi")], "application/json")
 
