@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -24,6 +25,9 @@ SMALL: Final = 700  # bytes of text in a small prompt
 ANSWER: Final = 700  # bytes of text in a whole answer
 STREAM_EVENTS: Final = 75  # text events of a stream, the length that the design's figures were measured with
 PACE_S: Final = 0.008  # 64 streams: 8,000 events a second, well under half of what the budget lets one core take
+SCENARIO_S: Final = (
+    10.0  # after so long no further round of a scenario is begun, so that a slow target cannot take all day
+)
 PROMPT_ROUND: Final = 160  # bytes around a prompt's text
 
 
@@ -200,7 +204,10 @@ class Runner:
         for target in chosen:
             self._round(warm, target, warm.bodies(f"{scenario.key}-warm"), warm.answers(f"{scenario.key}-warm"))
         found: dict[Name, list[Figures]] = {target.name: [] for target in chosen}
+        begun = time.monotonic()
         for turn in range(scenario.rounds):
+            if turn and time.monotonic() - begun > SCENARIO_S:
+                break  # its rows say how many rounds they had
             self._say(f"{scenario.title}: round {turn + 1} of {scenario.rounds}")
             seed = f"{scenario.key}-{turn}"
             bodies, answers = scenario.bodies(seed), scenario.answers(seed)

@@ -6,6 +6,7 @@ Each runs as its own process, pinned to its core, from files as a user writes th
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import http.client
 import os
@@ -30,6 +31,8 @@ from tests.bench.upstream import Seen
 ROOT: Final = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S: Final = 60.0
 ISSUER: Final = "https://authority.bench.invalid"
+
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 Name = Literal["direct", "nginx", "bare", "unchecked", "checked"]
 
@@ -138,6 +141,8 @@ def free_port() -> int:
 
 def _start(command: Sequence[str], core: int | None, log: Path, *, piped: bool = False) -> subprocess.Popen[bytes]:
     def pin() -> None:
+        if sys.platform == "linux":  # dies with the bench, however that ends
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if core is not None:
             os.sched_setaffinity(0, {core})
 
