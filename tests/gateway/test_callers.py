@@ -15,7 +15,6 @@ from gateway.reasons import Reason
 from gateway.state import Hit, MemoryState
 from policies import CallerFacts
 
-
 FACTS = CallerFacts("app")
 
 
