@@ -187,6 +187,14 @@ def is_encoded(fields: Fields) -> bool:
     return False
 
 
+def language_of(fields: Fields) -> str:
+    """The first language tag the caller asks for; it chooses only among the policy's own refusal texts."""
+    for name, value in fields:
+        if name == b"accept-language":
+            return value.split(b",", 1)[0].split(b";", 1)[0].strip().decode("ascii", "ignore")
+    return "en"
+
+
 def provider_id(fields: Fields) -> str | None:
     """The provider's own id of the exchange, for the record: `x-request-id`, else `request-id`; None if absent or odd."""
     for name in (b"x-request-id", b"request-id"):

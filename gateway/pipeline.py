@@ -28,7 +28,7 @@ from gateway.callers import Callers, Denied, Limiter
 from gateway.catalog import Catalog
 from gateway.edge import ClientDisconnect, DisconnectWatch, body_length, read_body
 from gateway.errors import AuditError, CallerError, GatewayError, UpstreamError
-from gateway.headers import answer_fields, is_encoded, media_type, provider_id, request_fields
+from gateway.headers import answer_fields, is_encoded, language_of, media_type, provider_id, request_fields
 from gateway.ledger import count_findings, intent_of, measure, outcome_of
 from gateway.license.check import Verdict
 from gateway.metrics import GatewayMetrics
@@ -548,14 +548,6 @@ def own_fields(call: Call) -> list[tuple[bytes, bytes]]:
     if call.model is not None:
         fields.append((b"x-licet-policy", call.model.policy_id))
     return fields
-
-
-def language_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    """The first language tag the caller asks for; it chooses only among the policy's own refusal texts."""
-    for name, value in headers:
-        if name == b"accept-language":
-            return value.split(b",", 1)[0].split(b";", 1)[0].strip().decode("ascii", "ignore")
-    return "en"
 
 
 def log_fault(call_id: str, error: BaseException) -> None:
