@@ -86,6 +86,10 @@ def read_answer(body: bytes, fields: Fields) -> tuple[str, Node, Walk]:
     if root.kind == OBJECT:
         if root.repeated and sum(key == "model" for key, _ in root.members) > 1:
             unreadable("the answer names two models")
+        for key, node in root.members:
+            # A name that its reader sees and the license gate does not.
+            if key.casefold() == "model" and (key != "model" or node.kind not in (STRING, LITERAL)):
+                unreadable("the answer's model cannot be told")
         members(walk, root, "", Role.ASSISTANT, fields)
     else:
         walk.bundle("answer", Role.UNKNOWN, root)

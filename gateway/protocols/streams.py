@@ -19,6 +19,7 @@ _FRAMING: Final = frozenset(
         "choices",
         "delta",
         "message",
+        "model",
         "text",
         "content",
         "refusal",
@@ -50,6 +51,8 @@ def check_plain(root: Node) -> None:
         for key, child in node.members:
             if framing and key not in _FRAMING and key.casefold() in _FRAMING:
                 unreadable("a frame spells a field in another case")
+            if key == "model" and framing and child.kind not in (STRING, LITERAL):
+                unreadable("a frame's model cannot be told")
             if framing and key == "index" and child.kind != LITERAL and not _small_integer(child):
                 unreadable("a frame has an index that is no small integer")
             if child.kind in (OBJECT, ARRAY):

@@ -102,6 +102,18 @@ def test_l7_what_an_answer_says_of_itself_is_no_text_of_the_record(
     assert "1111" not in json.dumps(stack.records())
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("change", [{"Model": "other"}, {"model": {"name": "other"}}, {"model": 7}])
+def test_l8_an_endpoint_cannot_hide_what_it_calls_itself(
+    stack: Stack, endpoint: Endpoint, change: dict[str, Any], *, stream: bool
+) -> None:
+    body = json.loads(chat_answer("hi")) | change
+    frame = chat_chunk({"content": "hi"}) | change
+    whole = Reply([json.dumps(body).encode()], "application/json")
+    endpoint.script = lambda _: Reply(sse(frame, DONE)) if stream else whole
+    assert stack.chat(stream=stream).json()["error"]["code"] == "UPSTREAM_UNREADABLE"
+
+
 @pytest.mark.parametrize("field", ["models", "fallbacks", "route", "provider", "api_base", "base_url", "Models"])
 def test_l8_no_field_leads_a_call_to_another_model(stack: Stack, endpoint: Endpoint, field: str) -> None:
     before = len(endpoint.seen)
