@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from filters import Action, Direction, Rules
 from gateway.audit.record import LicenseRef, PolicyRef
@@ -119,55 +121,33 @@ def role_rules(direction: PolicyDirection, name: Direction) -> RoleRules:
 
 
 class _Entry:
-    """One model's files, and the Governed made from them; remade when one of them changes."""
+    """One model, its clients, and the Governed made of the files that it names."""
 
     def __init__(self, catalog: Catalog, model: Model) -> None:
-        self.model = model
         self._catalog = catalog
+        self._model = model
         self._upstreams = {target.protocol: upstream_for(target) for target in model.targets}
         self._fields = {t.protocol: target_fields(t.protocol, t.api_key or None) for t in model.targets}
-        self.policy = Reloadable(model.policy, self._parse_policy)
-        self.license: Reloadable[bytes | None] | None = None
-        if model.license is not None:
-            self.license = Reloadable(model.license, lambda data: data, absent=lambda: None)
+        self._policy = catalog.policy_file(model.policy)
+        self._license = catalog.license_file(model.license) if model.license is not None else None
         self.governed: Mapping[str, Governed] = {}  # by protocol
         self.govern()
 
-    def poll(self) -> bool:
-        """Look at the files and take up what changed; True when something did."""
-        changed = self.policy.poll()
-        if self.license is not None and self.license.poll():
-            changed = True
-        if changed:
-            self.govern()
-        return changed
-
     def govern(self) -> None:
         """Take up the files and the trusted keys as they are now, in one assignment."""
-        policy, license_ = self.policy.value, self._license()
-        self.governed = {target.protocol: self._govern(target, policy, license_) for target in self.model.targets}
+        token = self._license.value if self._license is not None else None
+        license_ = self._catalog.opener.open(token, self._catalog.trusted)
+        policy = self._policy.value
+        self.governed = {target.protocol: self._govern(target, policy, license_) for target in self._model.targets}
 
     async def close(self) -> None:
         """Close every connection to the model's endpoints."""
         for upstream in self._upstreams.values():
             await upstream.close()
 
-    @property
-    def problems(self) -> list[str]:
-        """What keeps a file's present content from being in force."""
-        errors = [self.policy.error, self.license.error if self.license is not None else None]
-        return [error for error in errors if error]
-
-    def _parse_policy(self, data: bytes) -> Policy:
-        return load_policy(data, source=str(self.model.policy), entities=self._catalog.entities)
-
-    def _license(self) -> License:
-        token = self.license.value if self.license is not None else None
-        return self._catalog.opener.open(token, self._catalog.trusted)
-
     def _govern(self, target: Target, policy: Policy, license_: License) -> Governed:
         return Governed(
-            name=self.model.name,
+            name=self._model.name,
             protocol=target.protocol,
             base_url=target.base_url,
             target_model=target.model,
@@ -195,6 +175,8 @@ class Catalog:
         self.gate = Gate()
         self.audience = settings.trust.audience
         self.revision = 0
+        self._policies: dict[Path, Reloadable[Policy]] = {}
+        self._licenses: dict[Path, Reloadable[bytes | None]] = {}
         self._trust: Reloadable[Trust] | None = None
         problems: list[str] = []
         if settings.trust.keys is not None:
@@ -219,6 +201,25 @@ class Catalog:
         """The largest body that any model's policy admits: read before it is known which model is meant."""
         return max(model.policy.limits.prompt_bytes_max for model in self)
 
+    def policy_file(self, path: Path) -> Reloadable[Policy]:
+        """A policy file, read once however many models name it, so that all of them change together."""
+        if path not in self._policies:
+            self._policies[path] = Reloadable(
+                path, lambda data: load_policy(data, source=str(path), entities=self.entities)
+            )
+        return self._policies[path]
+
+    def license_file(self, path: Path) -> Reloadable[bytes | None]:
+        """A license file, as bytes: one that does not verify, or is not there, refuses instead of staying the old one."""
+        if path not in self._licenses:
+            self._licenses[path] = Reloadable(path, lambda data: data, absent=lambda: None)
+        return self._licenses[path]
+
+    @property
+    def _files(self) -> list[Reloadable[Any]]:
+        trust = [self._trust] if self._trust is not None else []
+        return [*trust, *self._policies.values(), *self._licenses.values()]
+
     @property
     def trusted(self) -> Trust:
         """The issuers' keys in force."""
@@ -237,14 +238,10 @@ class Catalog:
 
     def poll(self) -> None:
         """Take up changed files; `revision` grows when something came into force."""
-        changed = False
-        if self._trust is not None and self._trust.poll():
-            changed = True
+        changed = [file for file in self._files if file.poll()]
+        if changed:
             for entry in self._entries.values():
                 entry.govern()
-        for entry in self._entries.values():
-            changed = entry.poll() or changed
-        if changed:
             self.prompt_bytes_max = self._prompt_bytes_max()
             self.revision += 1
 
@@ -280,10 +277,7 @@ class Catalog:
     @property
     def problems(self) -> list[str]:
         """Files whose present content is not in force, for /readyz and the metric."""
-        found = [self._trust.error] if self._trust is not None and self._trust.error else []
-        for entry in self._entries.values():
-            found += entry.problems
-        return found
+        return [file.error for file in self._files if file.error]
 
     async def close(self) -> None:
         """Close every connection to an endpoint."""
