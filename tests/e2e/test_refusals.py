@@ -201,7 +201,6 @@ def test_case_46_no_header_weakens_policy_or_audit(shared: tuple[Stack, Endpoint
         {"disable_global_guardrail": True},
         {"mock_response": "x"},
         {"purpose": "anything", "territory": "us", "tenant": "other"},
-        {"api_base": "http://evil.test", "base_url": "http://evil.test", "api_key": "x"},
     ],
     ids=lambda field: next(iter(field)),
 )
@@ -217,6 +216,15 @@ def test_case_46_no_field_weakens_policy_or_audit(shared: tuple[Stack, Endpoint]
         assert CARD.encode() not in seen.body
     if answer.status_code == 200:
         assert record["outcome"] == "masked"
+
+
+def test_case_46_no_field_routes_a_call_elsewhere(shared: tuple[Stack, Endpoint]) -> None:
+    stack, endpoint = shared
+    endpoint.seen.clear()
+    answer = stack.chat("Hello", api_base="http://evil.test", base_url="http://evil.test", api_key="x")
+    assert answer.status_code == 400
+    assert stack.outcome(answer)["reasons"] == ["BODY_MALFORMED"]
+    assert endpoint.seen == []
 
 
 def test_case_46_an_unlicensed_alias_is_no_way_around(shared: tuple[Stack, Endpoint]) -> None:
