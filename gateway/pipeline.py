@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from filters import Edit, Engine, Finding, UndecidedError
+from filters import Edit, Engine, UndecidedError
 from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.digest import DigestKey
 from gateway.audit.journal import Journal
@@ -28,17 +28,18 @@ from gateway.callers import Callers, Denied, Limiter
 from gateway.catalog import Catalog
 from gateway.edge import ClientDisconnect, DisconnectWatch, body_length, read_body
 from gateway.errors import AuditError, CallerError, GatewayError, UpstreamError
-from gateway.headers import answer_fields, is_encoded, language_of, media_type, provider_id, request_fields
+from gateway.headers import answer_fields, is_encoded, media_type, provider_id, request_fields
 from gateway.ledger import count_findings, intent_of, measure, outcome_of
 from gateway.license.check import Verdict
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.base import Adapter, Answer, Kind, Role
-from gateway.reasons import Outcome, Reason, Refusal
+from gateway.reasons import Outcome, Reason
+from gateway.refusals import body_of, outcome_for, own_fields, reason_of, refusal_of
 from gateway.relay import Interrupt, LiveStreams, Outlet, pump, read_rest
 from gateway.screen import Findings, Screening, screen_document
 from gateway.streams import StreamScreen
 from gateway.upstream import Reply
-from policies.model import Durable, RefusalStyle, UnknownFields
+from policies.model import Durable, UnknownFields
 
 log = logging.getLogger("licet.pipeline")
 
@@ -47,13 +48,6 @@ log = logging.getLogger("licet.pipeline")
 KNOWN_QUERIES = frozenset({b"", b"beta=true"})
 
 _UNKNOWN_CALLER = frozenset({Reason.AUTH_MISSING, Reason.AUTH_INVALID})
-_SPEAKING = frozenset({"chat", "completions", "messages"})
-_CONTENT = frozenset({Reason.CONTENT_BLOCKED, Reason.IMPERSONATION})
-
-
-def reason_of(finding: Finding) -> Reason:
-    """The reason code of a blocking finding."""
-    return Reason.IMPERSONATION if finding.entity.startswith("IMPERSONATION") else Reason.CONTENT_BLOCKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,12 +459,12 @@ class Pipeline:
             self.refusals.add(self.digest_key.source(call.source), call.stop.reason.code, call.clock.started_ms)
         else:
             await self._record_refusal(call)
-        refusal = self._refusal(call, scope)
+        refusal = refusal_of(call, scope["headers"])
         if outlet.started:
             codec = call.adapter.stream() if call.codec is None else call.codec
             await outlet.write(codec.refusal(refusal), last=True)
             return
-        body, media = self._refusal_body(call, refusal)
+        body, media = body_of(call, refusal)
         call.status = refusal.status
         outlet.prepare(
             refusal.status,
@@ -493,61 +487,6 @@ class Pipeline:
         except AuditError as error:
             call.unrecorded = True
             call.stop = Stop(error.reason)
-
-    def _refusal(self, call: Call, scope: Scope) -> Refusal:
-        assert call.stop is not None
-        stop, policy = call.stop, call.model.policy if call.model is not None else None
-        status, message = stop.reason.status, stop.message or stop.reason.text
-        if policy is not None and stop.reason in _CONTENT:
-            status = policy.refusal.status
-            message = policy.refusal.text_for(language_of(scope["headers"])) or message
-        headers = {} if stop.reason.status == 429 else {"x-should-retry": "false"}
-        if stop.retry_after_s is not None:
-            headers["retry-after"] = str(stop.retry_after_s)
-        return Refusal(
-            reason=stop.reason,
-            status=status,
-            message=message,
-            call_id=call.id,
-            record_id=call.receipt.id if call.receipt is not None else None,
-            param=stop.param,
-            retry_after_s=stop.retry_after_s,
-            headers=headers,
-        )
-
-    @staticmethod
-    def _refusal_body(call: Call, refusal: Refusal) -> tuple[bytes, bytes]:
-        """The refusal's body and media type. As a message of the assistant only where a policy says so for content."""
-        if (
-            call.model is None
-            or call.prompt is None
-            or call.model.policy.refusal.style is not RefusalStyle.MESSAGE
-            or refusal.reason not in _CONTENT
-            or call.adapter.operation not in _SPEAKING
-        ):
-            return call.adapter.refusal_body(refusal), b"application/json"
-        stream = call.prompt.stream
-        body = call.adapter.refusal_message(refusal, model=call.model.name, stream=stream)
-        return body, b"text/event-stream" if stream else b"application/json"
-
-
-def outcome_for(reason: Reason) -> Outcome:
-    """How a call that ended for this reason is counted."""
-    if reason in _CONTENT:
-        return Outcome.BLOCKED
-    if reason is Reason.INTERNAL or reason.code.startswith("UPSTREAM_"):
-        return Outcome.FAILED
-    return Outcome.REFUSED
-
-
-def own_fields(call: Call) -> list[tuple[bytes, bytes]]:
-    """The gateway's own header fields of an answer."""
-    fields = [(b"x-licet-call-id", call.id.encode("ascii"))]
-    if call.receipt is not None:
-        fields.append((b"x-licet-record", call.receipt.id.encode("ascii")))
-    if call.model is not None:
-        fields.append((b"x-licet-policy", call.model.policy_id))
-    return fields
 
 
 def log_fault(call_id: str, error: BaseException) -> None:

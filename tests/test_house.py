@@ -60,6 +60,7 @@ MAY: dict[str, set[str]] = {
         "policies",
     },
     "gateway.relay": {"gateway.call", "gateway.streams", "gateway.upstream"},
+    "gateway.refusals": {"filters", "gateway.call", "gateway.headers", "policies"},
     "gateway.ledger": {
         "gateway.audit",
         "gateway.call",
