@@ -8,7 +8,7 @@ the last good one in force and shows in `problems`; a license that cannot be use
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ class Governed:
     protocol: str
     base_url: str
     target_model: str
-    target_fields: Sequence[tuple[bytes, bytes]]
+    target_fields: Sequence[tuple[bytes, bytes]] = field(repr=False)
+    secret: bytes = field(repr=False)  # the provider's key, which no answer may hold; b"": none
     origin: str
     policy: Policy
     policy_ref: PolicyRef
@@ -152,6 +153,7 @@ class _Entry:
             base_url=target.base_url,
             target_model=target.model,
             target_fields=self._fields[target.protocol],
+            secret=target.api_key.encode("ascii"),
             origin=target.origin,
             policy=policy,
             policy_ref=PolicyRef(policy.name, policy.digest, policy.mode.value, dict(self._catalog.detectors)),

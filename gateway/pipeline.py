@@ -35,7 +35,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.protocols.base import Adapter, Answer, Kind, Role
 from gateway.reasons import Outcome, Reason
 from gateway.refusals import body_of, outcome_for, own_fields, reason_of, refusal_of
-from gateway.relay import Interrupt, LiveStreams, Outlet, pump, read_rest
+from gateway.relay import KEY_ECHOED, Interrupt, LiveStreams, Outlet, pump, read_rest
 from gateway.screen import Findings, Screening, screen_document
 from gateway.streams import StreamScreen
 from gateway.upstream import Reply
@@ -263,8 +263,10 @@ class Pipeline:
             if stop is not None:
                 return stop
             call.status = reply.status
-            outlet.prepare(reply.status, [*answer_fields(reply.headers), *own_fields(call)])
-            if media_type(reply.headers) == "text/event-stream":
+            media = media_type(reply.headers)
+            fields = [(b"content-type", media.encode("ascii")), *answer_fields(reply.headers), *own_fields(call)]
+            outlet.prepare(reply.status, fields)
+            if media == "text/event-stream":
                 return await self._answer_stream(call, reply, outlet, interrupt)
             return await self._answer_whole(call, reply, outlet)
 
@@ -287,6 +289,8 @@ class Pipeline:
         body = await reply.read_all(model.policy.limits.answer_bytes_max)
         call.clock.upstream_done_ns = time.monotonic_ns()
         call.answer_bytes = len(body)
+        if model.secret and model.secret in body:
+            raise UpstreamError(Reason.UPSTREAM_UNREADABLE, KEY_ECHOED)
         answer = call.answer = call.adapter.answer(body)
         call.served_model = answer.served_model
         call.provider_id = answer.provider_id or call.provider_id
@@ -366,7 +370,13 @@ class Pipeline:
         ends_at_s = time.time() + policy.limits.stream_seconds_max
         self.live.add(interrupt, lambda now_s: self._cut(call, now_s, ends_at_s))
         try:
-            last = await pump(reply, screen, outlet, answer_bytes_max=policy.limits.answer_bytes_max)
+            last = await pump(
+                reply,
+                screen,
+                outlet,
+                answer_bytes_max=policy.limits.answer_bytes_max,
+                secret=call.model.secret,
+            )
         finally:
             self.live.discard(interrupt)
             call.clock.upstream_done_ns = time.monotonic_ns()
@@ -378,6 +388,11 @@ class Pipeline:
             if last:
                 await outlet.write(last)
             return Stop(reason)
+        if not (screen.ended or screen.finish_reasons):
+            # Neither the dialect's end signal nor a finish reason: it was cut where no framing tells. It must not look whole.
+            if last:
+                await outlet.write(last)
+            return Stop(Reason.UPSTREAM_CLOSED)
         if call.shadow and screen.undecided is not None:
             call.would(Outcome.REFUSED, self._undecided(screen.undecided).codes)
         elif call.shadow and screen.findings.blocked is not None:

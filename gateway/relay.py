@@ -22,6 +22,8 @@ from gateway.upstream import Reply
 
 log = logging.getLogger("licet.relay")
 
+KEY_ECHOED = "The model's endpoint answered with the gateway's own credentials."
+
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 # How long an upstream must be silent before finished words of a held frame leave on their own. Tokens of a fast model
@@ -144,16 +146,24 @@ class Outlet:
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
 
-async def pump(reply: Reply, screen: StreamScreen, outlet: Outlet, *, answer_bytes_max: int) -> bytes:
+async def pump(
+    reply: Reply, screen: StreamScreen, outlet: Outlet, *, answer_bytes_max: int, secret: bytes = b""
+) -> bytes:
     """Moves the stream until it ends, is blocked, or is refused; the caller of this looks at `screen` to see which.
 
     Returns the last bytes to send: the dialect's end signal leaves together with the end of the answer, so that a
     caller who hangs up at the signal has read a whole answer. Raises UpstreamError (timeout, closed early, unreadable,
-    too large) and FilterError (could not decide), each behind what was final before it.
+    too large, or it holds `secret`: the gateway's own key, which callers never see) and FilterError (could not decide), each behind what was final before it.
     """
     room = answer_bytes_max
+    tail = b""  # the end of what came before, in which the secret may have begun
     while True:
         data = await _read(reply, screen, outlet)
+        if secret:
+            window = tail + data
+            if secret in window:
+                raise UpstreamError(Reason.UPSTREAM_UNREADABLE, KEY_ECHOED)
+            tail = window[1 - len(secret) :] if len(secret) > 1 else b""
         shown = await screen.feed(data[:room]) if data else await screen.close()
         if screen.failure is None and (
             not data or screen.ended or screen.blocked is not None or screen.refused is not None

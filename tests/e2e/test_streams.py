@@ -282,13 +282,15 @@ def test_case_08_a_mask_is_enforced_on_streams(endpoint: Endpoint, stack: Stack)
 def test_case_09_an_unterminated_last_frame_is_judged(
     endpoint: Endpoint, stack: Stack, dialect: Dialect, missing: int
 ) -> None:
-    """The upstream ends without the blank line; the frame is complete JSON."""
+    """The upstream ends without the blank line; the frame is complete JSON. What it says is judged; the answer was cut."""
     frames = dialect.stream(["start ", "jane@example.com"])
     last = max(i for i, frame in enumerate(frames) if b"jane" in frame)
     endpoint.script = lambda _: Reply([b"".join(frames[: last + 1])[:-missing]])
     response = ask(stack, dialect)
     assert dialect.said(response.content) == "start <EMAIL_ADDRESS>"
-    assert stack.outcome(response)["outcome"] == "masked"
+    outcome = stack.outcome(response)
+    assert (outcome["outcome"], outcome["reasons"]) == ("failed", ["UPSTREAM_CLOSED"])
+    assert outcome["answer"]["findings"] == {"EMAIL_ADDRESS": {"mask": 1}}
 
 
 @both

@@ -146,7 +146,6 @@ ANSWER: Fields = [
 
 def test_answer_fields_that_reach_the_caller() -> None:
     assert answer_fields(ANSWER) == [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"openai-processing-ms", b"120"),
         (b"x-request-id", b"req_1"),
         (b"x-request-id", b"req_2"),
