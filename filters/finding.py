@@ -56,6 +56,8 @@ class Scanner(Protocol):
     The walk goes in units (a word, a run of digits and separators, a window of a run that is too long) whose borders
     follow from the text before them alone, and a unit is judged only when no text to come could change its findings.
     That is what makes a stream and a whole text agree: the same units, however the text arrived.
+
+    `copy.copy` of it is a walk of its own that stands at the same place.
     """
 
     @property

@@ -43,6 +43,14 @@ class Resolver:
         self._reports: list[Finding] = []
         self.blocked: Finding | None = None
 
+    def fork(self) -> Resolver:
+        """Another one for the same channel, which knows what this one knows."""
+        other = Resolver(self._rules)
+        other._waiting = list(self._waiting)
+        other._reports = list(self._reports)
+        other.blocked = self.blocked
+        return other
+
     def add(self, found: list[Finding]) -> None:
         """Takes findings, which all end after what was released."""
         for finding in found:

@@ -10,6 +10,7 @@ One sieve per channel. Not for use by two tasks at once.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Final
 
@@ -49,6 +50,25 @@ class Sieve:
     def held_chars(self) -> int:
         """How many characters were fed and not yet released."""
         return self._base + len(self._text) - self._released
+
+    @property
+    def released(self) -> int:
+        """The offset before which everything was released."""
+        return self._released
+
+    @property
+    def last(self) -> str:
+        """The last character fed, or "" where none is left."""
+        return self._text[-1:]
+
+    def fork(self) -> Sieve:
+        """Another sieve that stands where this one does, to see what would be released if the text ended here."""
+        other = copy.copy(self)
+        other._scanners = tuple(map(copy.copy, self._scanners))
+        other._resolver = self._resolver.fork()
+        other._segmenter = copy.copy(self._segmenter)
+        other._queue = list(self._queue)
+        return other
 
     @property
     def blocked(self) -> Finding | None:

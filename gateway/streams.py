@@ -22,6 +22,8 @@ from filters import Edit, Engine, Finding, Release, Rules, Sieve, UndecidedError
 from gateway.errors import FilterError, GatewayError, UpstreamError
 from gateway.protocols import json_document
 from gateway.protocols.base import Event, Kind, Piece, Role, StreamCodec, Usage
+from gateway.protocols.jsontext import merged
+from gateway.protocols.surfaces import word_seam
 from gateway.reasons import Reason
 from gateway.screen import Findings, RoleRules, note_release, screen_text, settled
 
@@ -46,6 +48,8 @@ class _Channel:
     sieve: Sieve | None  # None: judged whole when it closes
     length: int = 0
     final: int = 0
+    alone: Sieve | None = None  # judges what came since the last word seam as if the text began there,
+    alone_at: int = 0  # at this offset
     closed: bool = False
     parts: list[str] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
@@ -219,7 +223,7 @@ class StreamScreen:
             return False
         piece = pieces[0]
         channel = self._channels.get(piece.channel)
-        if channel is None or channel.sieve is None or channel.role is Role.UNKNOWN:
+        if channel is None or channel.sieve is None or channel.alone is not None or channel.role is Role.UNKNOWN:
             return False
         text = piece.text
         start = channel.length
@@ -292,7 +296,11 @@ class StreamScreen:
             elif channel.sieve is None:
                 channel.parts.append(piece.text)
             elif self._judging(channel):
-                await self._apply(channel, channel.sieve.feed(piece.text))
+                if piece.part and word_seam(channel.sieve.last, piece.text):
+                    await self._part(channel, start)
+                await self._apply(channel, channel.sieve, channel.sieve.feed(piece.text))
+                if channel.alone is not None and self._judging(channel):
+                    await self._apply(channel, channel.alone, channel.alone.feed(piece.text))
         for name in event.closes:
             await self._close_channels(name)
 
@@ -331,19 +339,38 @@ class StreamScreen:
         channel.edits.append(Edit(start, channel.length, ""))
         channel.final = channel.length
 
-    async def _apply(self, channel: _Channel, release: Release) -> None:
-        self._accept(channel, release)
-        if self._engine.judge is not None and channel.sieve is not None and release.blocked is None:
-            self._accept(channel, await settled(channel.sieve, self._engine))
+    async def _part(self, channel: _Channel, seam: int) -> None:
+        """A word goes on over the seam of two parts: what came before it is also judged as if the text ended there.
 
-    def _accept(self, channel: _Channel, release: Release) -> None:
-        channel.final = max(channel.final, release.end)
+        From the second such seam on, a sieve that began at the one before has judged that part already.
+        """
+        assert channel.sieve is not None
+        ending = channel.alone or channel.sieve.fork()
+        await self._apply(channel, ending, ending.close())
+        channel.alone = self._engine.sieve(channel.rules, direction=self._rules.direction)
+        channel.alone_at = seam
+
+    async def _apply(self, channel: _Channel, sieve: Sieve, release: Release) -> None:
+        self._accept(channel, release, channel.alone_at if sieve is channel.alone else 0)
+        if self._engine.judge is not None and release.blocked is None:
+            release = await settled(sieve, self._engine)
+            self._accept(channel, release, channel.alone_at if sieve is channel.alone else 0)
+
+    def _accept(self, channel: _Channel, release: Release, offset: int = 0) -> None:
+        sieve = channel.sieve
+        assert sieve is not None
+        channel.final = sieve.released
+        if channel.alone is not None:
+            channel.final = min(channel.final, channel.alone_at + channel.alone.released)
         if release.findings or release.edits or release.blocked:
             edits = note_release(release, channel.rules, channel.kind, self.findings)
-            if self._enforce:
+            if not self._enforce:
+                channel.closed |= release.blocked is not None
+            elif offset or channel.alone is not None:
+                moved = [Edit(edit.start + offset, edit.end + offset, edit.text) for edit in edits]
+                channel.edits = [Edit(e.start, e.end, e.text) for e in merged([*channel.edits, *moved])]
+            else:
                 channel.edits += edits
-            elif release.blocked is not None:
-                channel.closed = True
 
     async def _close_channels(self, name: str) -> None:
         """Ends a channel, or ("*") all. No channel comes back, so an ended one is forgotten: frames keep what they need."""
@@ -359,7 +386,9 @@ class StreamScreen:
         if self._enforce and channel.role is Role.UNKNOWN and self._unknown_fields != "judge":
             return
         if channel.sieve is not None:
-            await self._apply(channel, channel.sieve.close())
+            await self._apply(channel, channel.sieve, channel.sieve.close())
+            if channel.alone is not None and self.blocked is None:
+                await self._apply(channel, channel.alone, channel.alone.close())
         else:
             await self._judge_whole(channel)
 

@@ -14,6 +14,7 @@ within one window, and needs no automaton that is built on first sight. Runs of 
 from __future__ import annotations
 
 import bisect
+import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -188,6 +189,12 @@ class TokenScanner:
         self._slashed = False  # and it has a slash
         self._carry: Finding | None = None  # reached the end of a window: covers the token to its end
 
+    def __copy__(self) -> TokenScanner:
+        other = TokenScanner(self._judge, copy.copy(self._late))
+        other._at, other._known, other._slashed = self._at, self._known, self._slashed
+        other._carry = self._carry
+        return other
+
     @property
     def at(self) -> int:
         return self._at if self._late is None else self._late.open_at(self._at)
@@ -269,6 +276,11 @@ class LateStarts:
         self._length_max = length_max
         self._find = find
         self.waiting: list[int] = []
+
+    def __copy__(self) -> LateStarts:
+        other = LateStarts(self._start, self._growing, self._length_max, self._find)
+        other.waiting = list(self.waiting)
+        return other
 
     def open_at(self, at: int) -> int:
         return min(at, self.waiting[0]) if self.waiting else at

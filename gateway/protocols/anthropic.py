@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gateway.protocols.base import Answer, Kind, Prompt, Role, StreamCodec, Usage
@@ -12,7 +12,7 @@ from gateway.protocols.events import Facts
 from gateway.protocols.jsontext import ARRAY, LITERAL, OBJECT, STRING, Node
 from gateway.protocols.refusals import anthropic_error, anthropic_message, anthropic_stream_error
 from gateway.protocols.sse import SseCodec
-from gateway.protocols.streams import StreamWalk, check_plain, flowing
+from gateway.protocols.streams import Run, StreamState, StreamWalk, check_plain, flowing, unreadable
 from gateway.protocols.surfaces import (
     Fields,
     Rule,
@@ -194,15 +194,27 @@ _ANSWER: Final[Fields] = {
 # streams
 
 
+def _running(w: Walk, node: Node, path: str, role: Role) -> None:
+    """The text of a block, which adjacent text blocks go on with."""
+    assert isinstance(w, StreamWalk)
+    if node.kind == STRING:
+        w.running(role, node)
+    else:
+        w.bundle(path, role, node)
+
+
+_STREAM_BLOCKS: Final = {kind: {**fields, "text": _running} for kind, fields in _ANSWER_BLOCKS.items()}
+
+
 def _block(w: Walk, node: Node, path: str, role: Role) -> None:
     """A block as it opens; its texts begin the channels that its deltas go on with."""
     assert isinstance(w, StreamWalk)
     kind = string(node.get("type"))
-    fields = _ANSWER_BLOCKS.get(kind or "text")
+    fields = _STREAM_BLOCKS.get(kind or "text")
     if fields is None:
         w.unjudgeable.append(path)
     if node.kind == OBJECT:
-        members(w, node, f"{w.scope}.", role, fields or _ANSWER_BLOCKS["text"])
+        members(w, node, f"{w.scope}.", role, fields or _STREAM_BLOCKS["text"])
     else:
         w.bundle(path, role, node)
 
@@ -221,7 +233,7 @@ def _input_json(w: Walk, node: Node, path: str, role: Role) -> None:
 
 _DELTA: Final[Fields] = {
     "type": word,
-    "text": text,
+    "text": _running,
     "partial_json": _input_json,
     "thinking": text,
     "signature": opaque,
@@ -243,8 +255,66 @@ _STREAM: Final[Fields] = {
 }
 
 
+class _Blocks:
+    """Which block a stream is at. Adjacent text blocks are one text, as in a whole answer (L3).
+
+    Their text ends with the next block of another kind, or with the message: not with the block.
+    """
+
+    def __init__(self, state: StreamState) -> None:
+        self._state = state
+        self._latest = -1
+        self._run: Run | None = None
+        self._over = False
+
+    def at(self, root: Node) -> Sequence[str]:
+        """Takes notice of an event before it is read; returns the channels that end with it."""
+        block, delta = root.get("content_block"), root.get("delta")
+        if block is not None and block.kind != LITERAL:
+            return self._begin(index_of(root, self._latest + 1), string(block.get("type")) == "text" or _says(block))
+        if delta is None or delta.kind != OBJECT:
+            return ()
+        if index_of(root, -1) > self._latest or (self._latest < 0 and _says(delta)):  # a block that was not announced
+            return self._begin(index_of(root, 0), _says(delta))
+        if string(delta.get("stop_reason")):
+            self._over = True
+            return self._end_run()
+        return ()
+
+    def run(self, root: Node) -> Run | None:
+        """What a text of this event goes on with. Text may only come for the block that began last."""
+        return self._run if index_of(root, self._latest) == self._latest else None
+
+    def _begin(self, index: int, text: bool) -> Sequence[str]:
+        if index <= self._latest:
+            unreadable("blocks do not follow each other")
+        if text and self._over:
+            unreadable("text followed the end of the message")
+        self._latest = index
+        self._state.changes += 1
+        if not text:
+            return self._end_run()
+        if self._run is None:
+            self._run = Run(f"block[{index}].text")
+        self._run.next_part()
+        return ()
+
+    def _end_run(self) -> Sequence[str]:
+        run, self._run = self._run, None
+        return self._state.close(run.channel) if run is not None else ()
+
+
+def _says(node: Node) -> bool:
+    said = node.get("text")
+    return said is not None and said.kind == STRING
+
+
 class AnthropicCodec(SseCodec):
     """Events of a message."""
+
+    def __init__(self, *, alias: str | None = None) -> None:
+        super().__init__(alias=alias)
+        self._blocks = _Blocks(self.state)
 
     def read(self, root: Node, walk: StreamWalk, facts: Facts) -> Node | None:
         """As the base says. Texts are found by field, never by the event's name: clients differ in which they trust."""
@@ -256,11 +326,13 @@ class AnthropicCodec(SseCodec):
         scope = f"block[{index_of(root, 0)}]" if root.get("index") is not None else ""
         walk.group = "0"  # a message is one choice
         walk.scope = scope
+        facts.closes = self._blocks.at(root)
+        walk.run = self._blocks.run(root)
         members(walk, root, "", Role.ASSISTANT, _STREAM)
         message = root.get("message")
         delta = root.get("delta")
         if kind == "content_block_stop":
-            facts.closes = self.state.close(scope)
+            facts.closes = (*facts.closes, *self.state.close(scope))
         elif kind == "message_stop":
             facts.terminal = True
             facts.closes = ("*",)

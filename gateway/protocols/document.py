@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from gateway.protocols.base import Channel, Edit, EditLike, Role
-from gateway.protocols.jsontext import STRING, Node, apply, locate, place_of, quote, splice_string
-from gateway.protocols.surfaces import Nested, Strings, Walk, nested_walk
+from gateway.protocols.jsontext import STRING, Node, apply, locate, merged, place_of, quote, splice_string
+from gateway.protocols.surfaces import Nested, Strings, Walk, Within, nested_walk
 
 Edits = Mapping[str, Sequence[EditLike]]
 
@@ -91,7 +91,7 @@ def edits_on_text(walk: Walk, text: str, edits: Edits) -> list[Edit]:
     """Edits by channel as edits on the document's text, each string's value escaped. In no particular order."""
     strings: dict[int, tuple[Node, list[EditLike]]] = {}
     nested: dict[int, tuple[Nested, dict[str, Sequence[EditLike]]]] = {}
-    for key, wanted in edits.items():
+    for key, wanted in _on_whole(walk, edits).items():
         if not wanted:
             continue
         target = walk.targets.get(key)
@@ -109,6 +109,21 @@ def edits_on_text(walk: Walk, text: str, edits: Edits) -> list[Edit]:
         inner = edits_on_text(target.inner, target.inner.text_of, inside)
         strings.setdefault(id(target.node), (target.node, []))[1].extend(inner)
     return [splice for node, parts in strings.values() for splice in splice_string(text, node, parts)]
+
+
+def _on_whole(walk: Walk, edits: Edits) -> Edits:
+    """Edits on stretches of a text as edits on that text, those that overlap as one."""
+    whole: dict[str, list[EditLike]] = {}
+    for key, wanted in edits.items():
+        target = walk.targets.get(key)
+        if wanted and isinstance(target, Within):
+            at = target.offset
+            moved = whole.setdefault(target.key, list(edits.get(target.key, ())))
+            moved += [Edit(edit.start + at, edit.end + at, edit.text) for edit in wanted]
+    if not whole:
+        return edits
+    rest = {key: wanted for key, wanted in edits.items() if not isinstance(walk.targets.get(key), Within)}
+    return rest | {key: merged(wanted) for key, wanted in whole.items()}
 
 
 def _distribute(target: Strings, edit: EditLike) -> list[tuple[Node, Edit]]:

@@ -95,6 +95,27 @@ class StreamState:
         return tuple(self.opened.pop(scope, ()))
 
 
+class Run:
+    """A text that goes on through adjacent parts of an answer, such as blocks: one channel for all of them."""
+
+    __slots__ = ("_begun", "_new_part", "channel")
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        self._begun = False
+        self._new_part = False
+
+    def next_part(self) -> None:
+        """Another part begins."""
+        self._new_part = True
+
+    def begins_part(self) -> bool:
+        """Whether the text that comes now is the first of a part that is not the first. Asked once for each text."""
+        begins = self._begun and self._new_part
+        self._begun, self._new_part = True, False
+        return begins
+
+
 class StreamWalk(Walk):
     """Collects the pieces of one event.
 
@@ -112,6 +133,7 @@ class StreamWalk(Walk):
         self.closes: list[str] = []
         self.flows = False
         self.scope = ""
+        self.run: Run | None = None  # what a text of this event goes on with; None: it may bring none
 
     def text(self, path: str, role: Role, node: Node, *, kind: Kind = Kind.TEXT) -> None:
         """A stretch of text."""
@@ -128,8 +150,25 @@ class StreamWalk(Walk):
 
     def joined(self, path: str, role: Role, nodes: Sequence[Node], separator: str) -> None:
         """Parts of one text, in a row."""
-        for node in nodes:
+        for position, node in enumerate(nodes):
+            before = len(self.pieces)
             self.text(path, role, node)
+            if position and len(self.pieces) > before:
+                self.pieces[-1].part = True
+
+    def within(self, path: str, role: Role, nodes: Sequence[Node], key: str, offset: int) -> None:
+        """Nothing to add: pieces that begin a part say so."""
+
+    def running(self, role: Role, node: Node) -> None:
+        """A stretch of a text that goes on through several parts."""
+        if not node.value:
+            return
+        run, scope = self.run, self.scope
+        if run is None or scope in self.state.ended:
+            unreadable("text came where no part of the answer takes it")
+        self.scope = run.channel
+        self._flow(Piece(run.channel, role, node.value, Kind.TEXT, False, self.group, run.begins_part()), node)
+        self.scope = scope
 
     def fixed(self, path: str, role: Role, text: str) -> None:
         """A number or key: complete in this event, so its channel ends with it."""

@@ -76,7 +76,15 @@ class Nested:
     inner: Walk
 
 
-Target = Strings | Nested | None  # None: FIXED, cannot be edited
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A channel that is a stretch of another one, from an offset of it on."""
+
+    key: str
+    offset: int
+
+
+Target = Strings | Nested | Within | None  # None: FIXED, cannot be edited
 
 
 class Walk:
@@ -113,6 +121,11 @@ class Walk:
         if text:
             self.channels.append(Channel(path, role, text, Kind.TEXT, self.group))
             self.targets[path] = tuple(parts)
+
+    def within(self, path: str, role: Role, nodes: Sequence[Node], key: str, offset: int) -> None:
+        """A stretch of the joined text `key`, to be judged alone as well."""
+        self.channels.append(Channel(path, role, "".join([node.value for node in nodes]), Kind.TEXT, self.group))
+        self.targets[path] = Within(key, offset)
 
     def fixed(self, path: str, role: Role, text: str) -> None:
         """A text that cannot be edited."""
@@ -444,7 +457,7 @@ def content(types: Mapping[str, Fields], other: Fields) -> Rule:
     """A message's content: a string, or parts of which adjacent texts are read as one.
 
     Joined without a separator a part that ends in a letter or digit can hide the edge of a match in the next one
-    ("id" + "4111..."), and providers differ in how they join; such parts are judged alone as well.
+    ("id" + "4111..."), and providers differ in how they join: a text with such seams is judged in stretches as well.
     A part of a type that `types` does not know is judged by `other` and named as unjudgeable.
     """
 
@@ -514,10 +527,16 @@ def _flush(w: Walk, path: str, role: Role, run: Iterable[tuple[int, Node]], runs
         return
     name = path if not runs else f"{path}[{parts[0][0]}..]"
     w.joined(name, role, [node for _, node in parts], "")
-    alone: set[int] = set()
-    for (left, before), (right, after) in itertools.pairwise(parts):
-        if _WORD_EDGE.match(before.value[-1]) and _WORD_EDGE.match(after.value[0]):
-            alone |= {left, right}
-    for position, node in parts:
-        if position in alone:
-            w.text(f"{path}[{position}].text", role, node)
+    seams = [k for k in range(1, len(parts)) if word_seam(parts[k - 1][1].value, parts[k][1].value)]
+    if not seams:
+        return
+    offset = 0
+    for first, end in itertools.pairwise((0, *seams, len(parts))):
+        stretch = [node for _, node in parts[first:end]]
+        w.within(f"{path}[{parts[first][0]}].text", role, stretch, name, offset)
+        offset += sum(len(node.value) for node in stretch)
+
+
+def word_seam(left: str, right: str) -> bool:
+    """Whether two parts of a text, joined, make one word of the end of the first and the start of the second."""
+    return bool(_WORD_EDGE.match(left[-1:]) and _WORD_EDGE.match(right))

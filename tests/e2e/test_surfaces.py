@@ -295,9 +295,6 @@ def test_case_26_a_number_in_two_blocks_of_an_answer(endpoint: Endpoint, stack: 
     assert ANTHROPIC.told(response.content) == "card <CREDIT_CARD>, thanks"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="content blocks of an Anthropic stream are channels of their own, not joined as in JSON"
-)
 def test_case_26_a_number_in_two_blocks_of_a_stream(endpoint: Endpoint, stack: Stack) -> None:
     response = blocks(endpoint, stack, parts(f"card {CARD[:9]}", f"{CARD[9:]}, thanks"), stream=True)
     assert ANTHROPIC.said(response.content) == "card <CREDIT_CARD>, thanks"

@@ -136,7 +136,13 @@ def test_what_an_anthropic_stream_says() -> None:
     assert [said.pop(channel) for channel in citation] == ["char_location", "from there"]
     assert said == {"block[0].thinking": "hä hm", "block[1].text": "Hello you", "block[2].input_json": '{"a": "b"}'}
     closes = [tuple(event.closes) for event in events if event.closes]
-    assert closes == [("block[0].thinking",), ("block[1].text", *citation), ("block[2].input_json",), ("*",)]
+    assert closes == [
+        ("block[0].thinking",),
+        tuple(citation),
+        ("block[1].text",),  # with the next block, not with its own: another text block would go on with it
+        ("block[2].input_json",),
+        ("*",),
+    ]
     assert events[0].served_model == "claude-x"
     assert events[0].provider_id == "msg_1"
     assert [event.finish_reason for event in events if event.finish_reason] == ["tool_use"]
@@ -343,6 +349,57 @@ def test_text_after_the_end_of_its_choice_or_block_is_refused() -> None:
     )
     delta = anthropic("content_block_delta", index=0, delta={"type": "text_delta", "text": "J@x"})
     unreadable(MESSAGES, delta * 2, anthropic("content_block_stop", index=0), delta)
+
+
+def _said(index: int, text: str) -> bytes:
+    return anthropic("content_block_delta", index=index, delta={"type": "text_delta", "text": text})
+
+
+def _opened(index: int, kind: str) -> bytes:
+    empty = {"type": "text", "text": ""} if kind == "text" else {"type": kind, "id": "t", "name": "f", "input": {}}
+    return anthropic("content_block_start", index=index, content_block=empty)
+
+
+def test_l3_adjacent_text_blocks_are_one_channel() -> None:
+    closed = [anthropic("content_block_stop", index=i) for i in range(4)]
+    stream = [_opened(0, "text"), _said(0, "a"), _said(0, "b"), closed[0], _opened(1, "text"), closed[1]]
+    stream += [_opened(2, "text"), _said(2, "c"), _said(2, "d"), closed[2], _opened(3, "tool_use"), closed[3]]
+    stream += [_opened(4, "text"), _said(4, "e"), anthropic("message_delta", delta={"stop_reason": "end_turn"})]
+    events = run(MESSAGES, stream)
+    assert texts(events) == {"block[0].text": "abcd", "block[4].text": "e"}
+    parts = [(piece.text, piece.part) for event in events for piece in event.pieces]
+    assert parts == [("a", False), ("b", False), ("c", True), ("d", False), ("e", False)]
+    assert [tuple(event.closes) for event in events if event.closes] == [("block[0].text",), ("block[4].text",)]
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        pytest.param([_said(0, "a"), _said(0, "a"), _said(1, "b"), _said(0, "J@x")], id="text of a block before"),
+        pytest.param([_said(0, "a"), _opened(1, "tool_use"), _said(1, "J@x")], id="text in a tool's block"),
+        pytest.param([_opened(0, "text"), _opened(0, "text")], id="a block that begins twice"),
+        pytest.param([_opened(1, "text"), _opened(0, "tool_use")], id="blocks in another order"),
+        pytest.param(
+            [_said(0, "a"), anthropic("message_delta", delta={"stop_reason": "end_turn"}), _said(1, "J@x")],
+            id="a block after the message's end",
+        ),
+        pytest.param(
+            [_said(0, "a"), anthropic("message_delta", delta={"stop_reason": "end_turn"}), _said(0, "J@x")],
+            id="text after the message's end",
+        ),
+    ],
+)
+def test_l3_blocks_that_clients_could_put_together_differently_are_refused(segments: list[bytes]) -> None:
+    unreadable(MESSAGES, *segments)
+
+
+def test_fields_that_are_null_begin_no_block() -> None:
+    nulls = {"content_block": None, "message": None}
+    stream = [_opened(0, "text")] + [
+        anthropic("content_block_delta", index=0, delta={"type": "text_delta", "text": text}, **nulls) for text in "ab"
+    ]
+    stream += [anthropic("content_block_stop", index=0, delta=None, **nulls)]
+    assert texts(run(MESSAGES, stream)) == {"block[0].text": "ab"}
 
 
 def test_l4_a_statement_counts_once_and_flows_once_it_varies() -> None:
