@@ -104,7 +104,7 @@ async def screen_text(
     text: str, engine: Engine, rules: Rules, direction: Direction, kind: Kind, found: Findings
 ) -> Sequence[Edit]:
     """Judges one whole text: adds to `found`, returns the edits. Raises filters.UndecidedError."""
-    if len(text) <= SLICE_CHARS and engine.judge is None:
+    if engine.judge is None and (len(text) <= SLICE_CHARS or rules.off):
         return note_release(engine.examine(text, rules, direction=direction), rules, kind, found)
     sieve = engine.sieve(rules, direction=direction)
     edits: list[Edit] = []
