@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping
 
@@ -68,7 +69,7 @@ class Gateway:
         self._pipeline: Pipeline | None = None
         self._worker = worker
         self._store = store
-        self._gateway_id = gateway_id or os.uname().nodename.split(".", 1)[0]
+        self._gateway_id = gateway_id or host_id()
         self._digest_key: DigestKey | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._dialects: Mapping[str, Adapter] = {
@@ -150,8 +151,17 @@ class Gateway:
         return self.catalog.revision
 
     def _fill_gauges(self) -> None:
-        if self.journal is not None:
-            self.metrics.journal_healthy.set_(0 if self.journal.poisoned is not None else 1)
+        metrics, journal = self.metrics, self.journal
+        if isinstance(self._state, RedisState):
+            metrics.state_failures.total(self._state.failures)
+        if journal is None:
+            return
+        stats = journal.stats
+        metrics.journal_healthy.set_(0 if journal.poisoned is not None else 1)
+        metrics.journal_records.total(stats.appended)
+        metrics.journal_bytes.total(stats.bytes)
+        metrics.journal_syncs.total(stats.syncs)
+        metrics.journal_open_calls.set_(stats.open_calls)
 
     def note_parse_error(self, source: str, reason: Reason, _detail: str) -> None:
         """Bytes that were no request: counted by source and minute."""
@@ -249,7 +259,16 @@ class Gateway:
         status = "draining" if self.draining else "ready" if serving else "not ready"
         if serving and problems:
             status = "ready, with the last good configuration"
+        if self.journal is not None:
+            found = self.journal.recovery
+            problems += [f"journal: stream {s.stream}: {s.problem}" for s in (*found.damaged, *found.failed)]
         return (200 if serving else 503), {"status": status, "problems": problems, "policies": self.catalog.digests()}
+
+
+def host_id() -> str:
+    """This host's name, as far as a journal stream may be named for it."""
+    name = re.sub(r"[^a-z0-9-]+", "-", os.uname().nodename.split(".", 1)[0].lower()).strip("-")
+    return name[:32] or "gateway"
 
 
 async def _respond(send: Send, status: int, body: bytes, media: bytes = b"application/json") -> None:

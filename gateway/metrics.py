@@ -73,6 +73,10 @@ class Counter(Family):
 
     __slots__ = ()
 
+    def total(self, value: float, *labels: str) -> None:
+        """Take over a count that is kept elsewhere and only grows."""
+        self.inc(*labels, by=value - self.series.values.get(labels, 0))
+
     def inc(self, *labels: str, by: float = 1) -> None:
         values = self.series.values
         if labels not in values:
@@ -281,9 +285,10 @@ class GatewayMetrics:
         self.policy_reload_ok = r.gauge(
             "licet_policy_last_reload_successful", "1 if the last policy files could be used, else 0.", worst=True
         )
-        self.journal_appended = r.counter("licet_journal_records_total", "Records appended to the journal.", ("kind",))
+        self.journal_records = r.counter("licet_journal_records_total", "Records appended to the journal.")
         self.journal_bytes = r.counter("licet_journal_bytes_total", "Bytes appended to the journal.")
-        self.journal_sync = r.histogram("licet_journal_sync_seconds", "Time of one sync to disk.", OVERHEAD_BUCKETS_S)
+        self.journal_syncs = r.counter("licet_journal_syncs_total", "Times the journal was synced to disk.")
+        self.journal_open_calls = r.gauge("licet_journal_open_calls", "Intents without an outcome yet.")
         self.journal_healthy = r.gauge("licet_journal_healthy", "0 once the journal refuses to write.", worst=True)
         self.state_failures = r.counter("licet_state_failures_total", "Operations the shared state could not serve.")
 

@@ -153,3 +153,14 @@ def test_l1_a_turn_of_the_ticker_that_fails_is_not_its_last(tmp_path: Path) -> N
         (tmp_path / "license.jws").unlink()
         stack.wait(changed(stack, 0))
         assert stack.chat().json()["error"]["code"] == "LIC_MISSING"
+
+
+def test_the_metrics_page_counts_what_the_journal_holds(tmp_path: Path) -> None:
+    with Endpoint(hello) as endpoint, Stack(tmp_path, endpoint.origin) as stack:
+        before = stack.metric("licet_journal_records_total")
+        assert stack.chat().status_code == 200
+        assert stack.metric("licet_journal_records_total") == before + 2
+        assert stack.metric("licet_journal_records_total") == len(stack.records())
+        assert stack.metric("licet_journal_bytes_total") > 0
+        assert stack.metric("licet_journal_syncs_total") >= 1
+        assert stack.metric("licet_journal_open_calls") == 0
