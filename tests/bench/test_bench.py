@@ -27,6 +27,7 @@ SSE = Scenario("sse-mini", "SSE", 14, 4, 1, dialect="anthropic", events=12, pace
 PII = Scenario("pii-mini", "JSON, pii", 20, 2, 1, kind="pii")
 
 
+@pytest.mark.slow
 def test_miniature_of_the_bench(tmp_path: Path) -> None:
     report = Report({"machine": "test"}, Results())
     with processes(tmp_path, ANYWHERE) as bench:
