@@ -9,6 +9,7 @@ from gateway.protocols.base import Answer, Kind, Prompt, Role, StreamCodec, Usag
 from gateway.protocols.bodies import integer, malformed, model_of, read_answer, read_prompt, stream_of, string
 from gateway.protocols.document import JsonBody
 from gateway.protocols.events import Facts
+from gateway.protocols.failures import error
 from gateway.protocols.jsontext import ARRAY, LITERAL, OBJECT, STRING, Node
 from gateway.protocols.refusals import anthropic_error, anthropic_message, anthropic_stream_error
 from gateway.protocols.sse import SseCodec
@@ -185,7 +186,7 @@ _ANSWER: Final[Fields] = {
     "stop_sequence": text,
     "usage": counts,
     "input_tokens": count,
-    "error": as_role(Role.UNKNOWN, anything),
+    "error": error,
     "request_id": ident,
     "container": anything,
     "context_management": anything,
@@ -249,7 +250,7 @@ _STREAM: Final[Fields] = {
     "content_block": flowing(_block),
     "delta": flowing(_delta),
     "usage": counts,
-    "error": as_role(Role.UNKNOWN, anything),
+    "error": error,
     "request_id": ident,
     "context_management": anything,
 }

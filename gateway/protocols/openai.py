@@ -18,6 +18,7 @@ from gateway.protocols.bodies import (
 )
 from gateway.protocols.document import JsonBody
 from gateway.protocols.events import Facts
+from gateway.protocols.failures import BARE_ERROR, error
 from gateway.protocols.jsontext import ARRAY, LITERAL, NUMBERS, OBJECT, STRING, Node
 from gateway.protocols.refusals import openai_error, openai_message, openai_stream_error
 from gateway.protocols.sse import SseCodec
@@ -276,7 +277,8 @@ _SHARED_ANSWER: Final[Fields] = {
     "usage": counts,
     "obfuscation": ident,
     "prompt_token_ids": _token_ids,
-    "error": as_role(Role.UNKNOWN, anything),
+    "error": error,
+    **BARE_ERROR,
 }
 
 

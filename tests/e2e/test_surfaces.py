@@ -457,3 +457,26 @@ def test_l4_what_is_dropped_is_not_judged_and_what_is_refused_is_not_blocked(end
         response = post(treating[treatment], dialect, dialect.body(stream=stream))
         assert "536" not in response.text
         assert treating[treatment].outcome(response)["outcome"] == expected
+
+
+@both
+@pytest.mark.parametrize("treatment", ["judge", "drop", "refuse"])
+def test_l4_what_a_provider_says_of_an_error_is_no_unknown_field(
+    endpoint: Endpoint, treating: dict[str, Stack], dialect: Dialect, treatment: str
+) -> None:
+    said = {"type": "invalid_request_error", "message": f"No such user: {EMAIL}."}
+    body: dict[str, Any] = {"error": said}
+    if dialect is ANTHROPIC:
+        body |= {"type": "error", "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy"}
+    else:
+        said |= {"param": "messages[0].content", "code": "invalid_value"}
+    endpoint.script = lambda _: Reply([json.dumps(body).encode()], media="application/json", status=400)
+    response = post(treating[treatment], dialect, dialect.body())
+    assert response.status_code == 400
+    assert response.json() == body | {"error": said | {"message": "No such user: <EMAIL_ADDRESS>."}}
+    event = f"event: error\ndata: {json.dumps(body)}\n\n".encode()
+    frames = dialect.stream(["clean words. "])
+    endpoint.script = lambda _: Reply([*frames[:3], event])
+    streamed = post(treating[treatment], dialect, dialect.body(stream=True))
+    assert '"No such user: <EMAIL_ADDRESS>."' in streamed.text
+    assert "jane" not in streamed.text

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamError
-from gateway.protocols.base import Adapter, Edit, Event, Kind
+from gateway.protocols.base import Adapter, Edit, Event, Kind, Role
 from gateway.protocols.document import EditError
 from gateway.protocols.events import TextEvent
 from gateway.protocols.sse import FRAME_BYTES_MAX
@@ -499,7 +499,29 @@ def test_error_events_are_judged() -> None:
         (MESSAGES, anthropic("error", error={"type": "overloaded_error", "message": "J@x"})),
     ):
         (event,) = run(adapter, [raw])
-        assert "J@x" in [piece.text for piece in event.pieces]
+        assert [(piece.text, piece.role) for piece in event.pieces] == [("J@x", Role.ASSISTANT)]
+
+
+HALVES = (b"\\ud83d", b"\\ude00")  # of U+1F600, escaped as two
+
+
+@pytest.mark.parametrize("adapter", [CHAT, MESSAGES])
+def test_l5_a_character_in_halves_over_two_events(adapter: Adapter) -> None:
+    def saying(raw: bytes) -> bytes:
+        whole = frame(chunk({"content": "@"})) if adapter is CHAT else _said(0, "@")
+        return whole.replace(b"@", raw)
+
+    for before in ([], [saying(b"x"), saying(b"y")]):  # read in full, and by template
+        first, second = saying(b"a" + HALVES[0]), saying(HALVES[1] + b"b")
+        events = run(adapter, [*before, first, second])[len(before) :]
+        assert [event.render() for event in events] == [first, second]
+        assert [piece.text for event in events for piece in event.pieces] == ["a\ud83d", "\ude00b"]
+        assert events[0].render({0: [Edit(0, 1, "[X]")]}) == saying(b"[X]" + HALVES[0])
+        assert events[1].render({0: [Edit(1, 2, "[X]")]}) == saying(HALVES[1] + b"[X]")
+        assert events[1].render({0: [Edit(0, 2, "[X]")]}) == saying(b"[X]")
+        split = events[0].split(0, 1)
+        assert split is not None
+        assert (split[0], split[1].render()) == (saying(b"a"), saying(HALVES[0]))
 
 
 def test_choices_take_turns_on_the_fast_way() -> None:
