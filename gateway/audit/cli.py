@@ -24,6 +24,8 @@ app = typer.Typer(no_args_is_help=True, help="Look into the audit journal, and c
 Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document a line, for programs.")]
 
+TABLE_CHARS_MIN = 132  # time, kind, model, result and a record's id side by side, and some room for facts
+
 _STYLES = {"masked": "yellow", "blocked": "red", "refused": "red", "failed": "magenta", "unknown": "magenta"}
 
 
@@ -42,11 +44,13 @@ def tail_command(
     if as_json:
         _dump(entries)
     else:
-        table = Table("time", "kind", "model", "result", "facts", box=None, header_style="bold")
-        table.add_column("record", no_wrap=True)
+        table = Table(box=None, header_style="bold")
+        for name in ("time", "kind", "model", "result", "record", "facts"):
+            table.add_column(name, no_wrap=name != "facts")
         for entry in entries:
-            table.add_row(*_row(entry))
-        Console().print(table)
+            *cells, facts, record = _row(entry)
+            table.add_row(*cells, record, facts)
+        _wide().print(table)
     try:
         for entry in later:
             if entry.id in shown:
@@ -102,8 +106,13 @@ def verify_command(data: Data = Path("var"), as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+def _wide() -> Console:
+    """A console on which no id is cut: a narrow terminal wraps the line, a pipe gets it whole."""
+    return Console(width=max(Console().width, TABLE_CHARS_MIN))
+
+
 def _print_report(report: Report) -> None:
-    console = Console()
+    console = _wide()
     table = Table("stream", "state", "records", "calls", "open", "root", box=None, header_style="bold")
     for s in report.streams:
         color = {"damaged": "red", "unfinished": "yellow"}.get(s.state, "green")
@@ -139,7 +148,7 @@ def _dump(entries: Iterable[query.Entry]) -> None:
 
 def _row(entry: query.Entry) -> tuple[str, ...]:
     record = entry.record
-    at = datetime.datetime.fromtimestamp(record.ts / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    at = datetime.datetime.fromtimestamp(record.ts / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
     model = result = facts = ""
     if isinstance(record, Intent):
         model = record.model or ""
