@@ -9,6 +9,7 @@ from typing import Final
 from gateway.protocols.base import Edit, EditLike, Event, Kind, Piece, Usage
 from gateway.protocols.document import EditError
 from gateway.protocols.jsontext import Node, apply, merged, quote, raw_offset, raw_offsets, splice_string, unquote
+from gateway.protocols.logprobs import end_of_logprobs
 from gateway.protocols.streams import unreadable
 from gateway.protocols.surfaces import IDENT, PLAIN
 
@@ -203,31 +204,38 @@ class JsonEvent:
             or facts.terminal
             or facts.usage is not None
             or facts.finish_reason is not None
-            or self._nulls
+            or len(self._nulls) > 1
         ):
             return None
         node = self._nodes[0]
         if node is None or any(e.text == "null" for e in self._always):
             return None
-        if padding is not None and padding.start < node.end:
-            return None
         start = lines.data_start
         text = lines.text
         holes = [start + node.start + 1, start + node.end - 1]
+        for logprobs in self._nulls:
+            holes += [start + logprobs.start, start + logprobs.end]
         if padding is not None:
             holes += [start + padding.start + 1, start + padding.end - 1]
+        if holes != sorted(holes):
+            return None
         shown = [Edit(start + e.start, start + e.end, e.text) for e in self._always]
-        return Template(text, holes, shown, facts, self.pieces[0])
+        template = Template(text, holes, shown, facts, self.pieces[0], logged=bool(self._nulls))
+        # Probabilities of another text, or in a form that only a full reading can judge: nothing is gained.
+        return template if not self._nulls or template.match(lines.raw) is not None else None
 
 
 class Template:
-    """The bytes around the one text of a frame, and around OpenAI's random padding if it has some."""
+    """The bytes around the one text of a frame, and around its logprobs and OpenAI's random padding if it has some."""
 
     __slots__ = (
+        "between",
         "channel",
         "facts",
         "group",
+        "logged",
         "mid",
+        "out_between",
         "out_mid",
         "out_prefix",
         "out_suffix",
@@ -239,7 +247,9 @@ class Template:
         "whole",
     )
 
-    def __init__(self, text: str, holes: Sequence[int], shown: Sequence[Edit], facts: Facts, piece: Piece) -> None:
+    def __init__(
+        self, text: str, holes: Sequence[int], shown: Sequence[Edit], facts: Facts, piece: Piece, *, logged: bool
+    ) -> None:
         cuts = [0, *holes, len(text)]
         fixed = [(cuts[i], cuts[i + 1]) for i in range(0, len(cuts), 2)]
         arriving = [text[a:b].encode() for a, b in fixed]
@@ -251,8 +261,10 @@ class Template:
         ]
         self.prefix, self.mid = arriving[:2]
         self.out_prefix, self.out_mid = leaving[:2]
-        self.padded = len(fixed) == 3
-        self.suffix, self.out_suffix = (arriving[2], leaving[2]) if self.padded else (b"", b"")
+        self.logged = logged  # logprobs stand between the text and the padding
+        self.between, self.out_between = (arriving[2], leaving[2]) if logged else (b"", b"")
+        self.padded = len(fixed) == 3 + logged
+        self.suffix, self.out_suffix = (arriving[-1], leaving[-1]) if self.padded else (b"", b"")
         self.same = arriving == leaving
         self.facts = facts
         self.channel = piece.channel
@@ -272,37 +284,46 @@ class Template:
         mid = self.mid
         if not frame.startswith(mid, end):
             return None
-        padding = b""
+        at = end + len(mid)
+        logprobs = padding = b""
+        if self.logged:
+            after = end_of_logprobs(frame, at, frame[start:end])
+            if after < 0 or not frame.startswith(self.between, after):
+                return None
+            logprobs = frame[at:after]
+            at = after + len(self.between)
         if self.padded:
-            at = end + len(mid)
             pad = _PADDING(frame, at)
             assert pad is not None
             padding = pad[0]
             if frame[pad.end() :] != self.suffix:
                 return None
-        elif end + len(mid) != len(frame):
+        elif at != len(frame):
             return None
         try:
             middle = frame[start:end].decode()
         except UnicodeDecodeError:
             unreadable("the stream is not valid UTF-8")
         text = middle if "\\" not in middle else unquote(middle)
-        return TextEvent(self, frame if self.same else None, middle, text, padding)
+        return TextEvent(self, frame if self.same else None, middle, text, padding, logprobs)
 
 
 class TextEvent:
     """A frame that fits a template: one text, nothing else."""
 
     plain: bool = True
-    __slots__ = ("_middle", "_padding", "_raw", "_template", "closes", "pieces")
+    __slots__ = ("_logprobs", "_middle", "_padding", "_raw", "_template", "closes", "pieces")
 
     finish_reason: None = None
     usage: None = None
     terminal = False
     has_data = True
 
-    def __init__(self, template: Template, raw: bytes | None, middle: str, text: str, padding: bytes) -> None:
+    def __init__(
+        self, template: Template, raw: bytes | None, middle: str, text: str, padding: bytes, logprobs: bytes = b""
+    ) -> None:
         self._template = template
+        self._logprobs = logprobs
         self._raw = raw
         self._middle = middle
         self._padding = padding
@@ -328,18 +349,20 @@ class TextEvent:
             if len(edits) > (wanted is not None) or (wanted and not self.pieces):
                 raise EditError("this piece does not exist")
             if wanted:
-                return self._with(_edited(middle, wanted))
+                return self._with(_edited(middle, wanted), b"null" if self._template.logged else b"")
         if self._raw is not None:
             return self._raw
-        return self._with(middle)
+        return self._with(middle, self._logprobs)
 
-    def _with(self, middle: str) -> bytes:
+    def _with(self, middle: str, logprobs: bytes = b"") -> bytes:
         t = self._template
-        return b"".join((t.out_prefix, middle.encode(), t.out_mid, self._padding, t.out_suffix))
+        return b"".join(
+            (t.out_prefix, middle.encode(), t.out_mid, logprobs, t.out_between, self._padding, t.out_suffix)
+        )
 
     def split(self, index: int, at: int) -> tuple[bytes, Event] | None:
         """Two frames with the same surroundings."""
-        if index != 0 or not self.pieces or self.pieces[0].whole:
+        if index != 0 or not self.pieces or self.pieces[0].whole or self._template.logged:
             return None
         text = self.pieces[0].text
         if not 0 < at < len(text):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gateway.protocols.jsontext import ARRAY, LITERAL, NUMBER, NUMBERS, OBJECT, STRING, Node, numbers
+from gateway.protocols.jsontext import ARRAY, LITERAL, NUMBER, NUMBERS, OBJECT, STRING, Node, numbers, unquote
 
 _LONG_NUMBER = re.compile(r"[0-9](?:[.,]?[0-9]){6}")
 _LONG_INTEGER = re.compile(r"(?<![0-9.])[0-9]{7}")
@@ -118,3 +118,57 @@ def _only_numbers(node: Node) -> bool:
     if node.kind == NUMBERS:
         return not _LONG_INTEGER.search(node.value)
     return all(i.kind == LITERAL or (i.kind == NUMBER and not _LONG_INTEGER.search(i.value)) for i in node.items)
+
+
+# The form in which nearly all servers write the one token of a delta, so that a stream needs no tree for it. Stricter
+# than the rules above and than JSON: what does not match is read in full.
+_TEXT = rb'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})){0,256}+'
+_NUMBER = rb"-?(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,20})?(?:[eE][-+]?[0-9]{1,2})?"
+_BYTE = rb"(?:0|[1-9][0-9]{0,2})"
+_BYTES = rb"(?:null|\[(?:" + _BYTE + rb"(?:, ?" + _BYTE + rb")*+)?\])"
+_FACTS = rb'"token": ?"(%b)", ?"logprob": ?%b, ?"bytes": ?(%b)' % (_TEXT, _NUMBER, _BYTES)
+_ALTERNATIVE = re.compile(rb"\{" + _FACTS + rb"\}")
+_UNNAMED = rb'\{"token": ?"%b", ?"logprob": ?%b, ?"bytes": ?%b\}' % (_TEXT, _NUMBER, _BYTES)
+_ONE_TOKEN = re.compile(
+    rb'\{"content": ?\[\{'
+    + _FACTS
+    + rb', ?"top_logprobs": ?\[((?:'
+    + _UNNAMED
+    + rb"(?:, ?"
+    + _UNNAMED
+    + rb")*+)?)\]\}\]"
+    rb'(?:, ?"refusal": ?null)?\}'
+).match
+
+
+def end_of_logprobs(frame: bytes, at: int, said: bytes) -> int:
+    """Where the logprobs that begin there end, if they are one token that says what the text says (`said`, escaped).
+
+    -1: they are not, or only a full reading can tell.
+    """
+    match = _ONE_TOKEN(frame, at)
+    if match is None:
+        return -1
+    token, raw, others = match.groups()
+    if token != said:
+        return -1
+    try:
+        if not _same_bytes(_decoded(token), raw):
+            return -1
+        for other, other_raw in _ALTERNATIVE.findall(others):
+            text = _decoded(other)
+            if not _harmless(text) or not _same_bytes(text, other_raw):
+                return -1
+    except UnicodeDecodeError:
+        return -1
+    return match.end()
+
+
+def _decoded(token: bytes) -> str:
+    return unquote(token.decode()) if b"\\" in token else token.decode()
+
+
+def _same_bytes(token: str, raw: bytes) -> bool:
+    if raw in (b"null", b"[]"):
+        return True
+    return raw[1:-1].replace(b" ", b"") == b",".join([b"%d" % byte for byte in token.encode("utf-8", "surrogatepass")])

@@ -452,6 +452,70 @@ def test_case_23_logprobs_in_a_stream() -> None:
     }
 
 
+def _logged(
+    text: str, token: str | None = None, *, alternatives: Sequence[str] = ("b",), **more: Any
+) -> dict[str, Any]:
+    """A delta with logprobs as servers write them."""
+
+    def one(token: str) -> dict[str, Any]:
+        return {"token": token, "logprob": -1.5, "bytes": list(token.encode("utf-8", "surrogatepass"))}
+
+    item = one(text if token is None else token) | {"top_logprobs": [one(other) for other in alternatives]} | more
+    return chunk({"content": text}, logprobs={"content": [item], "refusal": None})
+
+
+LOGGED = [
+    pytest.param(_logged("a", alternatives=()), True, id="no alternatives"),
+    pytest.param(_logged('\u00e9"\\\n', alternatives=["\U0001f600", "\\", ""]), True, id="escapes"),
+    pytest.param(_logged("", alternatives=["x"]), True, id="no text"),
+    pytest.param(_logged("a", bytes=None), True, id="no bytes"),
+    pytest.param(_logged("a", bytes=[]), True, id="empty bytes"),
+    pytest.param(_logged("\ud83d", alternatives=["\ude00"]), True, id="half a character"),
+    pytest.param(_logged("a", "J@x"), False, id="another text"),
+    pytest.param(_logged("a", bytes=[74, 64, 120]), False, id="bytes of another text"),
+    pytest.param(_logged("a", bytes=[353]), False, id="a number that is no byte"),
+    pytest.param(_logged("a", alternatives=["J@x"]), False, id="an alternative with an address"),
+    pytest.param(_logged("a", alternatives=["4111111"]), False, id="an alternative that is a number"),
+    pytest.param(_logged("a", alternatives=["x" * 25]), False, id="a long alternative"),
+    pytest.param(_logged("a", logprob=2125551234), False, id="a probability to call"),
+    pytest.param(_logged("a", logprob=-1.2125551234), True, id="a precise probability"),
+    pytest.param(_logged("a", note="J@x"), False, id="an unknown field"),
+    pytest.param(_logged("a", top_logprobs=[{"token": "b", "logprob": -1, "bytes": [74, 64, 120]}]), False, id="an alternative's bytes"),
+    pytest.param(_logged("a") | {"usage": {"completion_tokens": 3}}, False, id="with usage"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("alias", [None, "ours"])
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("value", "quick"), LOGGED)
+def test_case_23_logprobs_by_template_are_judged_as_in_full(
+    value: dict[str, Any], quick: bool, padded: bool, compact: bool, alias: str | None
+) -> None:
+    def raw(value: dict[str, Any], pad: str) -> bytes:
+        whole = value | ({"obfuscation": pad} if padded else {})
+        return frame(json.dumps(whole, separators=(",", ":") if compact else None))
+
+    warm = raw(_logged("The"), "aB")
+    (alone,) = run(CHAT, [raw(value, "cD9")], alias)
+    event = run(CHAT, [warm, warm, raw(value, "cD9")], alias)[-1]
+    assert isinstance(event, TextEvent) is quick
+    assert facts(event) == facts(alone)
+    if alone.pieces:
+        edits = {0: [Edit(0, 1, "#")]}
+        assert event.render(edits) == alone.render(edits)
+        assert json.loads(event.render(edits)[6:])["choices"][0]["logprobs"] is None
+    assert event.split(0, 1) is None
+
+
+def test_case_23_broken_logprobs_are_refused_by_template_too() -> None:
+    warm = json.dumps(_logged("The"), separators=(",", ":"))
+    for old, new in (("[98]", "[098]"), ("-1.5", "-01.5"), ("[98]", "[98,]"), ('"b"', '"\\x"'), ('"b"', '"\t"')):
+        assert old in warm
+        unreadable(CHAT, frame(warm) * 2, frame(warm.replace(old, new)))
+    unreadable(CHAT, frame(warm) * 2, frame(warm).replace(b'"b"', b'"\xff"'))
+
+
 MARKED = [
     ("content", {"content": "J@x"}, "0.content", False),
     ("content in parts", {"content": [{"type": "text", "text": "J@x"}]}, "0.content", False),
