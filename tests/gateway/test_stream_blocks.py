@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from filters import Action, Rules
 from gateway.screen import screen_document
 from tests.fakes.dialects import events
+from tests.fakes.endpoint import chat_chunk
 from tests.filters.samples import LONGEST
 from tests.filters.test_sieve import cut, seeded
 from tests.gateway.test_streams import BLOCKING, ENGINE, MASK_ALL, MESSAGES, all_roles, drive, screen
@@ -114,3 +115,15 @@ def test_case_26_a_number_at_the_seam_of_two_blocks(parts: list[str], shown: str
     assert whole is not None
     assert "".join(whole) == shown
     check(blocks, CARDS, random.Random(seed))
+
+
+@pytest.mark.parametrize("cuts", [(4,), (9, 11), (1, 5, 16), (18,)])
+@pytest.mark.parametrize("together", [True, False])
+def test_case_26_a_number_over_the_parts_of_deltas(cuts: tuple[int, ...], together: bool) -> None:
+    """Some servers of OpenAI's dialect send a delta's content as a list of parts."""
+    parts = [{"type": "text", "text": part} for part in ["card ", *cut(CARD, list(cuts)), ", thanks"]]
+    deltas = [parts] if together else [[part] for part in parts]
+    frames = [f"data: {json.dumps(chat_chunk({'content': content}))}\n\n".encode() for content in deltas]
+    shown = b"".join(drive(screen(CARDS), frames))
+    said = [part["text"] for event in events(shown) for part in event["choices"][0]["delta"]["content"]]
+    assert "".join(said) == "card <CREDIT_CARD>, thanks"
