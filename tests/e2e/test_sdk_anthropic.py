@@ -243,7 +243,7 @@ def test_in_the_middle_of_a_stream_it_is_an_api_status_error(tmp_path: Path, tai
             with stream as answer, pytest.raises(anthropic.APIStatusError) as caught:
                 said.extend(answer.text_stream)
             assert code_of(caught.value) == code
-            assert said[:2] == ["word0 ", "word1 "]
+            assert "".join(said).startswith("word0 word1 ")  # in how many frames depends on pauses
             assert "536" not in "".join(said) + str(caught.value)
         refused(stack, 0, code)
         assert len(endpoint.seen) == 1

@@ -312,7 +312,7 @@ def test_in_the_middle_of_a_stream_it_is_an_api_error(tmp_path: Path, tail: list
             with stream, pytest.raises(openai.APIError) as caught:
                 said.extend(chunk.choices[0].delta.content or "" for chunk in stream)
             assert caught.value.code == code
-            assert said[:2] == ["word0 ", "word1 "]
+            assert "".join(said).startswith("word0 word1 ")  # in how many frames depends on pauses
             assert "536" not in "".join(said) + str(caught.value)
         refused(stack, 0, code)
         assert len(endpoint.seen) == 1
