@@ -46,22 +46,22 @@ class Pattern:
     find: re.Pattern[bytes]
     score: float
     validate: Callable[[bytes], bool | None] | None = None
-    needs: bytes = b""  # every match holds all of these bytes, of `-/.:`
+    needs: bytes = b""  # every match holds all of these bytes, of `-/.:`, each as often as it stands here
     digits_min: int = 0  # and as many digits
     length_min: int = 1
     letters: bool = False  # and an ASCII letter
-    near: re.Pattern[bytes] | None = (
-        None  # and something that this finds; shared by patterns, and looked for once a unit
-    )
+    shapes: tuple[bytes, ...] = ()  # and one of these in its shape, if any are given
+    near: re.Pattern[bytes] | None = None  # and something that this finds
 
 
 class Context:
     """Raises a score when one of an entity's context words stands shortly before the match."""
 
     def __init__(self, words: Mapping[str, Sequence[str]]) -> None:
+        # The border before a word is matched with it: an expression that begins with a class is found fastest.
         self._words = {
             entity: re.compile(
-                rb"(?<![a-z0-9_])(?:" + b"|".join(re.escape(w.lower().encode()) for w in listed) + rb")s?(?![a-z0-9_])"
+                rb"[^a-z0-9_](?:" + b"|".join(re.escape(w.lower().encode()) for w in listed) + rb")s?(?![a-z0-9_])"
             )
             for entity, listed in words.items()
             if listed
@@ -69,12 +69,21 @@ class Context:
 
     def score(self, entity: str, score: float, view: bytes, start: int) -> float:
         """The score of a match of `entity` at `start`, its left context considered. Pure in the 65 bytes before it."""
-        words = self._words.get(entity)
-        if words is None or score >= 1.0 or start == 0:
+        if score >= 1.0 or start == 0:
             return score
+        return self.raised(entity, score, self.before(view, start))
+
+    @staticmethod
+    def before(view: bytes, start: int) -> bytes:
+        """The left context of a match at `start`, as `raised` takes it: the characters that count, and a border."""
         left = start - CONTEXT_CHARS
-        # One character more is looked at, never matched, so that a word cut by the border does not count.
-        if words.search(view[max(0, left - 1) : start].lower(), 1 if left > 0 else 0) is None:
+        # One character more is looked at, never part of a word, so that a word cut by the border does not count.
+        return view[left - 1 : start].lower() if left > 0 else b"\0" + view[:start].lower()
+
+    def raised(self, entity: str, score: float, before: bytes) -> float:
+        """The score of a match of `entity` behind that context."""
+        words = self._words.get(entity)
+        if words is None or score >= 1.0 or words.search(before) is None:
             return score
         return min(1.0, max(round(score + CONTEXT_BOOST, 4), CONTEXT_FLOOR))
 
@@ -94,53 +103,130 @@ def without_contained(found: list[Finding]) -> list[Finding]:
     return kept
 
 
-class Patterns:
-    """Patterns, and for each shape of a unit those of them that could match in it."""
+# The shape of a text: `a` for every ASCII letter, `0` for every digit, all else as it is.
+_SHAPE: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz123456789", b"a" * 52 + b"0" * 9)
+_WORD: Final = re.compile(rb"(?<!\w)[a0]{2,20}+(?!\w)")
+_WORD_BYTES: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
+# Shapes that are remembered, of units up to that length and of words: bounded, so that nobody fills memory with them.
+# A shape says where digits stand and not which, so no value can be read off it (L7).
+_SHAPES_MAX: Final = 4096
+_SHAPE_CHARS_MAX: Final = 48
 
-    def __init__(self, patterns: Sequence[Pattern], context: Context) -> None:
+
+def shape(text: bytes) -> bytes:
+    """`a` for every ASCII letter, `0` for every digit, all else as it is."""
+    return text.translate(_SHAPE)
+
+
+_Fitting = tuple[tuple[Pattern, bool], ...]  # patterns, and whether each matches every run of its shape
+_Plan = tuple[tuple[tuple[int, int, _Fitting], ...], tuple[Pattern, ...]]
+
+
+class Patterns:
+    """Patterns, and for each shape of a unit those of them that could match in it.
+
+    `words` are patterns whose every match is one whole run of at most 20 letters and digits, and which tell no digit from
+    another and no letter from another but R: one look at the shape of a run decides all of them. They come first.
+    """
+
+    def __init__(self, patterns: Sequence[Pattern], context: Context, words: Sequence[Pattern] = ()) -> None:
         self._patterns = tuple(patterns)
+        self._words = tuple(words)
         self._context = context
-        self._by_shape: dict[tuple[int, int, int], tuple[Pattern, ...]] = {}
+        self._by_shape: dict[bytes, _Plan] = {}
+        self._by_marks: dict[tuple[int, ...], tuple[Pattern, ...]] = {}
+        self._by_word: dict[bytes, _Fitting] = {}
         self._lengths = sorted({p.length_min for p in patterns})
         self._digits_max = max(p.digits_min for p in patterns)
 
-    def find(self, view: bytes, start: int, end: int) -> list[Finding]:
-        """Findings in view[start:end]; the character on each side is seen as its border."""
-        unit = view[start:end]
-        digits = count_digits(unit)
-        marks = (b"-" in unit) | (b"/" in unit) << 1 | (b"." in unit) << 2 | (b":" in unit) << 3
-        letters = unit.lower() != unit.upper()
-        shape = (min(digits, self._digits_max), marks | letters << 4, bisect.bisect(self._lengths, end - start))
-        chosen = self._by_shape.get(shape)
-        if chosen is None:
-            # At most 18 x 32 x 5 shapes.
-            chosen = self._by_shape[shape] = tuple(
+    def find(self, view: bytes, start: int, end: int, shape: bytes) -> list[Finding]:
+        """Findings in view[start:end], a text of that shape; the character on each side is seen as its border."""
+        plan = self._by_shape.get(shape)
+        if plan is None:
+            plan = self._plan(shape)
+        words, patterns = plan
+        found: list[Finding] = []
+        for first, last, fitting in words:
+            if (first == 0 and start and view[start - 1] in _WORD_BYTES) or (
+                start + last == end < len(view) and view[end] in _WORD_BYTES
+            ):
+                continue
+            self._add_words(found, fitting, view, start + first, start + last)
+        for pattern in patterns:
+            if pattern.near is None or pattern.near.search(view, start, end) is not None:
+                self._add(found, pattern, view, start, end)
+        return found
+
+    def _plan(self, shape: bytes) -> _Plan:
+        """The runs of a unit of this shape that word patterns match, and the other patterns that could match in it."""
+        digits = shape.count(b"0")
+        words = []
+        if digits and self._words:
+            for match in _WORD.finditer(shape):
+                fitting = self._by_word.get(match[0])
+                if fitting is None:
+                    fitting = self._fitting(match[0])
+                if fitting:
+                    words.append((match.start(), match.end(), fitting))
+        letters = b"a" in shape
+        marks = (
+            min(digits, self._digits_max),
+            shape.count(b"-"),
+            shape.count(b"/"),
+            shape.count(b"."),
+            shape.count(b":"),
+            letters,
+            bisect.bisect(self._lengths, len(shape)),
+        )
+        patterns = self._by_marks.get(marks)
+        if patterns is None:
+            if len(self._by_marks) >= _SHAPES_MAX:
+                self._by_marks.clear()
+            patterns = self._by_marks[marks] = tuple(
                 p
                 for p in self._patterns
                 if digits >= p.digits_min
-                and end - start >= p.length_min
-                and all(byte in unit for byte in p.needs)
+                and len(shape) >= p.length_min
+                and all(shape.count(byte) >= p.needs.count(byte) for byte in p.needs)
                 and (letters or not p.letters)
             )
-        return matches(chosen, view, start, end, self._context) if chosen else []
+        chosen = []
+        for pattern in patterns:
+            for one in pattern.shapes:
+                if one in shape:
+                    chosen.append(pattern)
+                    break
+            else:
+                if not pattern.shapes:
+                    chosen.append(pattern)
+        plan = (tuple(words), tuple(chosen))
+        if len(shape) <= _SHAPE_CHARS_MAX:
+            if len(self._by_shape) >= _SHAPES_MAX:
+                self._by_shape.clear()
+            self._by_shape[shape] = plan
+        return plan
 
+    def _fitting(self, word: bytes) -> _Fitting:
+        """The word patterns that a run of this shape can match, and for each whether every such run does."""
+        fitting = []
+        for pattern in self._words:
+            usual = pattern.find.fullmatch(word.replace(b"a", b"b"))
+            spelled = pattern.find.fullmatch(word.replace(b"a", b"r"))
+            if usual or spelled:
+                fitting.append((pattern, usual is not None and spelled is not None))
+        if len(self._by_word) >= _SHAPES_MAX:
+            self._by_word.clear()
+        result = self._by_word[word] = tuple(fitting)
+        return result
 
-def count_digits(value: bytes) -> int:
-    """How many ASCII digits."""
-    return len(value) - len(value.translate(None, b"0123456789"))
+    def _add_words(self, found: list[Finding], fitting: _Fitting, view: bytes, first: int, last: int) -> None:
+        before = self._context.before(view, first)
+        for pattern, always in fitting:
+            if always or pattern.find.fullmatch(view[first:last]):
+                score = self._context.raised(pattern.entity, pattern.score, before)
+                found.append(Finding(pattern.entity, first, last, score))
 
-
-def matches(patterns: Sequence[Pattern], view: bytes, start: int, end: int, context: Context) -> list[Finding]:
-    """Findings of those patterns in view[start:end]; the character on each side is seen as its border."""
-    found: list[Finding] = []
-    absent = None
-    for pattern in patterns:
-        if pattern.near is not None:
-            if pattern.near is absent:
-                continue
-            if pattern.near.search(view, start, end) is None:
-                absent = pattern.near
-                continue
+    def _add(self, found: list[Finding], pattern: Pattern, view: bytes, start: int, end: int) -> None:
         for match in pattern.find.finditer(view, start, end + 1):
             first, last = match.span()
             if last > end:
@@ -152,8 +238,12 @@ def matches(patterns: Sequence[Pattern], view: bytes, start: int, end: int, cont
                     continue
                 if valid:
                     score = 1.0
-            found.append(Finding(pattern.entity, first, last, context.score(pattern.entity, score, view, first)))
-    return found
+            found.append(Finding(pattern.entity, first, last, self._context.score(pattern.entity, score, view, first)))
+
+
+def count_digits(value: bytes) -> int:
+    """How many ASCII digits."""
+    return len(value) - len(value.translate(None, b"0123456789"))
 
 
 Judge = Callable[[bytes, int, int], list[Finding]]  # (view, start, end) -> findings inside the unit
@@ -308,9 +398,8 @@ class LateStarts:
         return found
 
 
-_NUMBER_START: Final = re.compile(rb"[0-9+(\[]")
 # Digits and the punctuation of libphonenumber's VALID_PUNCTUATION as it folds.
-_NUMBER_RUN: Final = re.compile(rb"[0-9 \-.()\[\]/~+xX]*+")
+_NUMBER_RUN: Final = re.compile(rb"[0-9+(\[][0-9 \-.()\[\]/~+xX]*+")
 # What may follow a number as its extension (libphonenumber's EXTN_PATTERNS_FOR_MATCHING, blanks capped), or make it a time.
 _LABELS: Final = tuple(
     sorted(
@@ -358,12 +447,11 @@ class NumberScanner:
         size = len(view)
         at = self._at
         while True:
-            begin = _NUMBER_START.search(view, at)
-            if begin is None:
+            run = _NUMBER_RUN.search(view, at)
+            if run is None:
                 at = size
                 break
-            at = begin.start()
-            end = _NUMBER_RUN.match(view, at).end()  # type: ignore[union-attr]  # it matches the empty string
+            at, end = run.span()
             if end - at > 2 * NUMBER_HALF_CHARS:
                 self._window(view, at, at + 2 * NUMBER_HALF_CHARS, at + NUMBER_HALF_CHARS, found)
                 at += NUMBER_HALF_CHARS
@@ -380,6 +468,6 @@ class NumberScanner:
         return found
 
     def _window(self, view: bytes, start: int, end: int, before: int | None, found: list[Finding]) -> None:
-        if count_digits(view[start:end]) < self._digits_min:
+        if end - start < self._digits_min or count_digits(view[start:end]) < self._digits_min:
             return
         found += [f for f in without_contained(self._judge(view, start, end)) if before is None or f.start < before]

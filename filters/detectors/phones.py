@@ -36,6 +36,9 @@ _CANDIDATE: Final = re.compile(
 )
 # Where the matcher may start a number inside a candidate: at its begin, or behind one of these.
 _PIECE: Final = re.compile(rb"(?:\A|[/(.\s\[])[^0-9]*+([0-9]+)")
+# And the same where it could be a number of fewer digits than the plans of any first digit have (see _PLANS).
+_SHORT_DIGITS_MAX: Final = 9
+_SHORT_PIECE: Final = re.compile(rb"(?:\A|[/(.\s\[])[^0-9]*+(?:[01]|44|49|33|972|55|[34]00)")
 _SLASH_DATE: Final = re.compile(
     rb"(?:[0-3]?[0-9]/[01]?[0-9]|[01]?[0-9]/[0-3]?[0-9])/(?:[12][0-9])?[0-9]{2}"
 )  # the matcher's own
@@ -94,6 +97,8 @@ def _matched(view: bytes, first: int, last: int, end: int, region: str) -> list[
 def _regions(candidate: bytes) -> list[str]:
     """The regions in whose plans a number could stand in the candidate."""
     digits = _count(candidate)
+    if digits <= _SHORT_DIGITS_MAX and b"+" not in candidate[:6] and _SHORT_PIECE.search(candidate) is None:
+        return []
     if digits < PHONE_DIGITS_MIN or _SLASH_DATE.search(candidate) or _ADDRESS.fullmatch(candidate):
         return []
     international = candidate[:1] in b"0+" or b"+" in candidate[:6]

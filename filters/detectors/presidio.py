@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from filters.detectors import validators
 from filters.detectors.hosts import EMAIL, URL, Hosts
-from filters.detectors.patterns import FLAGS, Context, LateStarts, NumberScanner, Pattern, Patterns, TokenScanner
+from filters.detectors.patterns import FLAGS, Context, LateStarts, NumberScanner, Pattern, Patterns, TokenScanner, shape
 from filters.detectors.phones import PHONE, PHONE_DIGITS_MIN, phones
 from filters.finding import Finding, Scanner
 
@@ -56,28 +56,28 @@ _NEEDS: Final[dict[str, tuple[bytes, int]]] = {
     "SSN5 (medium)": (b"", 9),
     "NHS (medium)": (b"", 10),
     "Crypto (Medium)": (b"", 1),
-    "Datetime (yyyy-mm-ddThh:mm[:ss[.f]] with timezone)": (b"-:", 12),
-    "mm/dd/yyyy or mm/dd/yy": (b"/", 4),
-    "dd/mm/yyyy or dd/mm/yy": (b"/", 4),
-    "yyyy/mm/dd": (b"/", 6),
-    "mm-dd-yyyy": (b"-", 6),
-    "dd-mm-yyyy": (b"-", 6),
-    "yyyy-mm-dd": (b"-", 6),
-    "dd.mm.yyyy or dd.mm.yy": (b".", 4),
-    "dd-MMM-yyyy or dd-MMM-yy": (b"-", 3),
+    "Datetime (yyyy-mm-ddThh:mm[:ss[.f]] with timezone)": (b"--:", 12),
+    "mm/dd/yyyy or mm/dd/yy": (b"//", 4),
+    "dd/mm/yyyy or dd/mm/yy": (b"//", 4),
+    "yyyy/mm/dd": (b"//", 6),
+    "mm-dd-yyyy": (b"--", 6),
+    "dd-mm-yyyy": (b"--", 6),
+    "yyyy-mm-dd": (b"--", 6),
+    "dd.mm.yyyy or dd.mm.yy": (b"..", 4),
+    "dd-MMM-yyyy or dd-MMM-yy": (b"--", 3),
     "MMM-yyyy or MMM-yy": (b"-", 2),
     "dd-MMM or dd-MMM": (b"-", 1),
     "mm/yyyy or m/yyyy": (b"/", 5),
     "mm/yy or m/yy": (b"/", 3),
-    "IPv4_mapped": (b":.", 4),
-    "IPv4_embedded": (b":.", 4),
-    "IPv4": (b".", 4),
-    "IPv6": (b":", 0),
-    "IPv6_unspecified": (b":", 0),
+    "IPv4_mapped": (b"::...", 4),
+    "IPv4_embedded": (b"::...", 4),
+    "IPv4": (b"...", 4),
+    "IPv6": (b"::", 0),
+    "IPv6_unspecified": (b"::", 0),
     "USA DEA Certificate Number (weak)": (b"", 7),
     "MAC_COLON_OR_HYPHEN": (b"", 0),
-    "MAC_CISCO_DOT": (b".", 0),
-    "UUID (hyphenated)": (b"-", 0),
+    "MAC_CISCO_DOT": (b"..", 0),
+    "UUID (hyphenated)": (b"----", 0),
 }
 _LENGTH_MIN: Final = {"MAC_COLON_OR_HYPHEN": 17, "UUID (hyphenated)": 36, "Crypto (Medium)": 26, "MAC_CISCO_DOT": 14}
 
@@ -92,18 +92,48 @@ _WITH_LETTERS: Final = frozenset(
         "dd-MMM or dd-MMM",
     }
 )
-_NUMERIC_DATE: Final = re.compile(rb"[0-9][-/.][0-9]{1,2}[-/.][0-9]")
-_NUMERIC_DATES: Final = frozenset(
+# What the shape of every match holds: one of these.
+_SHAPES: Final[dict[str, tuple[bytes, ...]]] = {
+    "Itin (very weak)": (b"000-000000", b"000 000000", b"00000-0000", b"00000 0000"),
+    "Itin (weak)": (b"000000000",),
+    "Itin (medium)": (b"000-00-0000", b"000 00 0000", b"000-00 0000", b"000 00-0000"),
+    "SSN1 (very weak)": (b"00000-0000",),
+    "SSN2 (very weak)": (b"000-000000",),
+    "SSN3 (very weak)": (b"000-00-0000",),
+    "SSN4 (very weak)": (b"000000000",),
+    "Datetime (yyyy-mm-ddThh:mm[:ss[.f]] with timezone)": (b"0000-00-00a00:00",),
+    "mm/dd/yyyy or mm/dd/yy": (b"0/0",),
+    "dd/mm/yyyy or dd/mm/yy": (b"0/0",),
+    "yyyy/mm/dd": (b"0000/0",),
+    "mm-dd-yyyy": (b"-0000",),
+    "dd-mm-yyyy": (b"-0000",),
+    "yyyy-mm-dd": (b"0000-0",),
+    "dd.mm.yyyy or dd.mm.yy": (b"0.0",),
+    "dd-MMM-yyyy or dd-MMM-yy": (b"0-aaa-00",),
+    "MMM-yyyy or MMM-yy": (b"aaa-00",),
+    "dd-MMM or dd-MMM": (b"0-aaa",),
+    "mm/yyyy or m/yyyy": (b"0/0000",),
+    "mm/yy or m/yy": (b"0/00",),
+    "USA DEA Certificate Number (weak)": (b"a0000000",),
+}
+# What is found in every match, where a shape cannot say it.
+_NEAR: Final = {
+    "IPv6": re.compile(rb"::|(?::[0-9A-Fa-f]{1,4}){7}"),
+    "IPv6_unspecified": re.compile(rb"::"),
+    "MAC_COLON_OR_HYPHEN": re.compile(rb"[:-][0-9A-Fa-f]{2}[:-]"),
+}
+# Patterns whose matches are whole runs of letters and digits (patterns.py, `words`). A slip in an expression, `A-Z]{2}` for
+# `[A-Z]{2}`, is a part of that recognizer: it is looked for on its own.
+_WORDS: Final = frozenset(
     {
-        "mm/dd/yyyy or mm/dd/yy",
-        "dd/mm/yyyy or dd/mm/yy",
-        "yyyy/mm/dd",
-        "mm-dd-yyyy",
-        "dd-mm-yyyy",
-        "yyyy-mm-dd",
-        "dd.mm.yyyy or dd.mm.yy",
+        "Bank Account (weak)",
+        "Driver License - Alphanumeric (weak)",
+        "Driver License - Digits (very weak)",
+        "Passport (very weak)",
+        "Passport Next Generation (very weak)",
     }
 )
+_SLIP: Final = {"Driver License - Alphanumeric (weak)": (b"a-a]]00",)}
 
 # IBAN (ISO 13616): the expression's longest match, and every text that can still grow into one.
 _IBAN_CHARS_MAX: Final = 4 + 7 * 5 + 4
@@ -123,24 +153,28 @@ class PresidioDetector:
         self._context = Context(data["context"])
         self._hosts = Hosts(data["mail_labels"], data["url_labels"], self._context)
         token: list[Pattern] = []
+        words: list[Pattern] = []
         number: list[Pattern] = []
         for item in data["patterns"]:
+            name = item["name"]
             if item["recognizer"] == "IbanRecognizer":
                 self._iban = re.compile(item["regex"].encode(), FLAGS)
                 self._iban_score = float(item["score"])
                 continue
-            needs, digits_min = _NEEDS.get(item["name"], (b"", 0))
+            needs, digits_min = _NEEDS.get(name, (b"", 0))
             pattern = Pattern(
                 item["entity"], re.compile(item["regex"].encode(), FLAGS), item["score"],
-                _VALIDATORS.get(item["recognizer"]), needs, digits_min, _LENGTH_MIN.get(item["name"], 1), item["name"] in _WITH_LETTERS,
-                _NUMERIC_DATE if item["name"] in _NUMERIC_DATES else None,
+                _VALIDATORS.get(item["recognizer"]), needs, digits_min, _LENGTH_MIN.get(name, 1), name in _WITH_LETTERS,
+                _SLIP.get(name) or _SHAPES.get(name, ()), _NEAR.get(name),
             )  # fmt: skip
+            if name in _WORDS:
+                words.append(pattern)
             if item["recognizer"] in _BLANK_SEPARATED:
                 number.append(pattern)
-            else:
+            elif name not in _WORDS or name in _SLIP:
                 token.append(pattern)
         self._number = Patterns(number, self._context)
-        self._token = Patterns(token, self._context)
+        self._token = Patterns(token, self._context, words)
         self._valid_iban = validators.Iban(data["iban_formats"])
 
     def scanners(self) -> Sequence[Scanner]:
@@ -149,14 +183,16 @@ class PresidioDetector:
         return TokenScanner(self._judge_token, late), NumberScanner(self._judge_number, PHONE_DIGITS_MIN)
 
     def _judge_token(self, view: bytes, start: int, end: int) -> list[Finding]:
-        unit = view[start:end]
-        found: list[Finding] = self._hosts.mails(view, start, end) if b"@" in unit else []
-        if b"." in unit:
+        form = shape(view[start:end])
+        found: list[Finding] = self._hosts.mails(view, start, end) if b"@" in form else []
+        if b".a" in form:  # every label that ends a name begins with a letter
             found += self._hosts.urls(view, start, end, found)
-        return found + self._token.find(view, start, end)
+        found += self._token.find(view, start, end, form)
+        return found
 
     def _judge_number(self, view: bytes, start: int, end: int) -> list[Finding]:
-        return self._number.find(view, start, end) + phones(view, start, end, self._context)
+        found = self._number.find(view, start, end, shape(view[start:end]))
+        return found + phones(view, start, end, self._context)
 
     def _find_iban(self, view: bytes, start: int) -> Finding | None:
         match = self._iban.match(view, start)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from filters import Engine
 from filters.detectors import compile_presidio, presidio, validators
-from filters.detectors.patterns import FLAGS
+from filters.detectors.patterns import FLAGS, shape
+from filters.view import END, fold
 from tests.filters.samples import LONGEST
 
 Oracle = dict[str, Any]
@@ -151,11 +152,20 @@ def test_every_stated_need_holds(data: dict[str, Any]) -> None:
             digits_min,
             length_min,
             pattern["name"] in presidio._WITH_LETTERS,
-            pattern["name"] in presidio._NUMERIC_DATES,
+            presidio._SHAPES.get(pattern["name"], ()),
+            presidio._NEAR.get(pattern["name"]),
         )
 
 
-def _holds(regex: str, needs: bytes, digits_min: int, length_min: int, letters: bool, date: bool) -> None:
+def _holds(
+    regex: str,
+    needs: bytes,
+    digits_min: int,
+    length_min: int,
+    letters: bool,
+    shapes: tuple[bytes, ...],
+    near: re.Pattern[bytes] | None,
+) -> None:
     compiled = re.compile(regex.encode(), FLAGS)
 
     @settings(max_examples=40, deadline=None)
@@ -163,13 +173,46 @@ def _holds(regex: str, needs: bytes, digits_min: int, length_min: int, letters: 
     def check(text: bytes) -> None:
         match = compiled.search(text)
         assert match is not None
-        assert all(byte in match[0] for byte in needs)
+        assert all(match[0].count(byte) >= needs.count(byte) for byte in needs)
         assert sum(48 <= byte <= 57 for byte in match[0]) >= digits_min
         assert len(match[0]) >= length_min
         assert not letters or match[0].lower() != match[0].upper()
-        assert not date or presidio._NUMERIC_DATE.search(match[0])
+        assert not shapes or any(one in shape(match[0]) for one in shapes)
+        assert near is None or near.search(match[0])
 
     check()
+
+
+def test_the_shape_of_a_run_decides_what_word_patterns_say(data: dict[str, Any]) -> None:
+    """What find() says of runs of letters and digits is what the expressions say that presidio._WORDS names."""
+    rng = random.Random(23)
+    detector = presidio.PresidioDetector()
+    expressions = [
+        (p["entity"], p["score"], re.compile(p["regex"].encode(), FLAGS))
+        for p in data["patterns"]
+        if p["name"] in presidio._WORDS
+    ]
+    kinds = set()
+    for _ in range(4000):
+        letters = rng.choice(("A", "r", "hvxR", "ABCrz"))
+        parts = [rng.choice(letters), rng.choice(letters) * 2, "-", "/", "A-Z]]", "_", "é"]
+        text = "".join(
+            rng.choice(parts) if rng.random() < 0.4 else str(rng.randrange(10 ** rng.randint(1, 14))) for _ in range(4)
+        )
+        view = fold("/" + text) + END
+        expected = {
+            (entity, *match.span(), score)
+            for entity, score, expression in expressions
+            for match in expression.finditer(view)
+        }
+        found = {
+            (f.entity, f.start, f.end, f.score)
+            for f in detector._judge_token(view, 0, len(view) - 1)
+            if f.entity in {entity for entity, _, _ in expressions}
+        }
+        assert found == expected, text
+        kinds |= {entity for entity, *_ in found}
+    assert kinds == {entity for entity, _, _ in expressions}
 
 
 # Entities that must come out exactly as presidio's (before its context step) on ASCII text.
