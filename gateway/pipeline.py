@@ -247,6 +247,9 @@ class Pipeline:
         self._intend(call)
         if call.model.policy.durable is Durable.BEFORE_EGRESS:
             await self._durable(call)
+        assert call.receipt is not None
+        if not call.receipt.is_durable:
+            call.unsynced = ("egress",)
         model, prompt = call.model, call.prompt
         edits = call.screening.edits if call.screening is not None and not call.shadow else {}
         body = prompt.document.rewrite(edits, model=model.target_model)

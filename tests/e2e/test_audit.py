@@ -610,3 +610,14 @@ def test_l6_two_calls_have_four_records_and_the_journal_its_two(tmp_path: Path) 
         assert [r["outcome"] for r in stack.records("outcome")] == ["allowed", "allowed"]
         assert isinstance(stack.gateway.journal, Journal | None)
     assert verify(tmp_path / "data").ok
+
+
+@pytest.mark.parametrize(("durable", "unsynced"), [("before_answer", True), ("before_egress", False)])
+def test_the_record_says_whether_the_prompt_left_before_its_intent_was_on_disk(
+    tmp_path: Path, durable: str, unsynced: bool
+) -> None:
+    """`before_answer` hides the sync behind the model's own time; the record does not hide that it did."""
+    with Endpoint(hello) as endpoint, Stack(tmp_path, endpoint.origin, policy_text(durable=durable)) as stack:
+        outcomes = [stack.outcome(stack.chat()) for _ in range(5)]
+        assert all(("unsynced" in outcome) <= unsynced for outcome in outcomes)
+        assert any("unsynced" in outcome for outcome in outcomes) is unsynced
