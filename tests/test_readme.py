@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gateway.settings import load_settings
 
@@ -84,3 +85,18 @@ def test_the_examples_are_valid_policies() -> None:
     entities = Engine.load().entities
     for file in sorted((ROOT / "policies" / "examples").glob("*.yaml")):
         assert load(file.read_bytes(), source=str(file), entities=entities).digest
+
+
+def test_the_container_settings_load_and_fit_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_KEY_SHA256", hashlib.sha256(b"lk-a-key").hexdigest())
+    monkeypatch.setenv("PROVIDER_KEY", "sk-provider")
+    monkeypatch.delenv("LICET_REDIS", raising=False)
+    settings = load_settings(ROOT / "deploy" / "gateway.yaml")
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text("utf-8"))["services"]["gateway"]
+    image = (ROOT / "Dockerfile").read_text("utf-8")
+    assert compose["ports"] == [f"{settings.listen.port}:{settings.listen.port}"]
+    assert f"EXPOSE {settings.listen.port}" in image
+    assert f"VOLUME {settings.data}" in image
+    assert f"journal:{settings.data}" in compose["volumes"]
+    assert "/etc/licet/gateway.yaml" in image
+    assert "./:/etc/licet:ro" in compose["volumes"]
