@@ -11,6 +11,7 @@ country without `+` or `00` counts only in the plans below.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -59,6 +60,7 @@ _PLANS: Final = (
     ("BR", re.compile(rb"0|55|[34]00"), 8),
     ("BR", re.compile(rb"[0-9]"), 10),
 )
+_PREFIX_DIGITS_MAX: Final = 3  # what the longest expression of _PLANS looks at
 REGIONS: Final = tuple(dict.fromkeys(region for region, _, _ in _PLANS))
 # An extension with its label and blanks is shorter than this.
 _EXTENSION_CHARS: Final = 64
@@ -108,10 +110,18 @@ def _regions(candidate: bytes) -> list[str]:
             return []
     if b"+" in candidate[:6]:
         return list(REGIONS)
-    starts = _PIECE.findall(candidate)
+    plans = 0
+    for start in _PIECE.findall(candidate):
+        plans |= _plans(start[:_PREFIX_DIGITS_MAX])
     return list(
-        dict.fromkeys(region for region, prefix, least in _PLANS if digits >= least and any(map(prefix.match, starts)))
+        dict.fromkeys(region for bit, (region, _, least) in enumerate(_PLANS) if plans >> bit & 1 and digits >= least)
     )
+
+
+@functools.lru_cache(maxsize=1 << 11)  # there are 1,110 prefixes
+def _plans(prefix: bytes) -> int:
+    """The plans, as bits, in which a number may begin with those digits."""
+    return sum(1 << bit for bit, (_, begin, _) in enumerate(_PLANS) if begin.match(prefix))
 
 
 def _longest_inside(candidate: bytes) -> int:
