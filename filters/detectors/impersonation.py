@@ -124,20 +124,24 @@ class LatinScanner:
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         found: list[Finding] = []
         size = len(view)
+        at = self._at
+        # One character before `at` is seen, so that an act does not begin inside a word; and a leading byte, so that every
+        # word has a border before it that the expression can start with.
+        offset = max(0, at - _BEFORE_CHARS - 1) - 1
         # The word that is being written may become the first of an act.
         last = size
         if not final:
-            tail = view[max(self._at, size - _WORD_CHARS_MAX - 1) :].lower()
-            word = len(tail) - len(tail.rstrip(_ANY_WORD_CHAR))
-            last = size - word if word <= _WORD_CHARS_MAX else size
-        if last <= self._at:
+            if size - at <= _WORD_CHARS_MAX and view[at:].isalnum():
+                return found
+            low = b"\0" + view[offset + 1 :].lower()
+            word = min(len(low) - len(low.rstrip(_ANY_WORD_CHAR)), size - at)
+            if word <= _WORD_CHARS_MAX:
+                last = size - word
+        else:
+            low = b"\0" + view[offset + 1 :].lower()
+        if last <= at:
             return found
-        # One character before `at` is seen, so that an act does not begin inside a word.
-        offset = max(0, self._at - _BEFORE_CHARS - 1)
-        # A leading byte, so that every word has a border before it that the expression can start with.
-        offset -= 1
-        low = b"\0" + view[offset + 1 :].lower()
-        at = self._at - offset - 1
+        at -= offset + 1
         # In a text that has ended, only whole acts count; the expression for them stops at far fewer words.
         anchors = self._acts.whole if final else self._acts.anchor
         while True:

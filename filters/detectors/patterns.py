@@ -298,6 +298,8 @@ class TokenScanner:
         found: list[Finding] = []
         size = len(view)
         at = self._at
+        if at == size:
+            return self._late.scan(view, at, final) if self._late is not None and self._late.waiting else found
         if at < self._known <= size:
             # The common case of a long open token: look only at what came.
             end = (_HARD_END if self._slashed else _ANY_END).search(view, self._known)
@@ -322,7 +324,7 @@ class TokenScanner:
             self._window(view, at, end_at, None, found)
             at = end_at
         self._at = at
-        if self._late is not None:
+        if self._late is not None and self._late.waiting:
             found += self._late.scan(view, at, final)
         return found
 
@@ -332,7 +334,8 @@ class TokenScanner:
         if carry is not None and carry.end < end:
             found.append(Finding(carry.entity, carry.end, end, carry.score))
         covered = carry.entity if carry is not None else None
-        for one in without_contained(self._judge(view, start, end)):
+        judged = self._judge(view, start, end)
+        for one in without_contained(judged) if len(judged) > 1 else judged:
             if one.entity == covered or (before is not None and one.start >= before):
                 continue
             found.append(one)
@@ -340,14 +343,15 @@ class TokenScanner:
                 carry = one
         if before is not None and carry is not None:
             self._carry = Finding(carry.entity, carry.start, end, carry.score)
-        if self._late is not None:
+        if self._late is not None and (before is not None or end - start >= self._late.head_chars):
             self._late.start(view, start, end if before is None else before)
 
 
 class LateStarts:
     """Matches that start in a token and may go on over blanks, up to a known length: IBANs in groups of four.
 
-    Each start is tried on its own, so nothing depends on what another start matched.
+    Each start is tried on its own, so nothing depends on what another start matched. A start has `head_chars` characters
+    of one token.
     """
 
     def __init__(
@@ -356,15 +360,17 @@ class LateStarts:
         growing: re.Pattern[bytes],
         length_max: int,
         find: Callable[[bytes, int], Finding | None],
+        head_chars: int,
     ) -> None:
         self._start = start
         self._growing = growing  # fullmatch: the text from a start to the end of the view can still become longer
         self._length_max = length_max
         self._find = find
+        self.head_chars = head_chars
         self.waiting: list[int] = []
 
     def __copy__(self) -> LateStarts:
-        other = LateStarts(self._start, self._growing, self._length_max, self._find)
+        other = LateStarts(self._start, self._growing, self._length_max, self._find, self.head_chars)
         other.waiting = list(self.waiting)
         return other
 
@@ -376,7 +382,7 @@ class LateStarts:
 
     def start(self, view: bytes, start: int, end: int) -> None:
         """Notes the starts in view[start:end]."""
-        for match in self._start.finditer(view, start, end + 4):
+        for match in self._start.finditer(view, start, end + self.head_chars):
             if match.start() < end:
                 self.waiting.append(match.start())
 

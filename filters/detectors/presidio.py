@@ -138,6 +138,7 @@ _SLIP: Final = {"Driver License - Alphanumeric (weak)": (b"a-a]]00",)}
 # IBAN (ISO 13616): the expression's longest match, and every text that can still grow into one.
 _IBAN_CHARS_MAX: Final = 4 + 7 * 5 + 4
 _IBAN_START: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ \-A-Za-z0-9]|\Z)")
+_IBAN_HEAD_CHARS: Final = 4
 _IBAN_GROWING: Final = re.compile(rb"[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]{4}){0,7}(?:[ -]?[A-Za-z0-9]{0,3})")
 
 
@@ -179,7 +180,7 @@ class PresidioDetector:
 
     def scanners(self) -> Sequence[Scanner]:
         """One over tokens (IBANs that start in them included), one over number runs."""
-        late = LateStarts(_IBAN_START, _IBAN_GROWING, _IBAN_CHARS_MAX, self._find_iban)
+        late = LateStarts(_IBAN_START, _IBAN_GROWING, _IBAN_CHARS_MAX, self._find_iban, _IBAN_HEAD_CHARS)
         return TokenScanner(self._judge_token, late), NumberScanner(self._judge_number, PHONE_DIGITS_MIN)
 
     def _judge_token(self, view: bytes, start: int, end: int) -> list[Finding]:
