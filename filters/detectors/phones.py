@@ -60,6 +60,21 @@ _PLANS: Final = (
     ("BR", re.compile(rb"0|55|[34]00"), 8),
     ("BR", re.compile(rb"[0-9]"), 10),
 )
+# The first digits of a number that is written as one run of digits without a zero before it, by count of digits: what an
+# identifier or a time in seconds mostly is not. A wider net than the plans, as above, which were tried on random numbers.
+_BARE: Final = {
+    ("US", 10): re.compile(rb"[2-9]"),
+    ("US", 11): re.compile(rb"1"),
+    ("US", 12): re.compile(rb"11"),
+    ("US", 13): re.compile(rb"11"),
+    ("IN", 11): re.compile(rb"1[68]|91"),
+    ("IN", 12): re.compile(rb"1[68]|91"),
+    ("IN", 13): re.compile(rb"1[68]|91"),
+    ("BR", 10): re.compile(rb"..[2-57]|[3589]00"),
+    ("BR", 11): re.compile(rb"..9|[3589]00|55|90"),
+    ("BR", 12): re.compile(rb"55|90"),
+    ("BR", 13): re.compile(rb"55|90"),
+}
 _PREFIX_DIGITS_MAX: Final = 3  # what the longest expression of _PLANS looks at
 REGIONS: Final = tuple(dict.fromkeys(region for region, _, _ in _PLANS))
 # An extension with its label and blanks is shorter than this.
@@ -113,9 +128,12 @@ def _regions(candidate: bytes) -> list[str]:
     plans = 0
     for start in _PIECE.findall(candidate):
         plans |= _plans(start[:_PREFIX_DIGITS_MAX])
-    return list(
-        dict.fromkeys(region for bit, (region, _, least) in enumerate(_PLANS) if plans >> bit & 1 and digits >= least)
+    regions = dict.fromkeys(
+        region for bit, (region, _, least) in enumerate(_PLANS) if plans >> bit & 1 and digits >= least
     )
+    if candidate.isdigit() and candidate[0] != 0x30:
+        return [r for r in regions if (bare := _BARE.get((r, digits))) is None or bare.match(candidate)]
+    return list(regions)
 
 
 @functools.lru_cache(maxsize=1 << 11)  # there are 1,110 prefixes

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters import Engine
-from filters.detectors import compile_presidio, presidio, validators
+from filters.detectors import compile_presidio, phones, presidio, validators
 from filters.detectors.patterns import FLAGS, shape
 from filters.view import END, fold
 from tests.filters.samples import LONGEST
@@ -284,6 +284,19 @@ def test_findings_equal_presidios_on_ascii_text(oracle: Oracle, engine: Engine, 
             assert found >= expected, repr(text)
         kinds |= {f[0] for f in found}
     assert kinds == set(EXACT.values())
+
+
+def test_a_run_of_digits_outside_the_net_is_no_number_in_that_plan() -> None:
+    """What phones._BARE keeps from the library is nothing to the library, whatever the first three digits."""
+    rng = random.Random(29)
+    tried = 0
+    for (region, count), net in phones._BARE.items():
+        for prefix in range(100, 1000):
+            number = f"{prefix}{rng.randrange(10 ** (count - 3)):0{count - 3}d}"
+            if not net.match(number.encode()):
+                tried += 1
+                assert not phones._matched(f" {number} ".encode(), 1, count + 1, count + 1, region), (region, number)
+    assert tried > 3000
 
 
 def test_phones_cover_presidios(oracle: Oracle, engine: Engine) -> None:
