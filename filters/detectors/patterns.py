@@ -105,7 +105,8 @@ def without_contained(found: list[Finding]) -> list[Finding]:
 
 # The shape of a text: `a` for every ASCII letter, `0` for every digit, all else as it is.
 _SHAPE: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz123456789", b"a" * 52 + b"0" * 9)
-_WORD: Final = re.compile(rb"(?<!\w)[a0]{2,20}+(?!\w)")
+# The runs that word patterns may match: most runs of hexadecimal digits change between letters and digits more often.
+WORD: Final = re.compile(rb"(?<!\w)a{0,2}+0{1,18}+a{0,3}+0{0,18}+a?+(?!\w)")
 _WORD_BYTES: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 # Shapes that are remembered, of units up to that length and of words: bounded, so that nobody fills memory with them.
 # A shape says where digits stand and not which, so no value can be read off it (L7).
@@ -125,7 +126,7 @@ _Plan = tuple[tuple[tuple[int, int, _Fitting], ...], tuple[Pattern, ...]]
 class Patterns:
     """Patterns, and for each shape of a unit those of them that could match in it.
 
-    `words` are patterns whose every match is one whole run of at most 20 letters and digits, and which tell no digit from
+    `words` are patterns whose every match is one whole run of letters and digits as WORD has them, and which tell no digit from
     another and no letter from another but R: one look at the shape of a run decides all of them. They come first.
     """
 
@@ -162,7 +163,7 @@ class Patterns:
         digits = shape.count(b"0")
         words = []
         if digits and self._words:
-            for match in _WORD.finditer(shape):
+            for match in WORD.finditer(shape):
                 fitting = self._by_word.get(match[0])
                 if fitting is None:
                     fitting = self._fitting(match[0])

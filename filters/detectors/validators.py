@@ -143,6 +143,8 @@ class Iban:
         """True as written, None if only in capitals (the expression's score stands), else False."""
         value = value.translate(_STRIP, b"- ")
         capitals = value.upper()
+        if capitals[:2] not in self._formats:
+            return False
         # A letter stands for two digits, A = 10 to Z = 35: its value in base 36.
         number = int("".join(str(int(chr(char), 36)) for char in capitals[4:] + capitals[:2]) + "00")
         if b"%02d" % (98 - number % 97) != value[2:4]:

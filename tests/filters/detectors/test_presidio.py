@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from filters import Engine
 from filters.detectors import compile_presidio, phones, presidio, validators
-from filters.detectors.patterns import FLAGS, shape
+from filters.detectors.patterns import FLAGS, WORD, shape
 from filters.view import END, fold
 from tests.filters.samples import LONGEST
 
@@ -154,6 +154,7 @@ def test_every_stated_need_holds(data: dict[str, Any]) -> None:
             pattern["name"] in presidio._WITH_LETTERS,
             presidio._SHAPES.get(pattern["name"], ()),
             presidio._NEAR.get(pattern["name"]),
+            pattern["name"] in presidio._WORDS,
         )
 
 
@@ -165,6 +166,7 @@ def _holds(
     letters: bool,
     shapes: tuple[bytes, ...],
     near: re.Pattern[bytes] | None,
+    word: bool,
 ) -> None:
     compiled = re.compile(regex.encode(), FLAGS)
 
@@ -179,6 +181,7 @@ def _holds(
         assert not letters or match[0].lower() != match[0].upper()
         assert not shapes or any(one in shape(match[0]) for one in shapes)
         assert near is None or near.search(match[0])
+        assert not word or WORD.fullmatch(shape(match[0])) or b"]]" in match[0]
 
     check()
 
