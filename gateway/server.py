@@ -42,7 +42,7 @@ RESTART_DELAY_S = 0.5  # before a dead worker is started again
 RESTART_DELAY_MAX_S = 30.0  # after it died again and again
 STABLE_S = 60.0  # a worker that lived this long is not dying again and again
 
-GC_OBJECTS = 50_000  # new objects between two collections: some hundred calls, a few MB. Our choice.
+GC_OBJECTS = 5_000  # new objects that outlive a moment between two looks of the cycle collector. Our choice.
 
 _PR_SET_PDEATHSIG = 1  # prctl(2): the child is sent a signal when its parent dies
 
@@ -90,14 +90,15 @@ class _Server(uvicorn.Server):
 
 
 def rest_collector() -> None:
-    """What was loaded so far stays for good, so the cycle collector need not walk it again; and calls make few cycles.
+    """What was loaded so far stays for good, so the cycle collector need not walk it again.
 
-    Left alone it runs after every 700 new objects, less than one call's worth; running it each GC_OBJECTS instead saved
-    15 % of a call's CPU (medians of four interleaved pairs, distinct texts, 2026-11).
+    Each pause is as long as the objects it looks at are many, and everybody waits: with 50,000 between two looks the
+    longest pause was 40 ms, with GC_OBJECTS it is 7; Python's own setting, without the freeze, costs 15 % of a call's CPU
+    (medians of interleaved pairs, distinct texts, 2026-11).
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GC_OBJECTS, 20, 50)
+    gc.set_threshold(GC_OBJECTS, 10, 50)
 
 
 def run_worker(
