@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -215,6 +216,14 @@ def _write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
+def command() -> str:
+    """How this command is called from here: `licet` where the shell finds it, else where it lies."""
+    own = Path(sys.argv[0])
+    if shutil.which("licet") is not None or own.name != "licet":
+        return "licet"
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
+
+
 def welcome(demo: Demo) -> str:
     """The page that says how to talk to it."""
     model = MODELS[0]
@@ -234,7 +243,8 @@ Licet is up: http://{HOST}:{demo.port}   (Ctrl-C stops everything)
 
   With the Anthropic SDK: base_url="http://{HOST}:{demo.port}", the same key and model
 
-  Records    licet audit tail --data {demo.folder}      licet audit verify --data {demo.folder}
+  Records    {command()} audit tail --data {demo.folder}
+             {command()} audit verify --data {demo.folder}
   Policy     {demo.folder / "policies" / "demo.yaml"}   (edit it: changes are taken up within seconds)
   Settings   {demo.folder / "gateway.yaml"}
   Scripts    {demo.folder / "demo.env"}
