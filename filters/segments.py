@@ -13,8 +13,6 @@ from typing import Final
 
 SEGMENT_CHARS_MAX: Final = 512  # our choice: several sentences' worth; models in use take 512 sub-word pieces
 _END: Final = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]+[”’」』）]*|\n")
-# Marks that may still join the end of a segment, as in "?!" or a closing quote.
-_GROWING: Final = frozenset(".!?…。！？\"'”’)]」』）")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from gateway.catalog import Catalog
 from gateway.errors import AuditError
 from gateway.metrics import CONTENT_TYPE, GatewayMetrics
 from gateway.pipeline import Pipeline, log_fault
-from gateway.protocols import ADAPTERS, model_body, models_body
+from gateway.protocols import ADAPTERS, adapter_for, model_body, models_body, wants_anthropic
 from gateway.protocols.base import Adapter
 from gateway.reasons import Reason
 from gateway.relay import LiveStreams
@@ -203,7 +203,7 @@ class Gateway:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
         pipeline = self._pipeline
-        adapter = ADAPTERS.get(path)
+        adapter = adapter_for(path)
         if adapter is not None and pipeline is not None and method == "POST":
             await pipeline.serve(adapter, scope, receive, send)
         elif method in ("GET", "HEAD") and path in _PROBES:
@@ -228,7 +228,7 @@ class Gateway:
 
     def _dialect_of(self, scope: Scope) -> Adapter:
         """Whose error envelope an unknown path gets: Anthropic's SDKs are told apart by the version they send."""
-        anthropic = any(name == b"anthropic-version" for name, _ in scope["headers"])
+        anthropic = wants_anthropic({name.decode("latin-1"): "" for name, _ in scope["headers"]})
         return self._dialects["anthropic" if anthropic else "openai"]
 
     async def _models(self, pipeline: Pipeline, scope: Scope, send: Send, name: str) -> None:

@@ -103,7 +103,6 @@ class Call:
     provider_id: str | None = None
     served_model: str | None = None
     answer: Answer | None = None
-    answer_bytes: int = 0
     answer_findings: Findings = field(default_factory=Findings)
     stream: StreamScreen | None = None
     codec: StreamCodec | None = None

@@ -24,7 +24,6 @@ KEY_PREFIX = "lk-"
 KEY_BYTES = 32  # 256 bits: the digest needs no salt and no slow hash, for nobody can list that many keys
 KEY_CHARS_MAX = 512  # our choice: longest presented key that is hashed; ours have 46 characters
 RATE_WINDOW_S = 60  # limits are stated per minute
-RATE_PER_MINUTE_MAX = 10_000_000  # keeps the arithmetic in 64 bits everywhere
 
 
 class CallerEntry(Protocol):

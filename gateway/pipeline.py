@@ -291,7 +291,6 @@ class Pipeline:
         model = call.model
         body = await reply.read_all(model.policy.limits.answer_bytes_max)
         call.clock.upstream_done_ns = time.monotonic_ns()
-        call.answer_bytes = len(body)
         if model.secret and model.secret in body:
             raise UpstreamError(Reason.UPSTREAM_UNREADABLE, KEY_ECHOED)
         answer = call.answer = call.adapter.answer(body)

@@ -19,7 +19,6 @@ class Reason(enum.Enum):
         "No API key was given. Send `Authorization: Bearer <key>` or `x-api-key`.",
     )
     AUTH_INVALID = (401, "authentication_error", "The API key is not known to this gateway.")
-    MODEL_NOT_ALLOWED = (403, "permission_error", "This key may not use the requested model.")
     RATE_LIMITED = (429, "rate_limit_error", "The rate limit of this key or model is reached.")
     CONCURRENCY_LIMITED = (429, "rate_limit_error", "Too many calls of this key or model are in flight.")
     # what was sent
@@ -59,7 +58,6 @@ class Reason(enum.Enum):
     HOLD_LIMIT = (503, "service_unavailable", "The answer held more undecided text than the limit allows.")
     # could we decide and deliver
     AUDIT_UNAVAILABLE = (503, "service_unavailable", "The audit journal cannot be written, so no call is served.")
-    POLICY_UNAVAILABLE = (503, "service_unavailable", "The model's policy cannot be used, so no call is served.")
     ANSWER_TOO_LARGE = (502, "upstream_error", "The answer is larger than this model's policy allows.")
     STREAM_TOO_LONG = (504, "upstream_error", "The stream lasted longer than this model's policy allows.")
     UPSTREAM_CONNECT = (502, "upstream_error", "The model's endpoint could not be reached.")

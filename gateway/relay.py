@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from starlette.types import Send
 
@@ -24,7 +24,6 @@ log = logging.getLogger("licet.relay")
 
 KEY_ECHOED = "The model's endpoint answered with the gateway's own credentials."
 
-RawHeaders = Sequence[tuple[bytes, bytes]]
 
 # How long an upstream must be silent before finished words of a held frame leave on their own. Tokens of a fast model
 # arrive 5 to 50 ms apart, so an ordinary stream keeps its frames as they came and a stalled one loses 2 ms. Our choice.

@@ -151,11 +151,6 @@ class StreamScreen:
         """The finding that ended the stream, if one did."""
         return self.findings.blocked if self._enforce else None
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of frames that wait."""
-        return self._held_bytes
-
     async def feed(self, data: bytes) -> bytes:
         """Bytes that may be shown now.
 

@@ -30,7 +30,6 @@ _DOMAIN: Final = re.compile(rb"[\w\x01]++(?:-++[\w\x01]++)*+(?:\.[\w\x01]++(?:-+
 _HOST: Final = re.compile(rb"[A-Za-z0-9.\-]++")
 _SCHEME: Final = re.compile(rb"https?://", re.IGNORECASE)
 _PATH: Final = re.compile(rb"/[^\x00\x02-\x20\x7f-\xff\"<>()']*+")
-_LABEL_LAST: Final = re.compile(rb"[^.]*\Z")
 # Top-level domains that end names of files far more often than bare two-label host names (our choice).
 _FILE_ENDINGS: Final = frozenset((b"cc", b"md", b"ml", b"pl", b"ps", b"py", b"rs", b"sh", b"so"))
 _HOST_CHARS_MAX: Final = 253  # RFC 1035 2.3.4 less the length octets; presidio's bound too

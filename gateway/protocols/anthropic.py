@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gateway.protocols.base import Answer, Kind, Prompt, Role, StreamCodec, Usage
-from gateway.protocols.bodies import integer, malformed, model_of, read_answer, read_prompt, stream_of, string
+from gateway.protocols.bodies import integer, malformed, model_of, read_answer, read_prompt, stream_of, string, usage_of
 from gateway.protocols.document import JsonBody
 from gateway.protocols.events import Facts
 from gateway.protocols.failures import error
@@ -351,10 +351,7 @@ class AnthropicCodec(SseCodec):
 
 
 def _usage(root: Node) -> Usage | None:
-    node = root.get("usage")
-    if node is None or node.kind != OBJECT:
-        return None
-    return Usage(integer(node.get("input_tokens")), integer(node.get("output_tokens")))
+    return usage_of(root, "input_tokens", "output_tokens")
 
 
 class AnthropicAdapter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NoReturn
 
 from gateway.errors import CallerError
-from gateway.protocols.base import Role
+from gateway.protocols.base import Role, Usage
 from gateway.protocols.jsontext import (
     ANSWER_NODES_MAX,
     LITERAL,
@@ -135,3 +135,11 @@ def integer(node: Node | None) -> int | None:
     if node is None or node.kind != NUMBER or not node.value.isdigit() or len(node.value) > 18:
         return None
     return int(node.value)
+
+
+def usage_of(root: Node, inputs: str, outputs: str) -> Usage | None:
+    """The counts of `usage`, under the names that the dialect gives them; None where there is no such object."""
+    node = root.get("usage")
+    if node is None or node.kind != OBJECT:
+        return None
+    return Usage(integer(node.get(inputs)), integer(node.get(outputs)))

@@ -7,7 +7,6 @@ from typing import Final
 
 from gateway.protocols.base import Answer, Prompt, Role, StreamCodec, Usage
 from gateway.protocols.bodies import (
-    integer,
     malformed,
     model_of,
     positive_integer,
@@ -15,6 +14,7 @@ from gateway.protocols.bodies import (
     read_prompt,
     stream_of,
     string,
+    usage_of,
 )
 from gateway.protocols.document import JsonBody
 from gateway.protocols.events import Facts
@@ -389,10 +389,7 @@ class OpenAICodec(SseCodec):
 
 
 def _usage(root: Node) -> Usage | None:
-    node = root.get("usage")
-    if node is None or node.kind != OBJECT:
-        return None
-    return Usage(integer(node.get("prompt_tokens")), integer(node.get("completion_tokens")))
+    return usage_of(root, "prompt_tokens", "completion_tokens")
 
 
 class OpenAIAdapter:
