@@ -8,14 +8,29 @@ Offsets are code points, end exclusive. Errors are `UndecidedError`: the caller 
 """
 
 from filters.engine import SLICE_CHARS, Direction, Engine, TextStream
-from filters.finding import Action, Detector, Edit, Finding, Release, Rules, Scanner, UndecidedError
-from filters.judge import JUDGE_DEADLINE_S, Judge, settle
+from filters.finding import (
+    PSEUDONYM,
+    Action,
+    Detector,
+    Edit,
+    Finding,
+    Mask,
+    Namer,
+    NameRules,
+    Release,
+    Restoring,
+    Rules,
+    Scanner,
+    UndecidedError,
+)
+from filters.judge import JUDGE_DEADLINE_S, Judge, judge_texts, settle
 from filters.resolve import merge
 from filters.sieve import HELD_CHARS_MAX, Sieve
 
 __all__ = [
     "HELD_CHARS_MAX",
     "JUDGE_DEADLINE_S",
+    "PSEUDONYM",
     "SLICE_CHARS",
     "Action",
     "Detector",
@@ -24,12 +39,17 @@ __all__ = [
     "Engine",
     "Finding",
     "Judge",
+    "Mask",
+    "NameRules",
+    "Namer",
     "Release",
+    "Restoring",
     "Rules",
     "Scanner",
     "Sieve",
     "TextStream",
     "UndecidedError",
+    "judge_texts",
     "merge",
     "settle",
 ]

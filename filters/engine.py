@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from filters.detectors.impersonation import ClaimDetector, RequestDetector
-from filters.detectors.presidio import PresidioDetector
-from filters.finding import Action, Detector, Finding, Release, Rules, UndecidedError
+from filters.detectors.presidio import PresidioPack
+from filters.detectors.walk import Pack, Walk
+from filters.finding import Action, Detector, Finding, Namer, Release, Restoring, Rules, UndecidedError
 from filters.judge import JUDGE_DEADLINE_S, Judge
 from filters.resolve import Resolver
 from filters.sieve import Sieve
@@ -61,10 +63,9 @@ class _Memo:
         self._found: OrderedDict[bytes, tuple[Finding, ...]] = OrderedDict()
         self._size = 0
 
-    def digest(self, text: str, which: str) -> bytes:
-        return hashlib.blake2b(
-            text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key, person=which.encode()
-        ).digest()
+    def digest(self, text: str, which: bytes) -> bytes:
+        data = text.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, digest_size=16, key=self._key, person=which).digest()
 
     def get(self, digest: bytes) -> tuple[Finding, ...] | None:
         found = self._found.get(digest)
@@ -81,36 +82,82 @@ class _Memo:
             self._size -= len(self._found.popitem(last=False)[1])
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What looks at the texts that one `Rules` is for."""
+
+    rules: Rules
+    key: bytes  # of findings that are remembered: tells choices apart
+    parts: tuple[Detector | Walk, ...]
+    judge: Judge | None
+
+
 class Engine:
     """Detectors and what is remembered of their work. Safe to share between tasks of one process."""
 
     def __init__(
-        self, detectors: Mapping[Direction, tuple[Detector, ...]], judge: Judge | None, judge_deadline_s: float
+        self,
+        packs: Sequence[Pack],
+        detectors: Mapping[Direction, tuple[Detector, ...]],
+        *,
+        judges: Mapping[str, Judge] | None = None,
+        judge: Judge | None = None,
+        judge_deadline_s: float = JUDGE_DEADLINE_S,
     ) -> None:
+        """`packs` serve both directions and share a walk, `detectors` one; see `load` for the rest."""
+        self._packs = tuple(packs)
         self._detectors = dict(detectors)
-        self._all = tuple({d.name: d for listed in detectors.values() for d in listed}.values())
+        listed = [*packs, *(d for some in detectors.values() for d in some)]
+        self._all: tuple[Detector, ...] = tuple({d.name: d for d in listed}.values())
+        self.judges = dict(judges or {})
         self.judge = judge
-        self.judge_deadline_s = judge_deadline_s
+        self._judge_deadline_s = judge_deadline_s
         self._versions = {d.name: d.version for d in self._all}
-        if judge is not None:
-            self._versions[judge.name] = judge.version
+        for one in (*self.judges.values(), *([judge] if judge is not None else [])):
+            self._versions[one.name] = one.version
         self._memo = _Memo()
-        self._choices: dict[tuple[int, Direction], tuple[Rules, tuple[Detector, ...]]] = {}
+        self._choices: dict[tuple[int, Direction], _Choice] = {}
+        self._everything = _Choice(Rules(), _key(self._all), self._parts(self._packs, self._all[len(packs) :]), None)
 
     @classmethod
     def load(
-        cls, profile: str = "hardened", judge: Judge | None = None, judge_deadline_s: float = JUDGE_DEADLINE_S
+        cls,
+        profile: str = "hardened",
+        *,
+        judges: Mapping[str, Judge] | None = None,
+        judge: Judge | None = None,
+        judge_deadline_s: float = JUDGE_DEADLINE_S,
     ) -> Engine:
-        """The engine of a profile. `judge`: for sieves made with `judged=True`; its deadline is a default for `settle`.
+        """The engine of a profile.
 
+        `judges`: who looks for names, by the mode that rules ask for ("fast", "thorough"). `judge`: one that is asked
+        about every text, whatever the rules say, within `judge_deadline_s`.
         Raises ValueError for a profile that this build does not have.
         """
         if profile != "hardened":
             raise ValueError(f"profile {profile!r} is not available; use 'hardened'")
-        presidio = PresidioDetector()
         return cls(
-            {"prompt": (presidio, RequestDetector()), "answer": (presidio, ClaimDetector())}, judge, judge_deadline_s
+            (PresidioPack(),),
+            {"prompt": (RequestDetector(),), "answer": (ClaimDetector(),)},
+            judges=judges,
+            judge=judge,
+            judge_deadline_s=judge_deadline_s,
         )
+
+    def extended(self, detectors: Sequence[Detector]) -> Engine:
+        """This engine with more detectors, for both directions. Models and what is remembered are shared."""
+        if not detectors:
+            return self
+        more = tuple(detectors)
+        other = Engine(
+            self._packs,
+            {direction: (*listed, *more) for direction, listed in self._detectors.items()},
+            judges=self.judges,
+            judge=self.judge,
+            judge_deadline_s=self._judge_deadline_s,
+        )
+        other._memo = self._memo
+        return other
 
     def warm(self) -> None:
         """Has the phone library build its tables now rather than in the first calls (0.15 s of CPU, 35 MB, measured)."""
@@ -123,69 +170,188 @@ class Engine:
 
     @property
     def entities(self) -> frozenset[str]:
-        """Every entity that some detector of this engine may report."""
-        return frozenset().union(*(d.entities for d in self._all))
+        """Every entity that some detector or judge of this engine may report."""
+        judges = (*self.judges.values(), *([self.judge] if self.judge is not None else []))
+        return frozenset().union(*(d.entities for d in self._all), *(j.entities for j in judges))
 
     def find(self, text: str) -> list[Finding]:
         """All findings of all pattern detectors in a whole text, whatever their score, sorted by place."""
-        return list(self._find(text, self._all, "all"))
+        return list(self._find(text, self._everything))
 
-    def sieve(self, rules: Rules, *, direction: Direction, judged: bool | None = None) -> Sieve:
-        """A sieve for one channel. `judged` (default: if the engine has a judge) makes it wait for the judge."""
-        scanners = [scanner for detector in self._chosen(rules, direction) for scanner in detector.scanners()]
-        waits = self.judge is not None if judged is None else judged
-        return Sieve(scanners, rules, judged=waits and not rules.off)
+    @property
+    def judged(self) -> bool:
+        """Whether there is any judge."""
+        return self.judge is not None or bool(self.judges)
 
-    def examine(self, text: str, rules: Rules, *, direction: Direction) -> Release:
+    def judge_for(self, rules: Rules, direction: Direction) -> Judge | None:
+        """Who has to look at texts under these rules besides the detectors. Raises UndecidedError if it is not loaded."""
+        return self._chosen(rules, direction).judge
+
+    def deadline_s(self, rules: Rules) -> float:
+        """How long that may take, for all segments that wait at once."""
+        return self._judge_deadline_s if self.judge is not None else rules.names.deadline_s
+
+    def sieve(
+        self,
+        rules: Rules,
+        *,
+        direction: Direction,
+        judged: bool | None = None,
+        namer: Namer | None = None,
+        restoring: Restoring | None = None,
+    ) -> Sieve:
+        """A sieve for one channel. `judged` (default: if the rules ask for a judge) makes it wait for the judge.
+
+        `namer` gives pseudonyms where the rules ask for them, `restoring` turns those in this text into values.
+        """
+        chosen = self._chosen(rules, direction)
+        scanners = [scanner for part in chosen.parts for scanner in part.scanners()]
+        waits = chosen.judge is not None if judged is None else judged
+        return Sieve(scanners, rules, judged=waits, namer=namer, restoring=restoring)
+
+    def examine(
+        self,
+        text: str,
+        rules: Rules,
+        *,
+        direction: Direction,
+        namer: Namer | None = None,
+        restoring: Restoring | None = None,
+    ) -> Release:
         """What a sieve without a judge would release for the whole text. Findings of a text seen before are remembered.
 
         Raises UndecidedError as the sieve does.
         """
         chosen = self._chosen(rules, direction)
-        if not chosen:
+        found = self._find(text, chosen) if chosen.parts else ()
+        return self.decide(text, found, rules, namer=namer, restoring=restoring)
+
+    def search(self, text: str, rules: Rules, *, direction: Direction) -> Generator[None, None, tuple[Finding, ...]]:
+        """The detectors' findings in a whole text, as the value of a generator that yields behind each SLICE_CHARS.
+
+        Findings of a text seen before are remembered. Raises UndecidedError.
+        """
+        chosen = self._chosen(rules, direction)
+        if not chosen.parts:
+            return ()
+        if len(text) <= SLICE_CHARS:
+            return self._find(text, chosen)
+        digest = self._memo.digest(text, chosen.key)
+        known = self._memo.get(digest)
+        if known is not None:
+            return known
+        sieve = Sieve([s for part in chosen.parts for s in part.scanners()], _REPORT_ALL)
+        found: list[Finding] = []
+        for at in range(0, len(text), SLICE_CHARS):
+            found += sieve.feed(text[at : at + SLICE_CHARS]).findings
+            yield
+        found += sieve.close().findings
+        found.sort(key=_place)
+        self._memo.put(digest, tuple(found))
+        return tuple(found)
+
+    def decide(
+        self,
+        text: str,
+        found: Sequence[Finding],
+        rules: Rules,
+        *,
+        namer: Namer | None = None,
+        restoring: Restoring | None = None,
+    ) -> Release:
+        """What the rules make of all findings in a whole text. Raises UndecidedError."""
+        if restoring is not None:
+            view = fold(text) + END
+            found = [*found, *restoring.scanner().scan(text, view, True)]
+        if not found:
             return Release(0, len(text), text)
-        resolver = Resolver(rules)
-        resolver.add(list(self._find(text, chosen, direction + "/" + "+".join(d.name[:2] for d in chosen))))
+        resolver = Resolver(rules, namer, restoring)
+        resolver.add(list(found))
         return resolver.release(text, 0, 0, len(text))
 
-    def stream(self, rules: Rules | None = None, *, direction: Direction = "answer") -> TextStream:
-        """A text stream; without rules everything that is found is masked."""
-        return TextStream(self.sieve(rules or Rules(default=Action.MASK), direction=direction, judged=False))
+    def stream(
+        self,
+        rules: Rules | None = None,
+        *,
+        direction: Direction = "answer",
+        namer: Namer | None = None,
+        restoring: Restoring | None = None,
+    ) -> TextStream:
+        """A text stream without a judge; without rules everything that is found is masked."""
+        rules = rules or Rules(default=Action.MASK)
+        return TextStream(self.sieve(rules, direction=direction, judged=False, namer=namer, restoring=restoring))
 
-    def _chosen(self, rules: Rules, direction: Direction) -> tuple[Detector, ...]:
+    def _chosen(self, rules: Rules, direction: Direction) -> _Choice:
         """The detectors that may find something that the rules do not allow. Remembered for each Rules object."""
         known = self._choices.get((id(rules), direction))
-        if known is not None and known[0] is rules:
-            return known[1]
-        chosen: tuple[Detector, ...] = ()
+        if known is not None and known.rules is rules:
+            return known
+        packs: list[Pack] = []
+        detectors: list[Detector] = []
+        judge: Judge | None = None
         if not rules.off:
-            chosen = tuple(
-                d for d in self._detectors[direction] if any(rules.action(e) is not Action.ALLOW for e in d.entities)
-            )
+            packs = [p for p in self._packs if _wanted(p.entities, rules)]
+            detectors = [d for d in self._detectors[direction] if _wanted(d.entities, rules)]
+            judge = self._judge(rules)
+        chosen = _Choice(rules, _key([*packs, *detectors]), self._parts(packs, detectors), judge)
         if len(self._choices) >= _CHOICES_MAX:
             self._choices.clear()
-        self._choices[id(rules), direction] = rules, chosen
+        self._choices[id(rules), direction] = chosen
         return chosen
 
-    def _find(self, text: str, detectors: tuple[Detector, ...], which: str) -> tuple[Finding, ...]:
-        digest = self._memo.digest(text, which)
+    def _judge(self, rules: Rules) -> Judge | None:
+        if self.judge is not None:
+            return self.judge
+        mode = rules.names.mode
+        if mode == "off":
+            return None
+        judge = self.judges.get(mode)
+        if judge is None:
+            raise UndecidedError(f"nobody is loaded who looks for names in mode {mode!r}")
+        return judge if _wanted(judge.entities, rules) else None
+
+    @staticmethod
+    def _parts(packs: Sequence[Pack], detectors: Sequence[Detector]) -> tuple[Detector | Walk, ...]:
+        return (*([Walk(packs)] if packs else []), *detectors)
+
+    def _find(self, text: str, chosen: _Choice) -> tuple[Finding, ...]:
+        digest = self._memo.digest(text, chosen.key)
         known = self._memo.get(digest)
         if known is not None:
             return known
         view = fold(text) + END
         found: list[Finding] = []
-        for detector in detectors:
-            try:
-                for scanner in detector.scanners():
+        try:
+            for part in chosen.parts:
+                for scanner in part.scanners():
                     found += scanner.scan(text, view, True)
-            except UndecidedError:
-                raise
-            except Exception as error:
-                raise UndecidedError(f"detector {detector.name} failed: {type(error).__name__}") from error
+        except UndecidedError:
+            raise
+        except Exception as error:
+            raise UndecidedError(f"a detector failed: {type(error).__name__}") from error
+        size = len(text)
         for one in found:
-            if not 0 <= one.start < one.end <= len(text):
+            if not 0 <= one.start < one.end <= size:
                 raise UndecidedError("a detector found something outside its text")
-        found.sort(key=lambda f: (f.start, f.end, f.entity, f.score))
+        if len(found) > 1:
+            found.sort(key=_place)
         result = tuple(found)
         self._memo.put(digest, result)
         return result
+
+
+_REPORT_ALL: Final = Rules(default=Action.REPORT, min_score=0.0)
+
+
+def _wanted(entities: Iterable[str], rules: Rules) -> bool:
+    return any(rules.action(entity) is not Action.ALLOW for entity in entities)
+
+
+def _key(detectors: Iterable[Detector]) -> bytes:
+    """Sixteen bytes that stand for these detectors with these rules and data."""
+    names = "\0".join(f"{d.name}={d.version}" for d in detectors)
+    return hashlib.blake2b(names.encode(), digest_size=16).digest()
+
+
+def _place(finding: Finding) -> tuple[int, int, str, float]:
+    return finding.start, finding.end, finding.entity, finding.score

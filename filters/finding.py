@@ -6,9 +6,13 @@ Offsets are code points of the channel's text, end exclusive, everywhere in this
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Literal, NamedTuple, Protocol
+
+# The entity of a placeholder that stands for a value of the caller's (vault.py); it never appears in a policy.
+PSEUDONYM: Final = "PSEUDONYM"
 
 
 class Action(enum.StrEnum):
@@ -16,12 +20,12 @@ class Action(enum.StrEnum):
 
     ALLOW = "allow"
     REPORT = "report"
+    PSEUDONYMIZE = "pseudonymize"
     MASK = "mask"
     BLOCK = "block"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One match. Never holds the matched text (L7)."""
 
     entity: str  # "CREDIT_CARD", "IMPERSONATION_PUBLIC_FIGURE", ...
@@ -91,21 +95,83 @@ class Detector(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Mask:
+    """How a masked value is shown."""
+
+    style: Literal["label", "partial", "hash"] = "label"  # <CREDIT_CARD>; ****1111; <CREDIT_CARD:5f1d…>
+    keep: int = 4  # characters shown at the end by `partial`, never more than a third of the value
+    key: bytes = field(default=b"", repr=False)  # of `hash`
+
+    def show(self, entity: str, value: str) -> str:
+        """What stands for a value."""
+        if self.style == "partial":
+            keep = min(self.keep, len(value) // 3)
+            return "****" + (value[-keep:] if keep else "")
+        if self.style == "hash":
+            digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=6, key=self.key)
+            return f"<{entity}:{digest.hexdigest()}>"
+        return f"<{entity}>"
+
+
+LABEL: Final = Mask()
+
+
+@dataclass(frozen=True, slots=True)
+class NameRules:
+    """Whether models look for names of people, places and organizations, and how long they may take."""
+
+    mode: Literal["off", "fast", "thorough"] = "off"
+    deadline_s: float = 1.0  # for all segments that wait at once
+    chars_max: int = 200_000  # of one body, or of one answer's stream; beyond it `beyond` decides
+    beyond: Literal["refuse", "patterns"] = "refuse"  # beyond deadline or size: refuse, or go on with patterns alone
+
+
+NO_NAMES: Final = NameRules()
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What one policy does with each entity, in one direction and role. Built by the pipeline from the policy."""
 
     default: Action = Action.REPORT
     entities: Mapping[str, Action] = field(default_factory=dict)
     min_score: float = 0.4  # findings below it do not count; weak patterns reach it only beside a context word
+    scores: Mapping[str, float] = field(default_factory=dict)  # instead of min_score, for one entity
+    masks: Mapping[str, Mask] = field(default_factory=dict)  # how an entity is masked; others by label
+    names: NameRules = NO_NAMES
+    restorable: bool = (
+        True  # whether pseudonyms of this text's values are restored in answers (not for the application's own text)
+    )
 
     def action(self, entity: str) -> Action:
         """The action for an entity."""
         return self.entities.get(entity, self.default)
 
+    def counts(self, finding: Finding) -> bool:
+        """Whether its score is high enough."""
+        return finding.score >= (self.scores.get(finding.entity, self.min_score) if self.scores else self.min_score)
+
     @property
     def off(self) -> bool:
         """True when every entity is allowed: then no detector is called at all."""
         return self.default is Action.ALLOW and all(a is Action.ALLOW for a in self.entities.values())
+
+
+class Namer(Protocol):
+    """What gives pseudonyms: one conversation's mapping."""
+
+    def name(self, entity: str, value: str, *, restorable: bool) -> str:
+        """What stands for a value, the same for the same value. Raises UndecidedError where its bounds are reached."""
+
+
+class Restoring(Protocol):
+    """What finds pseudonyms in an answer and knows what they stand for."""
+
+    def scanner(self) -> Scanner:
+        """A fresh scanner, whose findings are PSEUDONYM."""
+
+    def restore(self, matched: str) -> str | None:
+        """The value; None where it is lost: then what was matched stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,11 @@ that length is judged, and the next one starts half of it later, so that a name 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from filters.finding import Finding, UndecidedError
 
 SEGMENT_CHARS_MAX: Final = 512  # our choice: several sentences' worth; models in use take 512 sub-word pieces
 _END: Final = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]+[”’」』）]*|\n")
@@ -23,6 +26,16 @@ class Segment:
     end: int
     before: int
     text: str
+
+    def placed(self, found: Sequence[Finding]) -> list[Finding]:
+        """A judge's findings in this segment, in offsets of the channel. Raises UndecidedError if one is not in it."""
+        placed = []
+        for entity, start, end, score in found:
+            if not 0 <= start < end <= len(self.text):
+                raise UndecidedError("the judge found something outside its segment")
+            if start + self.start < self.before:
+                placed.append(Finding(entity, start + self.start, end + self.start, score))
+        return placed
 
 
 class Segmenter:

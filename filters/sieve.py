@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from filters.detectors.patterns import LEFT_CHARS
-from filters.finding import Finding, Release, Rules, Scanner, UndecidedError
+from filters.finding import Finding, Namer, Release, Restoring, Rules, Scanner, UndecidedError
 from filters.resolve import Resolver
 from filters.segments import Segment, Segmenter
 from filters.view import END, fold
 
 # The most that is held without a judge: a chain of masks (CLUSTER_CHARS_MAX) before an open token (1,024), and what
 # the impersonation scanner holds. Reaching it refuses; it is never released (L9).
-HELD_CHARS_MAX: Final = 4096
+HELD_CHARS_MAX: Final = 8192
 # The same with a judge, between two calls of it: feed at most SLICE_CHARS at once and settle before the next.
 JUDGED_HELD_CHARS_MAX: Final = 65_536
 # Decided text is cut off the buffer in steps of this many characters, so that most feeds copy nothing.
@@ -32,10 +32,23 @@ _TRIM_CHARS: Final = 512
 class Sieve:
     """Holds back one channel of one answer or prompt."""
 
-    def __init__(self, scanners: Sequence[Scanner], rules: Rules, *, judged: bool = False) -> None:
-        """`judged`: nothing is released before `judged()` has been called for its segment."""
-        self._scanners = tuple(scanners)
-        self._resolver = Resolver(rules)
+    def __init__(
+        self,
+        scanners: Sequence[Scanner],
+        rules: Rules,
+        *,
+        judged: bool = False,
+        namer: Namer | None = None,
+        restoring: Restoring | None = None,
+    ) -> None:
+        """`judged`: nothing is released before `judged()` has been called for its segment.
+
+        `namer` gives pseudonyms where the rules ask for them, `restoring` turns those in this text into values.
+        """
+        self._scanners = tuple(scanners) if restoring is None else (*scanners, restoring.scanner())
+        self._resolver = Resolver(rules, namer, restoring)
+        self._names = rules.names
+        self._judged = judged
         self._segmenter = Segmenter() if judged else None
         self._queue: list[Segment] = []
         self._text = ""  # the channel from _base on
@@ -45,6 +58,7 @@ class Sieve:
         self._released = 0
         self._closed = False
         self._shut = False
+        self._unjudged = False
 
     @property
     def held_chars(self) -> int:
@@ -96,6 +110,25 @@ class Sieve:
             return self._nothing()
         return self._advance(final=True)
 
+    @property
+    def waits(self) -> bool:
+        """Whether it was made to wait for a judge."""
+        return self._judged
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether some text passed without the judge, because the policy says so beyond a bound."""
+        return self._unjudged
+
+    def give_up(self) -> Release:
+        """Goes on without the judge: what waits for it is decided by patterns alone."""
+        if self._shut:
+            raise UndecidedError("this sieve is shut")
+        self._queue.clear()
+        self._segmenter = None
+        self._unjudged = True
+        return self._nothing() if self._resolver.blocked is not None else self._release()
+
     def pending(self) -> Sequence[str]:
         """The segments that wait for the judge, oldest first; empty without one."""
         return [segment.text for segment in self._queue]
@@ -111,18 +144,12 @@ class Sieve:
             self.shut()
             raise UndecidedError("the judge answered for segments it was not asked about")
         segments, self._queue = self._queue[: len(found)], self._queue[len(found) :]
-        for segment, listed in zip(segments, found, strict=True):
-            for one in listed:
-                if not 0 <= one.start < one.end <= len(segment.text):
-                    self.shut()
-                    raise UndecidedError("the judge found something outside its segment")
-            self._resolver.add(
-                [
-                    Finding(f.entity, f.start + segment.start, f.end + segment.start, f.score)
-                    for f in listed
-                    if f.start + segment.start < segment.before
-                ]
-            )
+        try:
+            for segment, listed in zip(segments, found, strict=True):
+                self._resolver.add(segment.placed(listed))
+        except UndecidedError:
+            self.shut()
+            raise
         return self._release()
 
     def shut(self) -> None:
@@ -159,6 +186,8 @@ class Sieve:
                     self._resolver.add([Finding(f.entity, f.start + base, f.end + base, f.score) for f in found])
             if self._segmenter is not None:
                 self._queue += self._segmenter.cut(self._text, base, final)
+                if self._segmenter.at > self._names.chars_max:
+                    self._judge_no_more()
         except UndecidedError:
             self.shut()
             raise
@@ -168,10 +197,21 @@ class Sieve:
         self._decided = base + decided
         return self._release()
 
+    def _judge_no_more(self) -> None:
+        """The text is longer than the policy has judged: it is refused, or its rest goes on with patterns alone.
+
+        Which segments are judged follows from their places, so it is the same however the text arrived.
+        """
+        if self._names.beyond == "refuse":
+            raise UndecidedError("the text is longer than the policy lets the judge look at", limit=True)
+        self._queue = [s for s in self._queue if s.start <= self._names.chars_max]
+        self._segmenter = None
+        self._unjudged = True
+
     def _final_at(self) -> int:
         """The offset before which everything is decided."""
         if self._segmenter is None:
-            return self._decided
+            return min(self._decided, self._queue[0].start) if self._queue else self._decided
         return min(self._decided, self._queue[0].start if self._queue else self._segmenter.at)
 
     def _release(self) -> Release:
@@ -187,7 +227,7 @@ class Sieve:
             self._text, self._view, self._queue, self._base = "", b"", [], release.end
             return release
         held = self.held_chars
-        if held > (HELD_CHARS_MAX if self._segmenter is None else JUDGED_HELD_CHARS_MAX):
+        if held > (HELD_CHARS_MAX if self._segmenter is None and not self._queue else JUDGED_HELD_CHARS_MAX):
             self.shut()
             raise UndecidedError("more undecided text than a sieve may hold", limit=True)
         if len(self._text) - held > _TRIM_CHARS + LEFT_CHARS:

@@ -2,7 +2,7 @@
 
 The bridge between `protocols` (where text is) and `filters` (what is in it). It applies the policy's rules by role;
 it does no I/O and yields to the event loop only between slices of long texts, so that one large prompt does not
-hold up other callers.
+hold up other callers. Models look at all texts of a body at once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from filters import (
     Edit,
     Engine,
     Finding,
+    Namer,
     Release,
+    Restoring,
     Rules,
     Sieve,
+    UndecidedError,
+    judge_texts,
     settle,
 )
-from gateway.protocols.base import Document, Kind, Role
+from gateway.protocols.base import Channel, Document, Kind, Role
 
 # What a channel costs whatever is in it, in characters of prose (measured: 15 us, against 0.07 us a character).
 CHANNEL_CHARS = 200
@@ -42,18 +46,30 @@ class RoleRules:
         return self.by_role[role]
 
 
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """One call's way from values to pseudonyms (prompts) and back (answers); neither where the policy has none."""
+
+    namer: Namer | None = None
+    restoring: Restoring | None = None
+
+
+NO_PSEUDONYMS = Pseudonyms()
+
+
 @dataclass(slots=True)
 class Findings:
     """What was found in one direction of one call, as counts; never as values (L7)."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (entity, action) -> how many
     blocked: Finding | None = None
-    masked: int = 0
+    masked: int = 0  # pseudonymized ones among them
+    unjudged: bool = False  # some text passed without the models, because the policy says so beyond a bound
 
     def add(self, finding: Finding, action: Action) -> None:
         """Count one finding."""
         self.counts[finding.entity, action.value] += 1
-        if action is Action.MASK:
+        if action is Action.MASK or action is Action.PSEUDONYMIZE:
             self.masked += 1
         elif action is Action.BLOCK and self.blocked is None:
             self.blocked = finding
@@ -75,55 +91,126 @@ class Screening:
 
 
 def strict_action(action: Action, kind: Kind) -> Action:
-    """A number, key or enum cannot be masked without changing what it means, so a mask there is a block."""
-    return Action.BLOCK if action is Action.MASK and kind is Kind.FIXED else action
+    """A number, key or enum cannot be replaced without changing what it means, so what would be is a block."""
+    return Action.BLOCK if kind is Kind.FIXED and action in _REPLACING else action
+
+
+_REPLACING = frozenset({Action.MASK, Action.PSEUDONYMIZE})
 
 
 async def screen_document(
-    document: Document, engine: Engine, rules: RoleRules, *, dropped: Collection[str] = ()
+    document: Document,
+    engine: Engine,
+    rules: RoleRules,
+    *,
+    dropped: Collection[str] = (),
+    pseudonyms: Pseudonyms = NO_PSEUDONYMS,
 ) -> Screening:
     """Judges every channel but those that the policy drops. Raises filters.UndecidedError when a detector cannot decide."""
-    found = Findings()
+    channels = [channel for channel in document.channels if channel.key not in dropped]
+    return await _screen(channels, engine, rules.direction, rules.by_role, Findings(), pseudonyms)
+
+
+async def screen_text(
+    text: str,
+    engine: Engine,
+    rules: Rules,
+    direction: Direction,
+    kind: Kind,
+    found: Findings,
+    pseudonyms: Pseudonyms = NO_PSEUDONYMS,
+) -> Sequence[Edit]:
+    """Judges one whole text: adds to `found`, returns the edits. Raises filters.UndecidedError."""
+    channel = Channel("", Role.UNKNOWN, text, kind)
+    screening = await _screen([channel], engine, direction, {Role.UNKNOWN: rules}, found, pseudonyms)
+    return screening.edits.get("", ())
+
+
+async def _screen(
+    channels: Sequence[Channel],
+    engine: Engine,
+    direction: Direction,
+    by_role: Mapping[Role, Rules],
+    found: Findings,
+    pseudonyms: Pseudonyms,
+) -> Screening:
+    """All channels: patterns first, then, unless they block, the models, then what both say together."""
+    listed = await _search(channels, engine, direction, by_role)
+    if engine.judged and not _blocked(channels, listed, by_role):
+        await _ask(channels, listed, engine, direction, by_role, found)
     edits: dict[str, Sequence[Edit]] = {}
-    since_yield = 0
-    for channel in document.channels:
-        since_yield += len(channel.text) + CHANNEL_CHARS
-        if since_yield > SLICE_CHARS:
-            await asyncio.sleep(0)
-            since_yield = 0
-        if channel.key in dropped:
+    for channel, one in zip(channels, listed, strict=True):
+        rules = by_role[channel.role]
+        if not one and pseudonyms.restoring is None:
             continue
-        own = rules.rules(channel.role)
-        changed = await screen_text(channel.text, engine, own, rules.direction, channel.kind, found)
+        release = engine.decide(channel.text, one, rules, namer=pseudonyms.namer, restoring=pseudonyms.restoring)
+        changed = note_release(release, rules, channel.kind, found)
         if changed:
             edits[channel.key] = changed
     return Screening(found, edits)
 
 
-async def screen_text(
-    text: str, engine: Engine, rules: Rules, direction: Direction, kind: Kind, found: Findings
-) -> Sequence[Edit]:
-    """Judges one whole text: adds to `found`, returns the edits. Raises filters.UndecidedError."""
-    if engine.judge is None and (len(text) <= SLICE_CHARS or rules.off):
-        return note_release(engine.examine(text, rules, direction=direction), rules, kind, found)
-    sieve = engine.sieve(rules, direction=direction)
-    edits: list[Edit] = []
-    for at in range(0, len(text), SLICE_CHARS):
-        edits += note_release(sieve.feed(text[at : at + SLICE_CHARS]), rules, kind, found)
-        edits += note_release(await settled(sieve, engine), rules, kind, found)
-        if sieve.blocked is not None:
-            return ()
-        await asyncio.sleep(0)
-    edits += note_release(sieve.close(), rules, kind, found)
-    edits += note_release(await settled(sieve, engine), rules, kind, found)
-    return edits
+def _blocked(channels: Sequence[Channel], listed: Sequence[Sequence[Finding]], by_role: Mapping[Role, Rules]) -> bool:
+    """Whether a finding will block, so that no model need be asked."""
+    for channel, found in zip(channels, listed, strict=True):
+        rules = by_role[channel.role]
+        for one in found:
+            if rules.counts(one) and strict_action(rules.action(one.entity), channel.kind) is Action.BLOCK:
+                return True
+    return False
 
 
-async def settled(sieve: Sieve, engine: Engine) -> Release:
-    """What the engine's judge, if it has one, decides of the text that waits for it."""
-    if engine.judge is None or not sieve.pending():
+async def _ask(
+    channels: Sequence[Channel],
+    listed: list[Sequence[Finding]],
+    engine: Engine,
+    direction: Direction,
+    by_role: Mapping[Role, Rules],
+    found: Findings,
+) -> None:
+    """Adds to `listed` what the models find, all texts of the body at once."""
+    asked = [i for i, c in enumerate(channels) if engine.judge_for(by_role[c.role], direction) is not None]
+    if not asked:
+        return
+    texts = [(channels[i].text, by_role[channels[i].role]) for i in asked]
+    names = await judge_texts(engine, texts, direction)
+    if names is None:
+        found.unjudged = True
+        return
+    for i, one in zip(asked, names, strict=True):
+        listed[i] = [*listed[i], *one]
+
+
+async def _search(
+    channels: Sequence[Channel], engine: Engine, direction: Direction, by_role: Mapping[Role, Rules]
+) -> list[Sequence[Finding]]:
+    """What the patterns find in each channel; other tasks run every SLICE_CHARS."""
+    listed: list[Sequence[Finding]] = []
+    since_yield = 0
+    for channel in channels:
+        since_yield += len(channel.text) + CHANNEL_CHARS
+        if since_yield > SLICE_CHARS:
+            await asyncio.sleep(0)
+            since_yield = 0
+        search = engine.search(channel.text, by_role[channel.role], direction=direction)
+        while True:
+            try:
+                next(search)
+            except StopIteration as done:
+                listed.append(done.value)
+                break
+            await asyncio.sleep(0)
+    return listed
+
+
+async def settled(sieve: Sieve, engine: Engine, rules: Rules, direction: Direction) -> Release:
+    """What the judge, if the rules ask for one, decides of the text that waits for it."""
+    if not sieve.pending():
         return _NOTHING
-    return await settle(sieve, engine.judge, engine.judge_deadline_s)
+    judge = engine.judge_for(rules, direction)
+    if judge is None:
+        raise UndecidedError("a text waits for a judge that nobody asked for")
+    return await settle(sieve, judge, engine.deadline_s(rules), beyond=rules.names.beyond)
 
 
 def note_release(release: Release, rules: Rules, kind: Kind, found: Findings) -> Sequence[Edit]:

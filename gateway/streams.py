@@ -18,14 +18,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from filters import Edit, Engine, Finding, Release, Rules, Sieve, UndecidedError
+from filters import Edit, Engine, Finding, Release, Restoring, Rules, Sieve, UndecidedError
 from gateway.errors import FilterError, GatewayError, UpstreamError
 from gateway.protocols import json_document
 from gateway.protocols.base import Event, Kind, Piece, Role, StreamCodec, Usage
 from gateway.protocols.jsontext import merged
 from gateway.protocols.surfaces import word_seam
 from gateway.reasons import Reason
-from gateway.screen import Findings, RoleRules, note_release, screen_text, settled
+from gateway.screen import Findings, Pseudonyms, RoleRules, note_release, screen_text, settled
 
 # Bytes of frames that may wait in one stream. Text channels hold a word; only tool call arguments come near it.
 # Our choice: larger than any argument object a model writes in practice, small beside the answer limit of a policy.
@@ -46,6 +46,7 @@ class _Channel:
     role: Role
     kind: Kind
     sieve: Sieve | None  # None: judged whole when it closes
+    short: bool  # has a sieve that waits for no judge, and is a channel that the adapter knows
     length: int = 0
     final: int = 0
     alone: Sieve | None = None  # judges what came since the last word seam as if the text began there,
@@ -111,6 +112,7 @@ class StreamScreen:
 
     `enforce=False` (shadow mode) judges and counts but lets every frame pass at once.
     `check_served` is asked about each new model name that the stream states; a reason ends the stream.
+    `restoring` turns pseudonyms that the model wrote into the caller's own values.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class StreamScreen:
         enforce: bool = True,
         unknown_fields: str = "judge",
         check_served: Callable[[str], Reason | None] = lambda _: None,
+        restoring: Restoring | None = None,
     ) -> None:
         self._codec = codec
         self._engine = engine
@@ -134,7 +137,7 @@ class StreamScreen:
         self._flushed: _Flushed | None = None
         self._held_bytes = 0
         self._shut = False
-        self._short = enforce and engine.judge is None  # whether `_say` may be used at all
+        self._restoring = restoring
         self.failure: GatewayError | None = None  # why the stream ends behind what `feed` or `close` just returned
         self.undecided: UndecidedError | None = None  # shadow mode: the first thing that could not be decided
         self.findings = Findings()
@@ -211,15 +214,16 @@ class StreamScreen:
 
         False, with nothing done, where the frame has to go the long way.
         """
-        if not event.plain or not self._short or event.served_model != self.served_model:
+        if not event.plain or not self._enforce or event.served_model != self.served_model:
             return False
         pieces = event.pieces
         if not pieces:
             return False
         piece = pieces[0]
         channel = self._channels.get(piece.channel)
-        if channel is None or channel.sieve is None or channel.alone is not None or channel.role is Role.UNKNOWN:
+        if channel is None or not channel.short or channel.alone is not None:
             return False
+        assert channel.sieve is not None
         text = piece.text
         start = channel.length
         channel.length = end = start + len(text)
@@ -319,10 +323,14 @@ class StreamScreen:
         if len(self._channels) >= CHANNELS_MAX:
             raise UndecidedError(f"more than {CHANNELS_MAX} open channels in one stream", limit=True)
         rules = self._rules.rules(piece.role)
-        sieve = None if piece.whole else self._engine.sieve(rules, direction=self._rules.direction)
-        channel = _Channel(rules, piece.role, piece.kind, sieve)
+        sieve = None if piece.whole else self._sieve(rules)
+        short = sieve is not None and piece.role is not Role.UNKNOWN and not sieve.waits
+        channel = _Channel(rules, piece.role, piece.kind, sieve, short)
         self._channels[piece.channel] = channel
         return channel
+
+    def _sieve(self, rules: Rules) -> Sieve:
+        return self._engine.sieve(rules, direction=self._rules.direction, restoring=self._restoring)
 
     def _set_aside(self, channel: _Channel, start: int) -> None:
         if self._unknown_fields == "refuse":
@@ -342,13 +350,14 @@ class StreamScreen:
         assert channel.sieve is not None
         ending = channel.alone or channel.sieve.fork()
         await self._apply(channel, ending, ending.close())
-        channel.alone = self._engine.sieve(channel.rules, direction=self._rules.direction)
+        channel.alone = self._sieve(channel.rules)
         channel.alone_at = seam
 
     async def _apply(self, channel: _Channel, sieve: Sieve, release: Release) -> None:
         self._accept(channel, release, channel.alone_at if sieve is channel.alone else 0)
-        if self._engine.judge is not None and release.blocked is None:
-            release = await settled(sieve, self._engine)
+        if sieve.waits and release.blocked is None:
+            release = await settled(sieve, self._engine, channel.rules, self._rules.direction)
+            self.findings.unjudged |= sieve.unjudged
             self._accept(channel, release, channel.alone_at if sieve is channel.alone else 0)
 
     def _accept(self, channel: _Channel, release: Release, offset: int = 0) -> None:
@@ -393,7 +402,13 @@ class StreamScreen:
         edits: dict[str, Sequence[Edit]] = {}
         for inner in document.channels:
             changed = await screen_text(
-                inner.text, self._engine, channel.rules, self._rules.direction, inner.kind, self.findings
+                inner.text,
+                self._engine,
+                channel.rules,
+                self._rules.direction,
+                inner.kind,
+                self.findings,
+                Pseudonyms(restoring=self._restoring),
             )
             if self.blocked is not None:
                 return

@@ -247,7 +247,7 @@ def count_digits(value: bytes) -> int:
     return len(value) - len(value.translate(None, b"0123456789"))
 
 
-Judge = Callable[[bytes, int, int], list[Finding]]  # (view, start, end) -> findings inside the unit
+Judge = Callable[[str, bytes, int, int], list[Finding]]  # (text, view, start, end) -> findings inside the unit
 
 _BREAK: Final = rb"\x00\x02-\x20\x7f-\xff\"<>()"  # end a token everywhere
 _SOFT: Final = rb",;\[\]\\"  # end it unless it has a slash before
@@ -315,27 +315,27 @@ class TokenScanner:
             unit = _UNIT.match(view, at)
             end_at = at if unit is None else unit.end()
             if end_at - at > 2 * TOKEN_HALF_CHARS:
-                self._window(view, at, at + 2 * TOKEN_HALF_CHARS, at + TOKEN_HALF_CHARS, found)
+                self._window(text, view, at, at + 2 * TOKEN_HALF_CHARS, at + TOKEN_HALF_CHARS, found)
                 at += TOKEN_HALF_CHARS
                 continue
             if end_at == size:
                 self._known = size
                 self._slashed = b"/" in view[at:]
                 break
-            self._window(view, at, end_at, None, found)
+            self._window(text, view, at, end_at, None, found)
             at = end_at
         self._at = at
         if self._late is not None and self._late.waiting:
             found += self._late.scan(view, at, final)
         return found
 
-    def _window(self, view: bytes, start: int, end: int, before: int | None, found: list[Finding]) -> None:
+    def _window(self, text: str, view: bytes, start: int, end: int, before: int | None, found: list[Finding]) -> None:
         """Judges one unit, or (`before` set) a window of a longer one, of which it reports what starts before that."""
         carry, self._carry = self._carry, None
         if carry is not None and carry.end < end:
             found.append(Finding(carry.entity, carry.end, end, carry.score))
         covered = carry.entity if carry is not None else None
-        judged = self._judge(view, start, end)
+        judged = self._judge(text, view, start, end)
         for one in without_contained(judged) if len(judged) > 1 else judged:
             if one.entity == covered or (before is not None and one.start >= before):
                 continue
@@ -456,7 +456,7 @@ class NumberScanner:
                 break
             at, end = run.span()
             if end - at > 2 * NUMBER_HALF_CHARS:
-                self._window(view, at, at + 2 * NUMBER_HALF_CHARS, at + NUMBER_HALF_CHARS, found)
+                self._window(text, view, at, at + 2 * NUMBER_HALF_CHARS, at + NUMBER_HALF_CHARS, found)
                 at += NUMBER_HALF_CHARS
                 continue
             if end == size or (not final and size - end <= _TAIL_CHARS and _TAIL_OPEN.fullmatch(view, end)):
@@ -465,12 +465,14 @@ class NumberScanner:
             # A time's minutes are only looked at, they are no part of the run.
             if tail is not None and view[end] != 0x3A:
                 end = tail.end()
-            self._window(view, at, end, None, found)
+            self._window(text, view, at, end, None, found)
             at = end
         self._at = at
         return found
 
-    def _window(self, view: bytes, start: int, end: int, before: int | None, found: list[Finding]) -> None:
+    def _window(self, text: str, view: bytes, start: int, end: int, before: int | None, found: list[Finding]) -> None:
         if end - start < self._digits_min or count_digits(view[start:end]) < self._digits_min:
             return
-        found += [f for f in without_contained(self._judge(view, start, end)) if before is None or f.start < before]
+        found += [
+            f for f in without_contained(self._judge(text, view, start, end)) if before is None or f.start < before
+        ]

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from filters.detectors import validators
 from filters.detectors.hosts import EMAIL, URL, Hosts
-from filters.detectors.patterns import FLAGS, Context, LateStarts, NumberScanner, Pattern, Patterns, TokenScanner, shape
-from filters.detectors.phones import PHONE, PHONE_DIGITS_MIN, phones
+from filters.detectors.patterns import FLAGS, Context, LateStarts, Pattern, Patterns
+from filters.detectors.phones import PHONE, phones
 from filters.finding import Finding, Scanner
 
 DATA: Final = "presidio_patterns.json"
@@ -142,7 +142,7 @@ _IBAN_HEAD_CHARS: Final = 4
 _IBAN_GROWING: Final = re.compile(rb"[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]{4}){0,7}(?:[ -]?[A-Za-z0-9]{0,3})")
 
 
-class PresidioDetector:
+class PresidioPack:
     """Identifiers with a form: cards, accounts, addresses of people and machines, dates, numbers of documents."""
 
     def __init__(self) -> None:
@@ -179,20 +179,24 @@ class PresidioDetector:
         self._valid_iban = validators.Iban(data["iban_formats"])
 
     def scanners(self) -> Sequence[Scanner]:
-        """One over tokens (IBANs that start in them included), one over number runs."""
-        late = LateStarts(_IBAN_START, _IBAN_GROWING, _IBAN_CHARS_MAX, self._find_iban, _IBAN_HEAD_CHARS)
-        return TokenScanner(self._judge_token, late), NumberScanner(self._judge_number, PHONE_DIGITS_MIN)
+        """None of its own: everything stands in a token or a run of digits, or starts in a token (`late`)."""
+        return ()
 
-    def _judge_token(self, view: bytes, start: int, end: int) -> list[Finding]:
-        form = shape(view[start:end])
+    def late(self) -> LateStarts:
+        """IBANs, whose groups may be written apart."""
+        return LateStarts(_IBAN_START, _IBAN_GROWING, _IBAN_CHARS_MAX, self._find_iban, _IBAN_HEAD_CHARS)
+
+    def in_token(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
+        """Findings inside one token."""
         found: list[Finding] = self._hosts.mails(view, start, end) if b"@" in form else []
         if b".a" in form:  # every label that ends a name begins with a letter
             found += self._hosts.urls(view, start, end, found)
         found += self._token.find(view, start, end, form)
         return found
 
-    def _judge_number(self, view: bytes, start: int, end: int) -> list[Finding]:
-        found = self._number.find(view, start, end, shape(view[start:end]))
+    def in_number(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
+        """Findings inside one run of digits."""
+        found = self._number.find(view, start, end, form)
         return found + phones(view, start, end, self._context)
 
     def _find_iban(self, view: bytes, start: int) -> Finding | None:

@@ -246,19 +246,20 @@ class CountingEngine:
 
     def __init__(self, gateway: Gateway) -> None:
         self.shown: list[str] = []
-        engine = gateway.engine
-        for detectors in engine._detectors.values():
-            for detector in detectors:
-                self._watch(detector)
+        engine: Any = gateway.engine
+        parts = engine._parts
+        engine._parts = lambda *chosen: tuple(_WatchedPart(part, self.shown) for part in parts(*chosen))
 
-    def _watch(self, detector: Any) -> None:
-        original = detector.scanners
 
-        def scanners() -> Any:
-            made = original()
-            return [_Watched(scanner, self.shown) for scanner in made]
+class _WatchedPart:
+    """What makes scanners, made to give watched ones."""
 
-        object.__setattr__(detector, "scanners", scanners)
+    def __init__(self, part: Any, shown: list[str]) -> None:
+        self._part = part
+        self._shown = shown
+
+    def scanners(self) -> Any:
+        return [_Watched(scanner, self._shown) for scanner in self._part.scanners()]
 
 
 class _Watched:

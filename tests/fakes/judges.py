@@ -13,6 +13,7 @@ class NameJudge:
 
     name = "fake-names"
     version = "1"
+    entities = frozenset({"PERSON"})
 
     def __init__(self, names: Sequence[str], *, wait_s: float = 0.0) -> None:
         self.names = tuple(names)
@@ -40,6 +41,7 @@ class BrokenJudge:
 
     name = "broken"
     version = "1"
+    entities = frozenset({"PERSON"})
 
     def __init__(self, answer: Sequence[Sequence[Finding]] | Exception) -> None:
         self.answer = answer

@@ -47,7 +47,7 @@ class _CountingScanner:
 def counting() -> tuple[Engine, _Counting]:
     detector = _Counting()
     listed: tuple[Detector, ...] = (detector,)
-    return Engine({"prompt": listed, "answer": listed}, None, 1.0), detector
+    return Engine((), {"prompt": listed, "answer": listed}), detector
 
 
 def test_all_names_what_is_exported() -> None:

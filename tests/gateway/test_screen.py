@@ -38,7 +38,8 @@ def screened(document: Document, with_rules: RoleRules, *, engine: Engine = ENGI
 @pytest.mark.parametrize("action", Action)
 def test_case_29_only_a_mask_becomes_a_block_where_it_cannot_be_made(action: Action) -> None:
     assert strict_action(action, Kind.TEXT) is action
-    assert strict_action(action, Kind.FIXED) is (Action.BLOCK if action is Action.MASK else action)
+    replaces = action in (Action.MASK, Action.PSEUDONYMIZE)
+    assert strict_action(action, Kind.FIXED) is (Action.BLOCK if replaces else action)
 
 
 def test_case_29_a_fixed_channel_is_never_edited() -> None:
@@ -98,7 +99,7 @@ def test_case_48_off_calls_no_detector() -> None:
         def scanners(self) -> Any:
             raise AssertionError("called although off")
 
-    engine = Engine({"prompt": (Trap(),), "answer": ()}, None, 1.0)
+    engine = Engine((), {"prompt": (Trap(),), "answer": ()})
     off = rules(Rules(default=Action.ALLOW))
     assert screened(prompt({"role": "user", "content": "x" * (SLICE_CHARS * 3)}), off, engine=engine).edits == {}
     with pytest.raises((AssertionError, UndecidedError)):
@@ -156,7 +157,7 @@ def test_a_block_ends_a_long_text_early() -> None:
 @pytest.mark.parametrize("size", [1, 3 * SLICE_CHARS])
 def test_l1_doubt_is_raised_for_texts_of_any_length(size: int) -> None:
     document = prompt({"role": "user", "content": "words " * (size // 6) + "trigger"})
-    broken = Engine({"prompt": breaking_beside((), "trigger"), "answer": ()}, None, 1.0)
+    broken = Engine((), {"prompt": breaking_beside((), "trigger"), "answer": ()})
     with pytest.raises(UndecidedError) as caught:
         screened(document, rules(), engine=broken)
     assert "trigger" not in str(caught.value)

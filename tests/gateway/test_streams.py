@@ -405,7 +405,7 @@ def test_case_15_a_finding_at_offset_0_shows_nothing() -> None:
 @pytest.mark.parametrize("step", [1, 40, 100_000])
 def test_case_04_a_detector_that_fails_shows_nothing_from_there_on(step: int) -> None:
     detectors = breaking_beside(ENGINE._detectors["answer"], "trigger")
-    engine = Engine({"prompt": (), "answer": detectors}, None, 1.0)
+    engine = Engine((), {"prompt": (), "answer": detectors})
     data = b"".join(chat_stream([f"word{i} " for i in range(9)] + ["held trig", "ger ", "raw ", "bytes"]))
     made = screen(engine=engine)
     shown = b"".join(drive(made, [data[i : i + step] for i in range(0, len(data), step)]))
@@ -505,7 +505,7 @@ def test_shadow_lets_every_byte_pass_at_once(treatment: str) -> None:
 @pytest.mark.parametrize(
     "engine",
     [
-        pytest.param(Engine({"answer": breaking_beside((), "trigger"), "prompt": ()}, None, 1.0), id="detector"),
+        pytest.param(Engine((), {"answer": breaking_beside((), "trigger"), "prompt": ()}), id="detector"),
         pytest.param(judged(BrokenJudge(RuntimeError("x"))), id="judge"),
         pytest.param(judged(NameJudge([], wait_s=30), deadline_s=0.01), id="deadline"),
     ],

@@ -189,7 +189,7 @@ def _holds(
 def test_the_shape_of_a_run_decides_what_word_patterns_say(data: dict[str, Any]) -> None:
     """What find() says of runs of letters and digits is what the expressions say that presidio._WORDS names."""
     rng = random.Random(23)
-    detector = presidio.PresidioDetector()
+    detector = presidio.PresidioPack()
     expressions = [
         (p["entity"], p["score"], re.compile(p["regex"].encode(), FLAGS))
         for p in data["patterns"]
@@ -210,7 +210,7 @@ def test_the_shape_of_a_run_decides_what_word_patterns_say(data: dict[str, Any])
         }
         found = {
             (f.entity, f.start, f.end, f.score)
-            for f in detector._judge_token(view, 0, len(view) - 1)
+            for f in detector.in_token("/" + text, view, 0, len(view) - 1, shape(view[:-1]))
             if f.entity in {entity for entity, _, _ in expressions}
         }
         assert found == expected, text

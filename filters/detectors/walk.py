@@ -1,0 +1,68 @@
+"""One walk over a channel for all packs: what stands in a token or in a run of digits is asked of each of them.
+
+A pack is a detector of identifiers of one kind: presidio's, China's, secrets. Cutting a text into units costs more than
+looking at most of them, so it is done once; the shape of a unit is worked out once, too, and a pack is expected to turn
+most units down by shape alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from filters.detectors.patterns import LateStarts, NumberScanner, TokenScanner, shape
+from filters.finding import Detector, Finding, Scanner
+
+# No pack looks at runs with fewer digits (phones.py; identifiers of fewer digits need words beside them and have scanners of their own).
+RUN_DIGITS_MIN = 7
+
+
+class Pack(Detector, Protocol):
+    """A detector that takes part in the walk. `text[start:end]` is a unit and `form` its shape.
+
+    What stands around the unit may be looked at: LEFT_CHARS to the left, as context, and one character to the right, as
+    the border. `scanners` are those for everything that is not in one unit.
+    """
+
+    def in_token(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
+        """Findings inside one token."""
+
+    def in_number(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
+        """Findings inside one run of digits and separators."""
+
+    def late(self) -> LateStarts | None:
+        """Starts in tokens of matches that may go on behind them. One pack of a walk may have some."""
+
+
+class Walk:
+    """The scanners of some packs: those for units, shared, and each pack's own."""
+
+    def __init__(self, packs: Sequence[Pack]) -> None:
+        self._packs = tuple(packs)
+        self._tokens = tuple(pack.in_token for pack in packs)
+        self._numbers = tuple(pack.in_number for pack in packs)
+
+    def scanners(self) -> list[Scanner]:
+        """Fresh ones for one channel."""
+        late = next((one for pack in self._packs if (one := pack.late()) is not None), None)
+        scanners: list[Scanner] = [
+            TokenScanner(self._in_token, late),
+            NumberScanner(self._in_number, RUN_DIGITS_MIN),
+        ]
+        for pack in self._packs:
+            scanners += pack.scanners()
+        return scanners
+
+    def _in_token(self, text: str, view: bytes, start: int, end: int) -> list[Finding]:
+        form = shape(view[start:end])
+        found: list[Finding] = []
+        for look in self._tokens:
+            found += look(text, view, start, end, form)
+        return found
+
+    def _in_number(self, text: str, view: bytes, start: int, end: int) -> list[Finding]:
+        form = shape(view[start:end])
+        found: list[Finding] = []
+        for look in self._numbers:
+            found += look(text, view, start, end, form)
+        return found
