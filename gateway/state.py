@@ -4,7 +4,7 @@ In memory for one worker, Redis (7.0 commands) for several. Nothing that decides
 licenses, not policies, not verdicts, not the audit record. So a Redis that is down makes limits rough and caches cold,
 and never lets anything through.
 
-`get` and `set_` raise StateUnavailable; `hit` never does: it falls back to a window of this worker's share.
+`get`, `set_` and `swap` raise StateUnavailable; `hit` never does: it falls back to a window of this worker's share.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 ENTRIES_MAX = 100_000  # our choice: about 20 MB of keys and windows at worst; the oldest goes first
+VALUES_BYTES_MAX = (
+    64 << 20
+)  # our choice: of values in memory, 128 of the largest that are stored; the oldest goes first
 HINTS_WAITING_MAX = 1024  # of one subscriber that does not read; older hints are dropped, for they are only hints
 TIMEOUT_S = 0.1  # redis on the same host or rack answers in under 1 ms; beyond 100 ms a caller should not wait for it
 POOL_CONNECTIONS = 16  # window hits share one; the rest is for values, hints, and networks with a longer way
@@ -63,6 +66,12 @@ class SharedState(Protocol):
 
     async def set_(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s`; the oldest entries may go earlier. Raises StateUnavailable."""
+
+    async def swap(self, key: str, old: bytes | None, new: bytes, *, ttl_s: float) -> bool:
+        """Store `new` if the value is still `old` (None: if there is none); False, with nothing done, if it is not.
+
+        Of several that start from the same value, one is told True. Raises StateUnavailable, which leaves open whether it was stored.
+        """
 
     async def hit(self, windows: Sequence[tuple[str, int]], window_s: int) -> Hit:
         """Count one event in every window `(key, limit)` at once, or in none if one of them is full. Never raises.
@@ -132,9 +141,17 @@ class Windows:
 class MemoryState:
     """SharedState of one worker."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, entries_max: int = ENTRIES_MAX) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        entries_max: int = ENTRIES_MAX,
+        values_bytes_max: int = VALUES_BYTES_MAX,
+    ) -> None:
         self._clock = clock
         self._entries_max = entries_max
+        self._values_bytes_max = values_bytes_max
+        self._values_bytes = 0
         self._values: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
         self._windows = Windows(entries_max)
         self._queues: dict[str, set[asyncio.Queue[bytes]]] = {}
@@ -145,14 +162,26 @@ class MemoryState:
             return None
         if entry[0] <= self._clock():
             del self._values[key]
+            self._values_bytes -= len(entry[1])
             return None
         return entry[1]
 
     async def set_(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        before = self._values.get(key)
+        if before is not None:
+            self._values_bytes -= len(before[1])
         self._values[key] = (self._clock() + ttl_s, value)
         self._values.move_to_end(key)
-        while len(self._values) > self._entries_max:
-            self._values.popitem(last=False)
+        self._values_bytes += len(value)
+        while len(self._values) > self._entries_max or self._values_bytes > self._values_bytes_max:
+            self._values_bytes -= len(self._values.popitem(last=False)[1][1])
+
+    async def swap(self, key: str, old: bytes | None, new: bytes, *, ttl_s: float) -> bool:
+        # Nothing here lets another task run between the look and the store.
+        if await self.get(key) != old:
+            return False
+        await self.set_(key, new, ttl_s=ttl_s)
+        return True
 
     async def hit(self, windows: Sequence[tuple[str, int]], window_s: int) -> Hit:
         return self._windows.hit(windows, window_s, self._clock())
@@ -177,6 +206,7 @@ class MemoryState:
 
     async def close(self) -> None:
         self._values.clear()
+        self._values_bytes = 0
 
 
 # The hits of many calls in one round trip, each all or nothing. Redis' own clock, so that workers agree.
@@ -223,6 +253,19 @@ return reply
 """
 
 
+# KEYS: the key. ARGV: milliseconds to live, the new value, and the old one if there must be one.
+_SWAP_LUA = """
+local held = redis.call('GET', KEYS[1])
+if ARGV[3] then
+  if held ~= ARGV[3] then return 0 end
+elseif held then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1])
+return 1
+"""
+
+
 @dataclass(slots=True)
 class _Waiting:
     """One call of `hit` that waits for the next batch."""
@@ -259,6 +302,7 @@ class RedisState:
         )
         self._redis: Redis = Redis(connection_pool=pool)
         self._hit: AsyncScript = self._redis.register_script(_HIT_LUA)
+        self._swap: AsyncScript = self._redis.register_script(_SWAP_LUA)
         self._prefix = prefix
         self._workers = max(1, workers)
         self._clock = clock
@@ -297,6 +341,18 @@ class RedisState:
         except _ERRORS as exc:
             self._failed(exc)
             raise StateUnavailable from exc
+
+    async def swap(self, key: str, old: bytes | None, new: bytes, *, ttl_s: float) -> bool:
+        self._check()
+        args: list[int | bytes] = [max(1, int(ttl_s * 1000)), new]
+        if old is not None:
+            args.append(old)
+        try:
+            stored: int = await self._swap(keys=[self._prefix + key], args=args)
+        except _ERRORS as exc:
+            self._failed(exc)
+            raise StateUnavailable from exc
+        return stored == 1
 
     async def hit(self, windows: Sequence[tuple[str, int]], window_s: int) -> Hit:
         """Hits that arrive while a batch is on its way go together in the next: a round trip of the client costs 200 us

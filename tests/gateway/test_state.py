@@ -110,6 +110,37 @@ def test_values_come_back_until_they_expire(run: Callable[[Case], None]) -> None
     run(case)
 
 
+def test_a_swap_stores_only_over_what_its_caller_saw(run: Callable[[Case], None]) -> None:
+    async def case(state: SharedState) -> None:
+        assert not await state.swap("s", b"never there", b"x", ttl_s=60)
+        assert await state.swap("s", None, b"\x00one", ttl_s=60)
+        assert not await state.swap("s", None, b"two", ttl_s=60)
+        assert not await state.swap("s", b"\x00on", b"two", ttl_s=60)
+        assert await state.get("s") == b"\x00one"
+        assert await state.swap("s", b"\x00one", b"", ttl_s=60)
+        assert await state.swap("s", b"", b"three", ttl_s=60)  # an empty value is a value
+        assert await state.get("s") == b"three"
+        assert await state.swap("short", None, b"v", ttl_s=0.01)
+        await asyncio.sleep(0.05)
+        assert not await state.swap("short", b"v", b"w", ttl_s=60)
+        assert await state.swap("short", None, b"w", ttl_s=60)
+
+    run(case)
+
+
+def test_of_swaps_from_one_value_exactly_one_stores(run: Callable[[Case], None]) -> None:
+    async def case(state: SharedState) -> None:
+        held: bytes | None = None
+        for turn in range(5):
+            values = [b"%d/%d" % (turn, i) for i in range(40)]
+            told = await asyncio.gather(*(state.swap("race", held, value, ttl_s=60) for value in values))
+            assert sum(told) == 1
+            held = await state.get("race")
+            assert held == values[told.index(True)]
+
+    run(case)
+
+
 def test_a_window_counts_exactly_under_concurrency(run: Callable[[Case], None]) -> None:
     async def case(state: SharedState) -> None:
         hits = await asyncio.gather(*(state.hit([("k", 100)], 3600) for _ in range(400)))
@@ -222,6 +253,8 @@ def test_l1_a_redis_that_is_down_means_a_local_share_and_no_error(tmp_path: Path
             await state.get("a")
         with pytest.raises(StateUnavailable):
             await state.set_("a", b"", ttl_s=1)
+        with pytest.raises(StateUnavailable):
+            await state.swap("a", None, b"", ttl_s=1)
         await state.publish("a", b"")
         assert state.failures > 0
         await state.close()
@@ -316,6 +349,23 @@ def test_l9_memory_is_bounded() -> None:
         assert await state.get("0") is None
         assert await state.get("999") == b"v"
         assert len(state._values) == 10
+
+    asyncio.run(main())
+
+
+def test_l9_the_bytes_of_values_are_bounded() -> None:
+    async def main() -> None:
+        now = [0.0]
+        state = MemoryState(values_bytes_max=1000, clock=lambda: now[0])
+        for i in range(50):
+            await state.set_(f"k{i % 20}", b"v" * (i * 5), ttl_s=60)
+            assert state._values_bytes == sum(len(value) for _, value in state._values.values()) <= 1000
+        assert await state.get("k9") == b"v" * 245
+        assert await state.get("k0") is None
+        now[0] = 61.0
+        assert await state.get("k9") is None
+        assert await state.swap("k8", None, b"new", ttl_s=60)
+        assert state._values_bytes == sum(len(value) for _, value in state._values.values())
 
     asyncio.run(main())
 
