@@ -9,6 +9,7 @@ Offsets are code points, end exclusive. Errors are `UndecidedError`: the caller 
 
 from filters.engine import SLICE_CHARS, Direction, Engine, TextStream
 from filters.finding import (
+    NAME_ENTITIES,
     PSEUDONYM,
     Action,
     Detector,
@@ -30,6 +31,7 @@ from filters.sieve import HELD_CHARS_MAX, Sieve
 __all__ = [
     "HELD_CHARS_MAX",
     "JUDGE_DEADLINE_S",
+    "NAME_ENTITIES",
     "PSEUDONYM",
     "SLICE_CHARS",
     "Action",

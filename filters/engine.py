@@ -159,6 +159,12 @@ class Engine:
         other._memo = self._memo
         return other
 
+    def add_judge(self, mode: str, judge: Judge) -> None:
+        """A judge that was loaded later. Rules that were refused for want of it are served from now on."""
+        self.judges[mode] = judge
+        self._versions[judge.name] = judge.version
+        self._choices.clear()
+
     def warm(self) -> None:
         """Has the phone library build its tables now rather than in the first calls (0.15 s of CPU, 35 MB, measured)."""
         self.find(_WARM)

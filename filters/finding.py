@@ -15,6 +15,10 @@ from typing import Final, Literal, NamedTuple, Protocol
 PSEUDONYM: Final = "PSEUDONYM"
 
 
+# What the models for names find (names/); patterns find none of them.
+NAME_ENTITIES: Final = frozenset({"PERSON", "LOCATION", "ORGANIZATION", "NRP"})
+
+
 class Action(enum.StrEnum):
     """What a policy does with a finding, from weakest to strongest."""
 

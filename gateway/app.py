@@ -14,11 +14,12 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from filters import Engine
+from filters import NAME_ENTITIES, Engine
 from gateway import __version__
 from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.digest import DigestKey
@@ -30,6 +31,7 @@ from gateway.callers import Callers, Limiter
 from gateway.catalog import Catalog
 from gateway.errors import AuditError
 from gateway.metrics import CONTENT_TYPE, GatewayMetrics
+from gateway.names import NamePool, NameProcesses, hello_of, missing
 from gateway.pipeline import Pipeline, log_fault
 from gateway.protocols import ADAPTERS, adapter_for, model_body, models_body, wants_anthropic
 from gateway.protocols.base import Adapter
@@ -50,13 +52,25 @@ class Gateway:
     """One worker. `app = Gateway(settings)` reads every file and may raise ConfigError; the rest waits for `start`."""
 
     def __init__(
-        self, settings: Settings, *, worker: int = 0, gateway_id: str | None = None, store: Store | None = None
+        self,
+        settings: Settings,
+        *,
+        worker: int = 0,
+        gateway_id: str | None = None,
+        store: Store | None = None,
+        names: Mapping[str, Path] | None = None,
     ) -> None:
-        """`store` is where the journal writes; None: the disk."""
+        """`store` is where the journal writes; None: the disk. `names`: sockets of the processes that look for names, by
+        mode; without them this worker starts what its policies need."""
         self.settings = settings
         self.engine = Engine.load()
         self.engine.warm()
-        self.catalog = Catalog(settings, entities=self.engine.entities, detectors=self.engine.versions)
+        self.catalog = Catalog(
+            settings,
+            entities=self.engine.entities | NAME_ENTITIES,
+            detectors=self.engine.versions,
+            names_missing=missing,
+        )
         self.callers = Callers(settings.callers)
         self.metrics = GatewayMetrics()
         self._state: SharedState = (
@@ -72,6 +86,9 @@ class Gateway:
         self._gateway_id = gateway_id or host_id()
         self._digest_key: DigestKey | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._sockets = dict(names or {})
+        self._processes: list[NameProcesses] = []
+        self._pools: list[NamePool] = []
         self._dialects: Mapping[str, Adapter] = {
             adapter.dialect: adapter for adapter in reversed(tuple(ADAPTERS.values()))
         }
@@ -84,6 +101,7 @@ class Gateway:
     async def start(self) -> None:
         """Open the journal (recovering shards of dead workers) and begin to serve. Raises AuditError."""
         data = self.settings.data
+        await self._start_names()
         self._digest_key = DigestKey.load(data)
         self.journal = Journal.open(
             data, gateway_id=self._gateway_id, worker=self._worker, build=__version__, store=self._store
@@ -103,6 +121,22 @@ class Gateway:
         )
         self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self.live.watch())]
 
+    async def _start_names(self) -> None:
+        """Have the models loaded that the policies need, before any call is taken. Raises ConfigError."""
+        processes = self.settings.names.processes
+        for mode in sorted(self.catalog.name_modes):
+            socket = self._sockets.get(mode)
+            if socket is None:
+                started = NameProcesses(mode, processes)
+                self._processes.append(started)
+                hello, socket = await asyncio.to_thread(started.ready), started.socket
+            else:
+                hello = hello_of(socket)
+            pool = NamePool(socket, hello, connections=processes)
+            self._pools.append(pool)
+            self.engine.add_judge(mode, pool)
+        self.catalog.loaded(self.engine.versions, frozenset(self.engine.judges))
+
     async def close(self) -> None:
         """Stop taking calls, write what is counted, end the journal's stream. Harmless twice."""
         self.draining = True
@@ -115,6 +149,10 @@ class Gateway:
             if journal is not None:
                 await self._end(journal)
         finally:
+            for pool in self._pools:
+                await pool.close()
+            for processes in self._processes:
+                await asyncio.to_thread(processes.close)
             await self.catalog.close()
             await self._state.close()
 

@@ -7,7 +7,7 @@ the last good one in force and shows in `problems`; a license that cannot be use
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,11 @@ def role_rules(direction: PolicyDirection, name: Direction) -> RoleRules:
     return RoleRules(name, by_role)
 
 
+def _name_modes(*directions: RoleRules) -> set[str]:
+    modes: set[str] = {rules.names.mode for one in directions for rules in one.by_role.values()}
+    return modes - {"off"}
+
+
 class _Entry:
     """One model, its clients, and the Governed made of the files that it names."""
 
@@ -169,10 +174,21 @@ class _Entry:
 class Catalog:
     """All models of one worker. `find` is a dict lookup; `poll` is called each second."""
 
-    def __init__(self, settings: Settings, *, entities: Collection[str], detectors: Mapping[str, str]) -> None:
-        """Reads every file. Raises ConfigError with all problems: a bad policy or trust file stops the start."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        entities: Collection[str],
+        detectors: Mapping[str, str],
+        names_missing: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        """Reads every file. Raises ConfigError with all problems: a bad policy or trust file stops the start.
+
+        `names_missing` says why names cannot be looked for in a mode, or None.
+        """
         self.entities = entities
         self.detectors = detectors
+        self._names_missing = names_missing
         self.opener = Opener()
         self.gate = Gate()
         self.audience = settings.trust.audience
@@ -206,10 +222,28 @@ class Catalog:
     def policy_file(self, path: Path) -> Reloadable[Policy]:
         """A policy file, read once however many models name it, so that all of them change together."""
         if path not in self._policies:
-            self._policies[path] = Reloadable(
-                path, lambda data: load_policy(data, source=str(path), entities=self.entities)
-            )
+            self._policies[path] = Reloadable(path, lambda data: self._load_policy(data, str(path)))
         return self._policies[path]
+
+    def _load_policy(self, data: bytes, source: str) -> Policy:
+        policy = load_policy(data, source=source, entities=self.entities)
+        for mode in sorted(_name_modes(role_rules(policy.prompt, "prompt"), role_rules(policy.answer, "answer"))):
+            why = self._names_missing(mode)
+            if why is not None:
+                raise ConfigError(f"{source}: names: {mode}: {why}")
+        return policy
+
+    @property
+    def name_modes(self) -> frozenset[str]:
+        """The modes in which some policy has names looked for."""
+        return frozenset().union(*(_name_modes(model.prompt_rules, model.answer_rules) for model in self))
+
+    def loaded(self, detectors: Mapping[str, str], modes: frozenset[str]) -> None:
+        """The models for names were loaded: their versions go into records, and a policy that needs others must wait."""
+        self.detectors = detectors
+        self._names_missing = lambda mode: None if mode in modes else "its models are loaded at the start only; restart"
+        for entry in self._entries.values():
+            entry.govern()
 
     def license_file(self, path: Path) -> Reloadable[bytes | None]:
         """A license file, as bytes: one that does not verify, or is not there, refuses instead of staying the old one."""

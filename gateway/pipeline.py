@@ -370,12 +370,14 @@ class Pipeline:
             check_served=lambda name: self._reason(self._served(call, name)),
         )
         ends_at_s = time.time() + policy.limits.stream_seconds_max
-        self.live.add(interrupt, lambda now_s: self._cut(call, now_s, ends_at_s))
+        self.live.add(interrupt, lambda now_s: self._cut(call, now_s, ends_at_s), outlet)
         try:
             last = await pump(
                 reply,
                 screen,
                 outlet,
+                interrupt,
+                heartbeat=call.codec.heartbeat(),
                 answer_bytes_max=policy.limits.answer_bytes_max,
                 secret=call.model.secret,
             )

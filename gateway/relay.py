@@ -38,14 +38,21 @@ TAIL_S = 0.05
 WATCH_S = 1.0
 
 
+# How long a caller of a stream may be sent nothing, because everything is held or the endpoint is silent, before it gets
+# a comment: middleboxes close connections that are idle for 30 to 60 s. Half of the least of it.
+HEARTBEAT_S = 15.0
+
+
 class Interrupt:
-    """Ends the call's task from outside, once, and remembers why. Harmless after `disarm`."""
+    """Ends the call's task from outside, once, and remembers why; or wakes it for a heartbeat. Harmless after `disarm`."""
 
     def __init__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._armed = True
+        self._beat = False
+        self.reading = False  # the task waits for the upstream, and loses nothing if it is woken
         self.why: Reason | None = None
 
     def fire(self, why: Reason) -> None:
@@ -53,6 +60,19 @@ class Interrupt:
         if self._armed and self.why is None:
             self.why = why
             self._task.cancel()
+
+    def beat(self) -> None:
+        """Wake the task from its wait for the upstream, if that is what it does."""
+        if self._armed and self.reading and self.why is None and not self._beat:
+            self._beat = True
+            self._task.cancel()
+
+    def absorb_beat(self) -> bool:
+        """Whether the CancelledError just caught only asked for a heartbeat: the task then goes on."""
+        beat, self._beat = self._beat, False
+        if beat:
+            self._task.uncancel()
+        return beat and self.why is None and not self._task.cancelling()
 
     def disarm(self) -> None:
         """The answer is complete: nothing ends it early any more."""
@@ -70,11 +90,12 @@ class LiveStreams:
     """All streams that are running in this worker, each looked at once a second."""
 
     def __init__(self) -> None:
-        self._live: dict[Interrupt, Callable[[float], Reason | None]] = {}
+        self._live: dict[Interrupt, tuple[Callable[[float], Reason | None], Outlet]] = {}
 
-    def add(self, interrupt: Interrupt, check: Callable[[float], Reason | None]) -> None:
-        """Start looking at a stream: `check(unix time)` gives the reason to cut it, or None."""
-        self._live[interrupt] = check
+    def add(self, interrupt: Interrupt, check: Callable[[float], Reason | None], outlet: Outlet) -> None:
+        """Start looking at a stream: `check(unix time)` gives the reason to cut it, or None; one whose outlet sent
+        nothing for HEARTBEAT_S is woken."""
+        self._live[interrupt] = check, outlet
 
     def discard(self, interrupt: Interrupt) -> None:
         """Stop looking."""
@@ -87,8 +108,8 @@ class LiveStreams:
         """Run for the life of the worker."""
         while True:
             await asyncio.sleep(WATCH_S)
-            now = time.time()
-            for interrupt, check in list(self._live.items()):
+            now, idle_since_s = time.time(), time.monotonic() - HEARTBEAT_S
+            for interrupt, (check, outlet) in list(self._live.items()):
                 try:
                     reason = check(now)
                 except Exception as error:  # noqa: BLE001  # it must not blind the watch to the other streams
@@ -96,6 +117,8 @@ class LiveStreams:
                     reason = Reason.INTERNAL
                 if reason is not None:
                     interrupt.fire(reason)
+                elif outlet.written_s < idle_since_s:
+                    interrupt.beat()
 
 
 class Outlet:
@@ -115,6 +138,7 @@ class Outlet:
         self._head: tuple[int, list[tuple[bytes, bytes]]] | None = None
         self.started = False
         self.bytes = 0
+        self.written_s = time.monotonic()  # when something was last sent, or the wait for it began
 
     def prepare(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Fix the head; it is sent with the first bytes."""
@@ -138,6 +162,7 @@ class Outlet:
             await self._ready()
             self._clock.caller_first_ns = time.monotonic_ns()
         self.bytes += len(data)
+        self.written_s = time.monotonic()
         if last:
             self._ending()  # before the head: if the outcome cannot be written, a refusal can still have a status
         if not self.started:
@@ -146,18 +171,26 @@ class Outlet:
 
 
 async def pump(
-    reply: Reply, screen: StreamScreen, outlet: Outlet, *, answer_bytes_max: int, secret: bytes = b""
+    reply: Reply,
+    screen: StreamScreen,
+    outlet: Outlet,
+    interrupt: Interrupt,
+    *,
+    answer_bytes_max: int,
+    heartbeat: bytes,
+    secret: bytes = b"",
 ) -> bytes:
     """Moves the stream until it ends, is blocked, or is refused; the caller of this looks at `screen` to see which.
 
     Returns the last bytes to send: the dialect's end signal leaves together with the end of the answer, so that a
-    caller who hangs up at the signal has read a whole answer. Raises UpstreamError (timeout, closed early, unreadable,
+    caller who hangs up at the signal has read a whole answer. `heartbeat` is sent when the caller was sent nothing for
+    long. Raises UpstreamError (timeout, closed early, unreadable,
     too large, or it holds `secret`: the gateway's own key, which callers never see) and FilterError (could not decide), each behind what was final before it.
     """
     room = answer_bytes_max
     tail = b""  # the end of what came before, in which the secret may have begun
     while True:
-        data = await _read(reply, screen, outlet)
+        data = await _read(reply, screen, outlet, interrupt, heartbeat)
         if secret:
             window = tail + data
             if secret in window:
@@ -189,15 +222,24 @@ async def read_rest(reply: Reply) -> None:
         await reply.close()
 
 
-async def _read(reply: Reply, screen: StreamScreen, outlet: Outlet) -> bytes:
-    """The next bytes; while the upstream is silent, what the screen can let go leaves first."""
-    if not screen.can_flush:
-        return await reply.read()
-    try:
-        async with asyncio.timeout(LINGER_S):
+async def _read(reply: Reply, screen: StreamScreen, outlet: Outlet, interrupt: Interrupt, heartbeat: bytes) -> bytes:
+    """The next bytes; while the upstream is silent, what the screen can let go leaves first, then heartbeats."""
+    if screen.can_flush:
+        try:
+            async with asyncio.timeout(LINGER_S):
+                return await reply.read()
+        except TimeoutError:
+            flushed = screen.flush()
+        if flushed:
+            await outlet.write(flushed)
+    while True:
+        interrupt.reading = True
+        try:
             return await reply.read()
-    except TimeoutError:
-        flushed = screen.flush()
-    if flushed:
-        await outlet.write(flushed)
-    return await reply.read()
+        except asyncio.CancelledError:
+            interrupt.reading = False
+            if not interrupt.absorb_beat():
+                raise
+        finally:
+            interrupt.reading = False
+        await outlet.write(heartbeat)

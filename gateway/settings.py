@@ -99,6 +99,13 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """The models that look for names."""
+
+    processes: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file."""
 
@@ -109,6 +116,7 @@ class Settings:
     callers: tuple[Caller, ...]
     trust: Trust
     models: tuple[Model, ...]
+    names: Names
     notices: tuple[str, ...]  # what is said aloud at the start
 
     def model(self, name: str) -> Model | None:
@@ -189,6 +197,18 @@ SETTINGS = Record(
                 }
             ),
             "Whose licenses count.",
+        ),
+        "names": Key(
+            Record(
+                {
+                    "processes": Key(
+                        Whole(1, 64),
+                        "Processes that look for names, shared by all workers; started where a policy asks for names.",
+                        2,
+                    )
+                }
+            ),
+            "Models that look for names of people, places and organizations.",
         ),
         "models": Key(Many(_MODEL, items_min=1, items_max=1000, single=False), "what is served", required=True),
         "telemetry": Key(None, "Export of records."),
@@ -364,6 +384,7 @@ def _build(raw: Mapping[str, Any], source: str, folder: Path) -> Settings:
         callers=callers,
         trust=Trust(path(raw["trust"]["keys"]), raw["trust"]["audience"]),
         models=models,
+        names=Names(**raw["names"]),
         notices=tuple(_notices(listen, raw["redis"], callers, models)),
     )
 

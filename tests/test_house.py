@@ -31,6 +31,8 @@ MAY: dict[str, set[str]] = {
     "gateway.upstream": set(),
     "gateway.state": set(),
     "gateway.metrics": set(),
+    "gateway.names": {"filters"},
+    "gateway.pseudonyms": {"filters", "gateway.state"},
     "gateway.callers": {"gateway.state", "policies"},
     "gateway.reload": {"policies"},
     "gateway.settings": {"gateway.license", "policies"},

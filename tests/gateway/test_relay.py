@@ -23,6 +23,7 @@ from tests.fakes.endpoint import chat_chunk, chat_stream, sse
 
 CHAT = ADAPTERS["/v1/chat/completions"]
 ENGINE = Engine.load()
+BEAT = CHAT.stream().heartbeat()
 PLENTY = 1 << 20
 
 
@@ -101,7 +102,7 @@ def test_pump_sends_as_it_comes_and_returns_the_end() -> None:
     async def run() -> None:
         frames = chat_stream(["one ", "two "])
         sent = Sent()
-        last = await pump(Pieces(*frames), screen(), sent.outlet, answer_bytes_max=PLENTY)
+        last = await pump(Pieces(*frames), screen(), sent.outlet, Interrupt(), heartbeat=BEAT, answer_bytes_max=PLENTY)
         assert sent.body + last == b"".join(frames)
         assert last.endswith(b"data: [DONE]\n\n")
         assert [m["type"] for m in sent.messages].count("http.response.start") == 1
@@ -118,7 +119,14 @@ def test_l2_nothing_is_sent_when_the_record_is_not_durable() -> None:
     async def run() -> None:
         sent = Sent(ready=AuditError(Reason.AUDIT_UNAVAILABLE))
         with pytest.raises(AuditError):
-            await pump(Pieces(*chat_stream(["one "])), screen(), sent.outlet, answer_bytes_max=PLENTY)
+            await pump(
+                Pieces(*chat_stream(["one "])),
+                screen(),
+                sent.outlet,
+                Interrupt(),
+                heartbeat=BEAT,
+                answer_bytes_max=PLENTY,
+            )
         assert sent.messages == []
 
     asyncio.run(run())
@@ -130,7 +138,14 @@ def test_silence_lets_finished_words_go_and_loses_nothing() -> None:
         frames = sse(chat_chunk({"content": "finished words and jane@exam"}), chat_chunk({"content": "ple.com. "}))
         sent = Sent()
         task = asyncio.create_task(
-            pump(Pieces(frames[0], gate, frames[1]), screen(), sent.outlet, answer_bytes_max=PLENTY)
+            pump(
+                Pieces(frames[0], gate, frames[1]),
+                screen(),
+                sent.outlet,
+                Interrupt(),
+                heartbeat=BEAT,
+                answer_bytes_max=PLENTY,
+            )
         )
         while not sent.messages:
             await asyncio.sleep(0.001)
@@ -147,7 +162,7 @@ def test_without_silence_frames_stay_whole() -> None:
     async def run() -> None:
         frames = sse(chat_chunk({"content": "finished words and the be"}), chat_chunk({"content": "ginning. "}))
         sent = Sent()
-        last = await pump(Pieces(*frames), screen(), sent.outlet, answer_bytes_max=PLENTY)
+        last = await pump(Pieces(*frames), screen(), sent.outlet, Interrupt(), heartbeat=BEAT, answer_bytes_max=PLENTY)
         assert sent.body + last == b"".join(frames)
 
     asyncio.run(run())
@@ -170,7 +185,7 @@ def test_a_failure_comes_behind_what_was_final(
         pieces = [b"".join([*frames, tail])] if together and isinstance(tail, bytes) else [*frames, tail]
         sent = Sent()
         with pytest.raises(error) as caught:
-            await pump(Pieces(*pieces), screen(), sent.outlet, answer_bytes_max=PLENTY)
+            await pump(Pieces(*pieces), screen(), sent.outlet, Interrupt(), heartbeat=BEAT, answer_bytes_max=PLENTY)
         assert getattr(caught.value, "reason", None) is reason
         assert sent.body == frames[0]
         assert sent.ended == 0
@@ -188,7 +203,9 @@ def test_l9_an_answer_has_a_greatest_size_however_it_is_cut(step: int) -> None:
         sent = Sent()
         pieces = Pieces(*(data[i : i + step] for i in range(0, len(data), step)))
         try:
-            return sent.body + await pump(pieces, screen(), sent.outlet, answer_bytes_max=limit), None
+            return sent.body + await pump(
+                pieces, screen(), sent.outlet, Interrupt(), heartbeat=BEAT, answer_bytes_max=limit
+            ), None
         except UpstreamError as error:
             return sent.body, error.reason
 
@@ -208,7 +225,7 @@ def test_a_block_returns_what_was_before_it_and_reads_no_further() -> None:
         )
         made, sent = screen(US_SSN=Action.BLOCK), Sent()
         reply = Pieces(*frames, AssertionError("read on"))
-        last = await pump(reply, made, sent.outlet, answer_bytes_max=PLENTY)
+        last = await pump(reply, made, sent.outlet, Interrupt(), heartbeat=BEAT, answer_bytes_max=PLENTY)
         assert made.blocked is not None
         assert OPENAI.said(sent.body + last).startswith("ok. ")
         assert "ok. his ssn is ".startswith(OPENAI.said(sent.body + last))
@@ -222,9 +239,10 @@ def test_the_end_signal_needs_no_end_of_the_body() -> None:
         frames = chat_stream(["all. "])
         for tail in (never, UpstreamError(Reason.UPSTREAM_CLOSED), b"data: {\n\n"):
             sent, reply = Sent(), Pieces(*frames, tail)
-            assert (sent.body + await pump(reply, screen(), sent.outlet, answer_bytes_max=PLENTY)).endswith(
-                b"[DONE]\n\n"
-            )
+            assert (
+                sent.body
+                + await pump(reply, screen(), sent.outlet, Interrupt(), heartbeat=BEAT, answer_bytes_max=PLENTY)
+            ).endswith(b"[DONE]\n\n")
             await read_rest(reply)
             assert reply.closed is not isinstance(tail, bytes)
 
@@ -234,9 +252,16 @@ def test_the_end_signal_needs_no_end_of_the_body() -> None:
 def test_a_shut_screen_takes_no_more() -> None:
     async def run() -> None:
         made, sent = screen(), Sent()
-        await pump(Pieces(), made, sent.outlet, answer_bytes_max=PLENTY)
+        await pump(Pieces(), made, sent.outlet, Interrupt(), heartbeat=BEAT, answer_bytes_max=PLENTY)
         with pytest.raises(FilterError):
-            await pump(Pieces(b"data: {}\n\n"), made, sent.outlet, answer_bytes_max=PLENTY)
+            await pump(
+                Pieces(b"data: {}\n\n"),
+                made,
+                sent.outlet,
+                Interrupt(),
+                heartbeat=BEAT,
+                answer_bytes_max=PLENTY,
+            )
 
     asyncio.run(run())
 
@@ -288,7 +313,7 @@ def test_live_streams_are_looked_at_until_discarded(monkeypatch: pytest.MonkeyPa
 
         async def stream(check: Any) -> Reason | None:
             interrupt = Interrupt()
-            live.add(interrupt, check)
+            live.add(interrupt, check, Sent().outlet)
             try:
                 await asyncio.sleep(30)
             except asyncio.CancelledError:
@@ -310,5 +335,63 @@ def test_live_streams_are_looked_at_until_discarded(monkeypatch: pytest.MonkeyPa
         assert len(live) == 0
         assert looked == 3
         watch.cancel()
+
+    asyncio.run(run())
+
+
+def test_case_21_a_held_stream_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tool arguments are held to their end: meanwhile the caller gets comments, and then every byte in order."""
+    monkeypatch.setattr(relay, "WATCH_S", 0.001)
+    monkeypatch.setattr(relay, "HEARTBEAT_S", 0.005)
+
+    async def run() -> None:
+        frames = chat_stream(["one "])
+        call = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": '{"q": "held'}}
+        held = sse(chat_chunk({"tool_calls": [call]}))[0]
+        rest = sse(chat_chunk({"tool_calls": [{"index": 0, "function": {"arguments": '"}'}}]}))[0]
+        gate = asyncio.Event()
+        sent = Sent()
+        interrupt = Interrupt()
+        live = LiveStreams()
+        live.add(interrupt, lambda _: None, sent.outlet)
+        watch = asyncio.create_task(live.watch())
+
+        async def open_gate() -> None:
+            while sent.body.count(BEAT) < 3:
+                await asyncio.sleep(0)
+            assert b"held" not in sent.body
+            gate.set()
+
+        opener = asyncio.create_task(open_gate())
+        last = await pump(
+            Pieces(frames[0], held, gate, rest, *frames[1:]),
+            screen(),
+            sent.outlet,
+            interrupt,
+            heartbeat=BEAT,
+            answer_bytes_max=PLENTY,
+        )
+        watch.cancel()
+        await opener
+        assert BEAT.startswith(b":")
+        assert (sent.body + last).replace(BEAT, b"") == b"".join([frames[0], held, rest, *frames[1:]])
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    asyncio.run(run())
+
+
+def test_an_interrupt_beside_a_heartbeat_ends_the_call() -> None:
+    async def run() -> None:
+        interrupt = Interrupt()
+        interrupt.beat()
+        assert not interrupt.absorb_beat(), "the task does not read"
+        interrupt.reading = True
+        interrupt.beat()
+        interrupt.fire(Reason.LIC_TIME)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        assert not interrupt.absorb_beat()
+        assert interrupt.absorb() is Reason.LIC_TIME
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
     asyncio.run(run())

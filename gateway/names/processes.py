@@ -1,0 +1,84 @@
+"""Starts and ends the processes that hold the models. Whoever starts them owns them: they end with their owner."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gateway.errors import ConfigError
+from gateway.names.wire import Hello
+
+HELLO: Final = "hello.json"  # beside the socket, for workers that did not start the processes
+END_S_MAX: Final = 5.0
+
+
+def missing(mode: str) -> str | None:
+    """Why names cannot be looked for in this mode here, with the remedy; None if they can."""
+    from filters.names import available
+
+    return available("thorough" if mode == "thorough" else "fast")
+
+
+def hello_of(socket: Path) -> Hello:
+    """What the processes behind a socket said of themselves. Raises ConfigError."""
+    try:
+        return msgspec.json.decode(socket.with_name(HELLO).read_bytes(), type=Hello)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{socket}: no processes that look for names are behind this socket") from error
+
+
+class NameProcesses:
+    """One mode's processes, running. `close` ends them."""
+
+    def __init__(self, mode: str, processes: int) -> None:
+        """Starts to load; `ready` waits for it. Raises ConfigError if the models are not installed."""
+        why = missing(mode)
+        if why is not None:
+            raise ConfigError(f"names: {mode}: {why}")
+        # Not in the data folder: the path of a Unix socket has at most 107 bytes.
+        self._folder = Path(tempfile.mkdtemp(prefix="licet-names-"))  # mode 0700
+        self.socket = self._folder / "s"
+        self._hello: Hello | None = None
+        command = [sys.executable, "-m", "gateway.names.serve", "--socket", str(self.socket)]
+        command += ["--mode", mode, "--processes", str(processes)]
+        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+
+    @property
+    def pid(self) -> int:
+        """Of the parent of the processes."""
+        return self._process.pid
+
+    def ready(self) -> Hello:
+        """Blocks until the models are loaded. Raises ConfigError if they cannot be."""
+        if self._hello is not None:
+            return self._hello
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()  # ends at the latest with the process
+        if not line:
+            code = self._process.wait()
+            self.close()
+            raise ConfigError(f"the models for names could not be loaded (exit {code}); see the log above")
+        self._hello = msgspec.json.decode(line, type=Hello)
+        (self._folder / HELLO).write_bytes(line)
+        return self._hello
+
+    def close(self) -> None:
+        """Ends the processes. Harmless twice."""
+        process = self._process
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_S_MAX)
+        process.kill()
+        process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
