@@ -178,6 +178,9 @@ class Gateway:
         """One turn of the ticker; the revision of the configuration that the journal knows of."""
         self.catalog.poll()
         self.metrics.policy_reload_ok.set_(0 if self.catalog.problems else 1)
+        for processes in self._processes:
+            if processes.keep_alive():
+                log.error("the processes that look for names ended; they are started again")
         journal = self.journal
         if journal is None or journal.poisoned is not None:
             return known  # every call is refused and /readyz says so

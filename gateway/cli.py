@@ -79,14 +79,19 @@ def serve(config: Config = Path("gateway.yaml")) -> None:
 
 
 @app.command(hidden=True)
-def worker(config: Config, index: Annotated[int, typer.Option(min=0, help="Its number, from 0.")]) -> None:
+def worker(
+    config: Config,
+    index: Annotated[int, typer.Option(min=0, help="Its number, from 0.")],
+    names: Annotated[list[str] | None, typer.Option(help="MODE=SOCKET of the processes that look for names.")] = None,
+) -> None:
     """One of several workers; started by `serve`."""
     from gateway.server import run_worker
     from gateway.settings import load_settings
 
     _log_to_stderr()
     try:
-        run_worker(load_settings(config), worker=index)
+        sockets = {mode: Path(socket) for mode, _, socket in (one.partition("=") for one in names or ())}
+        run_worker(load_settings(config), worker=index, names=sockets)
     except (ConfigError, AuditError) as error:
         raise _fail(getattr(error, "problems", [str(error)])) from error
 

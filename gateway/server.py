@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +27,7 @@ import uvicorn
 from gateway.app import Gateway
 from gateway.edge import bind_socket, serve_config
 from gateway.errors import ConfigError
+from gateway.names import NameProcesses
 from gateway.settings import Settings, load_settings
 
 log = logging.getLogger("licet.server")
@@ -107,9 +108,10 @@ def run_worker(
     worker: int = 0,
     sockets: list[socket.socket] | None = None,
     on_started: Callable[[], None] | None = None,
+    names: Mapping[str, Path] | None = None,
 ) -> None:
-    """Serve in this process until told to stop; `on_started` is called once calls are taken. Raises ConfigError, OSError (the port), AuditError (the journal)."""
-    gateway = Gateway(settings, worker=worker)
+    """Serve in this process until told to stop; `on_started` is called once calls are taken; `names` as Gateway. Raises ConfigError, OSError (the port), AuditError (the journal)."""
+    gateway = Gateway(settings, worker=worker, names=names)
     listen = settings.listen
     config = serve_config(
         gateway, listen.host, listen.port, on_parse_error=gateway.note_parse_error, on_limit=gateway.note_limit
@@ -141,12 +143,15 @@ def serve(path: Path) -> None:
 
 def _supervise(path: Path, settings: Settings) -> None:
     """Start the workers, start a dead one again, pass the end on to all."""
-    Gateway(settings)  # every file is read once here, so that a bad one stops the start instead of a restart loop
+    # Every file is read once here, so that a bad one stops the start instead of a restart loop.
+    modes = Gateway(settings).catalog.name_modes
     if settings.listen.port == 0:
         raise ConfigError(f"{settings.source}: listen.port: 0 with several workers; name the port that they share")
     bind_socket(settings.listen.host, settings.listen.port, reuse_port=True).close()  # as is a port that is taken
     stopping = False
-    children = [_Child(path, index) for index in range(settings.listen.workers)]
+    names = {mode: NameProcesses(mode, settings.names.processes) for mode in sorted(modes)}
+    sockets = {mode: processes.socket for mode, processes in names.items()}
+    children = [_Child(path, index, sockets) for index in range(settings.listen.workers)]
 
     def stop(_sig: int, _frame: FrameType | None) -> None:
         nonlocal stopping
@@ -157,21 +162,31 @@ def _supervise(path: Path, settings: Settings) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    while not stopping:
+    try:
+        for processes in names.values():
+            processes.ready()
+        while not stopping:
+            for processes in names.values():
+                if processes.keep_alive():
+                    log.error("the processes that look for names ended; they are started again")
+            for child in children:
+                child.keep_alive(time.monotonic())
+            time.sleep(0.1)
         for child in children:
-            child.keep_alive(time.monotonic())
-        time.sleep(0.1)
-    for child in children:
-        child.terminate()
-    for child in children:
-        child.wait()
+            child.terminate()
+        for child in children:
+            child.wait()
+    finally:
+        for processes in names.values():
+            processes.close()
 
 
 class _Child:
     """One worker process."""
 
-    def __init__(self, path: Path, index: int) -> None:
+    def __init__(self, path: Path, index: int, names: Mapping[str, Path]) -> None:
         self._path = path
+        self._names = names
         self._index = index
         self._delay_s = RESTART_DELAY_S
         self._start_at = 0.0
@@ -191,9 +206,11 @@ class _Child:
             self._start_at = now + self._delay_s
         if now >= self._start_at:
             self._started_at = now
-            self._process = start_child(
-                [sys.executable, "-m", "gateway", "worker", "--config", str(self._path), "--index", str(self._index)]
-            )
+            command = [sys.executable, "-m", "gateway", "worker", "--config", str(self._path)]
+            command += ["--index", str(self._index)]
+            for mode, socket in self._names.items():
+                command += ["--names", f"{mode}={socket}"]
+            self._process = start_child(command)
 
     def terminate(self) -> None:
         """Ask it to drain."""

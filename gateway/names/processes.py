@@ -45,12 +45,9 @@ class NameProcesses:
         # Not in the data folder: the path of a Unix socket has at most 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="licet-names-"))  # mode 0700
         self.socket = self._folder / "s"
-        self._hello: Hello | None = None
-        command = [sys.executable, "-m", "gateway.names.serve", "--socket", str(self.socket)]
-        command += ["--mode", mode, "--processes", str(processes)]
-        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-        )
+        self._command = [sys.executable, "-m", "gateway.names.serve", "--socket", str(self.socket)]
+        self._command += ["--mode", mode, "--processes", str(processes)]
+        self._process = self._start()
 
     @property
     def pid(self) -> int:
@@ -59,26 +56,39 @@ class NameProcesses:
 
     def ready(self) -> Hello:
         """Blocks until the models are loaded. Raises ConfigError if they cannot be."""
-        if self._hello is not None:
-            return self._hello
         assert self._process.stdout is not None
         line = self._process.stdout.readline()  # ends at the latest with the process
         if not line:
             code = self._process.wait()
             self.close()
             raise ConfigError(f"the models for names could not be loaded (exit {code}); see the log above")
-        self._hello = msgspec.json.decode(line, type=Hello)
         (self._folder / HELLO).write_bytes(line)
-        return self._hello
+        return msgspec.json.decode(line, type=Hello)
+
+    def keep_alive(self) -> bool:
+        """Starts the processes again if their parent ended; true if it had. Until they are ready calls are refused."""
+        if self._process.poll() is None:
+            return False
+        self._let_go()
+        self._process = self._start()
+        return True
 
     def close(self) -> None:
         """Ends the processes. Harmless twice."""
-        process = self._process
-        for stream in (process.stdin, process.stdout):
+        self._let_go()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_S_MAX)
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.socket.unlink(missing_ok=True)
+        return subprocess.Popen(  # noqa: S603  # our own interpreter and module
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+
+    def _let_go(self) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_S_MAX)
-        process.kill()
-        process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
