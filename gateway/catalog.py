@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filters import Action, Direction, Rules
+from filters import Action, Direction, Mask, NameRules, Rules
 from gateway.audit.record import LicenseRef, PolicyRef
 from gateway.callers import Caller
 from gateway.errors import ConfigError
@@ -29,7 +29,9 @@ from gateway.settings import Model, Settings, Target
 from gateway.upstream import AiohttpUpstream, Upstream, UpstreamOptions, UpstreamTimeouts
 from policies import CallerFacts, Policy, PolicyError, explain
 from policies import load as load_policy
+from policies.model import Action as PolicyAction
 from policies.model import Direction as PolicyDirection
+from policies.model import Style
 
 # What an answer carries, by operation, as a license names it.
 MODALITIES_OUT: Mapping[str, frozenset[str]] = {
@@ -37,6 +39,8 @@ MODALITIES_OUT: Mapping[str, frozenset[str]] = {
     "count_tokens": frozenset({"text"}),
 }
 TEXT = frozenset({"text"})
+# Of digests that stand for masked values. BLAKE2's own bound is 64; 16 bytes cannot be guessed.
+MASK_KEY_BYTES_MIN = 16
 
 # The policy's own limits decide; these only keep the client from being the narrower gate. Their greatest values in a
 # policy are a day (stream_seconds_max) and 100,000 calls (concurrent), more than one process has descriptors for.
@@ -109,15 +113,45 @@ def license_ref(verdict: Verdict) -> LicenseRef:
     )
 
 
-def role_rules(direction: PolicyDirection, name: Direction) -> RoleRules:
-    """The filters' rules of one direction of a policy, by role."""
+def role_rules(direction: PolicyDirection, name: Direction, *, mask_key: bytes = b"") -> RoleRules:
+    """The filters' rules of one direction of a policy, by role.
+
+    `mask_key` (16 to 64 bytes, the same in each worker) keys the digests of masks in `hash` style. Raises ConfigError
+    where the policy has such masks and there is no key: a digest without one can be guessed (L7).
+    """
+    names = direction.names
+    looked = NameRules(names.mode.value, names.deadline_ms / 1000, names.chars_max, names.beyond.value)
     by_role: dict[Role, Rules] = {}
     for role in Role:
         table = direction.table(role.value)
-        entities = {entity: Action(action.value) for entity, action in table.entities.items()}
+        entities: dict[str, Action] = {}
+        scores: dict[str, float] = {}
+        masks: dict[str, Mask] = {}
+        for entity, treatment in table.entities.items():
+            entities[entity] = Action(treatment.action.value)
+            if treatment.min_score is not None:
+                scores[entity] = treatment.min_score
+            style = treatment.mask.style
+            if treatment.action is not PolicyAction.MASK or style is Style.LABEL:
+                continue
+            if style is Style.PARTIAL:
+                masks[entity] = Mask("partial", treatment.mask.keep)
+            elif len(mask_key) >= MASK_KEY_BYTES_MIN:
+                masks[entity] = Mask("hash", key=mask_key)
+            else:
+                raise ConfigError(f"{entity}: a mask of style hash needs a key, and this gateway has none")
         for kind, action in direction.impersonation.items():
             entities[f"IMPERSONATION_{kind.upper()}"] = Action(action.value)
-        by_role[role] = Rules(Action(table.default.value), entities, direction.min_score)
+        by_role[role] = Rules(
+            default=Action(table.default.value),
+            entities=entities,
+            min_score=direction.min_score,
+            scores=scores,
+            masks=masks,
+            names=looked,
+            # What the application wrote is no caller's value: its pseudonyms stay pseudonyms in answers.
+            restorable=role is not Role.SYSTEM,
+        )
     return RoleRules(name, by_role)
 
 

@@ -8,7 +8,18 @@ policy or raises `PolicyError` with every problem it found. This package imports
 from __future__ import annotations
 
 from policies.load import load
-from policies.model import Action, CallerFacts, Mode, Policy, Required
+from policies.model import Action, CallerFacts, CustomEntity, Mode, Policy, Required
 from policies.yamlread import PolicyError, Problem, explain
 
-__all__ = ["Action", "CallerFacts", "Mode", "Policy", "PolicyError", "Problem", "Required", "explain", "load"]
+__all__ = [
+    "Action",
+    "CallerFacts",
+    "CustomEntity",
+    "Mode",
+    "Policy",
+    "PolicyError",
+    "Problem",
+    "Required",
+    "explain",
+    "load",
+]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 ROLES = ("system", "user", "assistant", "tool")
 # A text whose writer is not known is judged with the strictest action of all roles.
 UNKNOWN_ROLE = "unknown"
 MIN_SCORE = 0.4  # findings below it do not count; weak patterns reach it only beside a context word
+KEEP = 4  # of a card, what a receipt shows (PCI DSS 4.0.1, 3.4.1 allows the first six and last four)
+KEEP_MAX = 32  # our choice
+NAMES_DEADLINE_MS = 1000  # our choice: what a person notices as a pause
+NAMES_CHARS_MAX = 200_000  # our choice: a book of 80 pages
+PSEUDONYM_TTL_S = 86_400  # our choice: a conversation that rests longer than a day begins anew
+CUSTOM_SCORE = 0.8  # our choice: what somebody defined for this very use is meant
 
 
 class Action(enum.StrEnum):
@@ -17,6 +23,7 @@ class Action(enum.StrEnum):
 
     ALLOW = "allow"
     REPORT = "report"
+    PSEUDONYMIZE = "pseudonymize"  # of prompts only: the answer has the value again
     MASK = "mask"
     BLOCK = "block"
 
@@ -27,6 +34,102 @@ _STRENGTH = {action: rank for rank, action in enumerate(Action)}
 def strictest(*actions: Action) -> Action:
     """The strongest of the actions."""
     return max(actions, key=_STRENGTH.__getitem__)
+
+
+class Style(enum.StrEnum):
+    """How a mask looks, from what shows most of the value to what shows least."""
+
+    PARTIAL = "partial"
+    HASH = "hash"
+    LABEL = "label"
+
+
+_HIDING = {style: rank for rank, style in enumerate(Style)}
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """How an entity is masked. `keep`: characters that `partial` shows."""
+
+    style: Style = Style.LABEL
+    keep: int = KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """What is done with one entity. A min_score of None is that of the direction."""
+
+    action: Action
+    mask: Mask = field(default_factory=Mask)
+    min_score: float | None = None
+
+
+def strictest_treatment(treatments: Iterable[Treatment], min_score: float) -> Treatment:
+    """The strongest action, the lowest score from which any of them acts, and of their masks the one that shows least.
+
+    `min_score` stands for those that have none of their own.
+    """
+    listed = list(treatments)
+    action = strictest(*(t.action for t in listed))
+    own = [t.min_score for t in listed if t.action is not Action.ALLOW]
+    lowest = None if all(s is None for s in own) else min(min_score if s is None else s for s in own)
+    masks = [t.mask for t in listed if t.action is Action.MASK]
+    mask = max(masks, key=lambda m: (_HIDING[m.style], -m.keep)) if masks else Mask()
+    return Treatment(action, mask, lowest)
+
+
+class NamesMode(enum.StrEnum):
+    """Whether models look for names, and how hard."""
+
+    OFF = "off"
+    FAST = "fast"
+    THOROUGH = "thorough"
+
+
+class Beyond(enum.StrEnum):
+    """What happens to a text that the models are not done with in time, or that is too long for them."""
+
+    REFUSE = "refuse"
+    PATTERNS = "patterns"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How names of people, places and organizations are looked for."""
+
+    mode: NamesMode = NamesMode.OFF
+    deadline_ms: int = NAMES_DEADLINE_MS
+    chars_max: int = NAMES_CHARS_MAX
+    beyond: Beyond = Beyond.REFUSE
+
+
+class PseudonymStyle(enum.StrEnum):
+    """What a pseudonym looks like."""
+
+    TAG = "tag"
+    REALISTIC = "realistic"
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """What stands for values that are pseudonymized, and how long it is known."""
+
+    style: PseudonymStyle = PseudonymStyle.TAG
+    ttl_s: int = PSEUDONYM_TTL_S
+    scope: str = "conversation"
+
+
+@dataclass(frozen=True, slots=True)
+class CustomEntity:
+    """An entity that the policy defines: a pattern, or words."""
+
+    entity: str
+    pattern: str = ""
+    words: tuple[str, ...] = ()
+    score: float = CUSTOM_SCORE
+    context: tuple[str, ...] = ()
+    whole_words: bool = True
+    ignore_case: bool = True
 
 
 class Mode(enum.StrEnum):
@@ -117,14 +220,18 @@ class LicenseRules:
 
 @dataclass(frozen=True, slots=True)
 class EntityTable:
-    """Actions by entity."""
+    """What is done by entity. Tags are resolved: every name is an entity's."""
 
     default: Action = Action.REPORT
-    entities: Mapping[str, Action] = field(default_factory=dict)
+    entities: Mapping[str, Treatment] = field(default_factory=dict)
 
     def action(self, entity: str) -> Action:
         """The action for an entity."""
-        return self.entities.get(entity, self.default)
+        return self.treatment(entity).action
+
+    def treatment(self, entity: str) -> Treatment:
+        """What is done with an entity."""
+        return self.entities.get(entity) or Treatment(self.default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +241,7 @@ class Direction:
     by_role: Mapping[str, EntityTable]  # one for each role and for "unknown"
     impersonation: Mapping[str, Action]  # public_figure, private_person, fictional, self_claim
     min_score: float = MIN_SCORE
+    names: Names = field(default_factory=Names)
     unknown_fields: UnknownFields = UnknownFields.JUDGE  # of answers only
 
     def table(self, role: str) -> EntityTable:
@@ -143,6 +251,14 @@ class Direction:
     def action(self, entity: str, role: str) -> Action:
         """The action for one entity in text written by a role."""
         return self.by_role[role].action(entity)
+
+    @property
+    def pseudonymizes(self) -> bool:
+        """Whether a value of any role may be pseudonymized."""
+        return any(
+            Action.PSEUDONYMIZE in (table.default, *(t.action for t in table.entities.values()))
+            for table in self.by_role.values()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +302,8 @@ class Policy:
     license: LicenseRules
     prompt: Direction
     answer: Direction
+    custom: tuple[CustomEntity, ...]
+    pseudonyms: Pseudonyms
     durable: Durable
     limits: Limits
     refusal: RefusalText

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from policies.model import MIN_SCORE, ROLES
-from policies.spec import Choice, Either, Key, Many, Number, Record, Table, Text, Whole
+from policies.model import (
+    CUSTOM_SCORE,
+    KEEP,
+    KEEP_MAX,
+    MIN_SCORE,
+    NAMES_CHARS_MAX,
+    NAMES_DEADLINE_MS,
+    PSEUDONYM_TTL_S,
+    ROLES,
+)
+from policies.spec import Choice, Duration, Either, Key, Kind, Many, Number, Record, Table, Text, Whole
+from policies.yamlread import Log, Map, Node
 
-ENTITY_PATTERN = r"[A-Z][A-Z0-9_]{0,63}|default"
+ENTITY_PATTERN = r"[A-Z][A-Z0-9_]{0,63}"
+# Tags name a law and a term of it, such as pipl.spi; `secret` is a term of its own.
+TAG_PATTERN = r"[a-z][a-z0-9]{0,31}(?:\.[a-z][a-z0-9_]{0,31})?"
 IMPERSONATION_PREFIX = "IMPERSONATION_"  # findings of the impersonation gate; their actions stand under `impersonation`
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 # ISO 3166-1 alpha-2 and 3166-2 codes and unions of states such as `eu`, in lower case.
@@ -23,13 +36,88 @@ TERRITORY = Text(TERRITORY_PATTERN, "a territory code such as eu, de or us-ca", 
 PURPOSE = Text(WORD_PATTERN, "a purpose such as customer-service", lower=True)
 AUDIENCE = Choice(("internal", "public"))
 
-_ACTION = Choice(("allow", "report", "mask", "block"), later=("pseudonymize",))
-_ENTITIES = Table(ENTITY_PATTERN, "an entity name such as CREDIT_CARD, or default", _ACTION, words=("default",))
+_ACTIONS = ("allow", "report", "mask", "block")
+_PROMPT_ACTION = Choice(("allow", "report", "pseudonymize", "mask", "block"))
+_ANSWER_ACTION = Choice(
+    _ACTIONS,
+    elsewhere={
+        "pseudonymize": ("only prompts are pseudonymized; in answers pseudonyms become values again", "use mask")
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Treatment(Record):
+    """An action with what belongs to it: how a mask looks, and from which score on it acts."""
+
+    def read(self, node: Node, at: str, log: Log) -> Any:
+        made = Record.read(self, node, at, log)
+        if not isinstance(node, Map) or made is None:
+            return made
+        action, entries = made["action"], node.entries
+        if action is not None and action != "mask":
+            for name in ("style", "keep"):
+                if name in entries:
+                    log.add(
+                        entries[name], f"{at}.{name}", f"`{action}` has no {name}", "remove it, or use action: mask"
+                    )
+        elif "keep" in entries and made["style"] not in ("partial", None):
+            what = f"`{made['style']}` shows no character of the value"
+            log.add(entries["keep"], f"{at}.keep", what, "remove it, or use style: partial")
+        return made
+
+
+def _treatment(action: Choice) -> Kind:
+    keys = {
+        "action": Key(action, "What is done.", required=True),
+        "style": Key(
+            Choice(("label", "partial", "hash")),
+            "How a mask looks. label: <ENTITY>. partial: **** and the last characters. hash: <ENTITY:keyed digest>.",
+            "label",
+        ),
+        "keep": Key(Whole(0, KEEP_MAX), "Characters that `partial` shows, never more than a third of the value.", KEEP),
+        "min_score": Key(_SCORE, "Findings of it below this score do not count; else the direction's min_score."),
+    }
+    return Either(action, _Treatment(keys))
+
+
+_SCORE = Number(0, 1)
+
+
+def _entities(action: Choice, *, tagged: bool) -> Table:
+    """Actions by entity; in a role's table, which has no place beside it, by tag too."""
+    words: dict[str, Kind] = {"default": action}
+    if tagged:
+        words["tags"] = _tags(action)
+    return Table(ENTITY_PATTERN, "an entity name such as CREDIT_CARD, or default", _treatment(action), words=words)
+
+
+def _tags(action: Choice) -> Table:
+    return Table(TAG_PATTERN, "a tag such as pipl.spi", _treatment(action))
+
+
 _PERSON_ACTION = Choice(("allow", "report", "block"), later=("label",))
 _NO_DETECTOR = Choice(("allow",), later=("report", "block", "label"))
-_NAMES = Choice(("off",), later=("fast", "thorough"))
+_NAMES_MODE = Choice(("off", "fast", "thorough"))
+# Bounds of our own: the deadline keeps a call from waiting without end, the size is 16 MB of a body at the most.
+_NAMES = Either(
+    _NAMES_MODE,
+    Record(
+        {
+            "mode": Key(_NAMES_MODE, "off, fast, or thorough, which finds more and costs more.", required=True),
+            "deadline_ms": Key(Whole(10, 60_000), "How long the models may take for one text.", NAMES_DEADLINE_MS),
+            "chars_max": Key(
+                Whole(1, 16_777_216), "Characters of one body, or of one answer, that are looked at.", NAMES_CHARS_MAX
+            ),
+            "beyond": Key(
+                Choice(("refuse", "patterns")),
+                "Beyond deadline or size: refuse the call, or go on with patterns alone.",
+                "refuse",
+            ),
+        }
+    ),
+)
 _REFUSE = Choice(("refuse",))
-_SCORE = Number(0, 1)
 
 
 def _fact(name: str, kind: Text) -> Text:
@@ -86,17 +174,24 @@ _LICENSE = Record(
     }
 )
 
+_NAMES_DOC = "Whether models look for names of people, places and organizations."
+_ENTITIES_DOC = "What to do with each kind of finding: an action, or {action, style, keep, min_score}. `default` is for those not listed."
+_TAGS_DOC = (
+    "The same by tag of a law, such as pipl.spi; an entity that is named goes before its tags, of tags the strictest."
+)
+
 _PROMPT = Record(
     {
-        "names": Key(_NAMES, "Find personal names with a model.", "off"),
-        "entities": Key(_ENTITIES, "What to do with each kind of finding. `default` is for those not listed.", {}),
+        "names": Key(_NAMES, _NAMES_DOC, "off"),
+        "entities": Key(_entities(_PROMPT_ACTION, tagged=False), _ENTITIES_DOC, {}),
+        "tags": Key(_tags(_PROMPT_ACTION), _TAGS_DOC, {}),
         "min_score": Key(_SCORE, "Findings below this score do not count.", MIN_SCORE),
         "roles": Key(
             Record(
                 {
                     role: Key(
-                        Either(_ACTION, _ENTITIES),
-                        f"For {role} text: one action for everything, or actions by entity over those above.",
+                        Either(_PROMPT_ACTION, _entities(_PROMPT_ACTION, tagged=True)),
+                        f"For {role} text: one action for everything, or actions by entity (and `tags`) over those above.",
                     )
                     for role in ROLES
                 }
@@ -118,8 +213,9 @@ _PROMPT = Record(
 
 _ANSWER = Record(
     {
-        "names": Key(_NAMES, "Find personal names with a model.", "off"),
-        "entities": Key(_ENTITIES, "What to do with each kind of finding. `default` is for those not listed.", {}),
+        "names": Key(_NAMES, _NAMES_DOC, "off"),
+        "entities": Key(_entities(_ANSWER_ACTION, tagged=False), _ENTITIES_DOC, {}),
+        "tags": Key(_tags(_ANSWER_ACTION), _TAGS_DOC, {}),
         "min_score": Key(_SCORE, "Findings below this score do not count.", MIN_SCORE),
         "impersonation": Key(
             Record({"self_claim": Key(_PERSON_ACTION, "The model claims to be a known person.", "block")}),
@@ -134,6 +230,48 @@ _ANSWER = Record(
             "open-match",
         ),
     }
+)
+
+_PSEUDONYMS = Record(
+    {
+        "style": Key(
+            Choice(("tag", "realistic")),
+            "tag: <PERSON_1>. realistic: an invented value of the same form.",
+            "tag",
+        ),
+        "ttl": Key(Duration(60, 90 * 86_400), "How long a pseudonym is known after its last use.", PSEUDONYM_TTL_S),
+        "scope": Key(Choice(("conversation",)), "Within what the same value has the same pseudonym.", "conversation"),
+    }
+)
+
+# Bounds are our choice. What they say of expressions goes for detectors, too, which check the rest (`load`).
+CUSTOM_WORDS_MAX = 20_000  # more do not fit into a file
+_CUSTOM = Table(
+    ENTITY_PATTERN,
+    "a name such as EMPLOYEE_ID",
+    Record(
+        {
+            "pattern": Key(Text(chars_max=1000), "A regular expression, run in linear time."),
+            "words": Key(
+                Many(Text(r"\S(?:.*\S)?", "a word or phrase", 2, 256), items_min=1, items_max=CUSTOM_WORDS_MAX),
+                "Words and phrases, instead of a pattern.",
+            ),
+            "file": Key(None, "A file with one word or phrase a line."),
+            "score": Key(Number(0, 1), "The score of a finding, before context.", CUSTOM_SCORE),
+            "context": Key(
+                Many(Text(r"\S(?:.*\S)?", "a word or phrase", 1, 64)),
+                "Words that raise the score when they stand shortly before.",
+                (),
+            ),
+            "whole_words": Key(
+                Choice((True, False)),
+                "Whether letters and digits around a word make it another one; not asked of Chinese characters.",
+                True,
+            ),
+            "ignore_case": Key(Choice((True, False)), "Whether large and small letters are the same.", True),
+        }
+    ),
+    entries_max=100,
 )
 
 # Upper bounds are our choice: far above use, low enough to keep one call from taking a worker's memory or time.
@@ -162,6 +300,8 @@ POLICY = Record(
         "license": Key(_LICENSE, "What is asked of the model's license."),
         "prompt": Key(_PROMPT, "What is done with findings in prompts."),
         "answer": Key(_ANSWER, "What is done with findings in answers."),
+        "custom": Key(_CUSTOM, "Entities of your own: a pattern or words. Their actions stand with the others.", {}),
+        "pseudonyms": Key(_PSEUDONYMS, "What stands for values that are pseudonymized."),
         "labels": Key(None, "Marks on answers."),
         "record": Key(
             Record(

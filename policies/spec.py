@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,9 @@ class Choice(Kind):
 
     values: tuple[str | bool, ...]
     later: tuple[str, ...] = ()  # known, and refused until they work
+    elsewhere: Mapping[str, tuple[str, str]] = field(
+        default_factory=dict
+    )  # words of other places: why not here, remedy
 
     def read(self, node: Node, at: str, log: Log) -> Any:
         if isinstance(node, Scalar):
@@ -85,6 +88,9 @@ class Choice(Kind):
             for known in self.values:
                 if value == known and type(value) is type(known):
                     return known
+            if isinstance(value, str) and value in self.elsewhere:
+                log.add(node, at, *self.elsewhere[value])
+                return None
             if value in self.later:
                 log.add(node, at, f"`{value}` is {LATER}", f"use {_quote(self.values)}")
                 return None
@@ -148,6 +154,38 @@ class Number(Kind):
         return {"anyOf": [made, _REFERENCE]} if references else made
 
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass(frozen=True, slots=True)
+class Duration(Kind):
+    """A time with its unit, such as 90s, 15m, 24h or 7d; in seconds once read."""
+
+    minimum_s: int
+    maximum_s: int
+
+    def read(self, node: Node, at: str, log: Log) -> Any:
+        found = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", node.text) if isinstance(node, Scalar) else None
+        if found is None:
+            log.add(node, at, f"{show(node)} is not a time with its unit", "write one such as 90s, 15m, 24h or 7d")
+            return None
+        seconds = int(found[1]) * _UNITS[found[2]]
+        if not self.minimum_s <= seconds <= self.maximum_s:
+            bounds = f"{_in_units(self.minimum_s)} to {_in_units(self.maximum_s)}"
+            log.add(node, at, f"{show(node)} is out of bounds", f"write {bounds}")
+            return None
+        return seconds
+
+    def schema(self, *, references: bool) -> Schema:
+        made: Schema = {"type": "string", "pattern": "^[1-9][0-9]{0,8}[smhd]$"}
+        return {"anyOf": [made, _REFERENCE]} if references else made
+
+
+def _in_units(seconds: int) -> str:
+    unit = next(u for u in "dhms" if seconds % _UNITS[u] == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
 @dataclass(frozen=True, slots=True)
 class Many(Kind):
     """A list without repeats. A single value may stand for a list of one."""
@@ -173,11 +211,12 @@ class Many(Kind):
             log.add(node, at, f"{len(nodes)} values", f"write {self.items_min} to {self.items_max}")
             return None
         values = [self.item.read(n, f"{at}[{i}]" if isinstance(node, Seq) else at, log) for i, n in enumerate(nodes)]
-        seen: list[object] = []
+        seen: set[object] = set()
         for i, value in enumerate(values):
-            if value is not None and value in seen:
+            known = value if isinstance(value, Hashable) else repr(value)
+            if value is not None and known in seen:
                 log.add(nodes[i], f"{at}[{i}]", "the value is there twice", "keep one")
-            seen.append(value)
+            seen.add(known)
         return tuple(values)
 
     def schema(self, *, references: bool) -> Schema:
@@ -195,7 +234,7 @@ class Table(Kind):
     expect: str  # the pattern in words
     value: Kind
     entries_max: int = 500
-    words: tuple[str, ...] = ()  # keys with a meaning of their own, for suggestions
+    words: Mapping[str, Kind] = field(default_factory=dict)  # keys with a meaning of their own, and what they take
 
     def read(self, node: Node, at: str, log: Log) -> Any:
         if not isinstance(node, Map):
@@ -206,8 +245,11 @@ class Table(Kind):
             return None
         made: dict[str, Any] = {}
         for key, entry in node.entries.items():
+            if key in self.words:
+                made[key] = self.words[key].read(entry.node, f"{at}.{key}", log)
+                continue
             if not re.fullmatch(self.key, key):
-                guess = nearest(key, self.words) or (key.upper() if re.fullmatch(self.key, key.upper()) else None)
+                guess = nearest(key, list(self.words)) or (key.upper() if re.fullmatch(self.key, key.upper()) else None)
                 remedy = f"did you mean {guess}?" if guess else f"write {self.expect}"
                 log.add(entry, f"{at}.{key}"[:200], f"{key[:60]!r} is not {self.expect}", remedy)
             made[key] = self.value.read(entry.node, f"{at}.{key}", log)
@@ -215,7 +257,14 @@ class Table(Kind):
 
     def schema(self, *, references: bool) -> Schema:
         value = self.value.schema(references=references)
-        return {"type": "object", "additionalProperties": False, "patternProperties": {f"^(?:{self.key})$": value}}
+        made: Schema = {
+            "type": "object",
+            "additionalProperties": False,
+            "patternProperties": {f"^(?:{self.key})$": value},
+        }
+        if self.words:
+            made["properties"] = {word: kind.schema(references=references) for word, kind in self.words.items()}
+        return made
 
 
 @dataclass(frozen=True, slots=True)

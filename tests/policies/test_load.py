@@ -115,6 +115,8 @@ def test_unknown_role_is_never_weaker_than_any_role(
 def test_actions_are_ordered_by_strength() -> None:
     assert strictest(Action.ALLOW, Action.MASK, Action.REPORT) is Action.MASK
     assert strictest(Action.MASK, Action.BLOCK) is Action.BLOCK
+    assert strictest(Action.MASK, Action.PSEUDONYMIZE) is Action.MASK
+    assert strictest(Action.REPORT, Action.PSEUDONYMIZE) is Action.PSEUDONYMIZE
 
 
 def test_l8_facts_are_fixed_or_come_from_the_callers_entry() -> None:
@@ -141,10 +143,6 @@ def test_refusal_text_follows_the_language() -> None:
 
 NOT_YET = [
     "preset: [eu-ai-act]",
-    "prompt: {names: fast}",
-    "answer: {names: thorough}",
-    "prompt: {entities: {PERSON: pseudonymize}}",
-    "prompt: {roles: {tool: pseudonymize}}",
     "prompt: {impersonation: {private_person: label}}",
     "prompt: {impersonation: {private_person: block}}",
     "prompt: {impersonation: {public_figure: label}}",
@@ -162,6 +160,7 @@ NOT_YET = [
     "facts: {territory: ['claim:where']}",
     "answer: {hold: sentence}",
     "answer: {hold: all}",
+    "custom: {A: {file: words.txt}}",
 ]
 
 
