@@ -401,8 +401,13 @@ class LateStarts:
         return found
 
 
-# Digits and the punctuation of libphonenumber's VALID_PUNCTUATION as it folds.
-_NUMBER_RUN: Final = re.compile(rb"[0-9+(\[][0-9 \-.()\[\]/~+xX]*+")
+# Digits and the punctuation of libphonenumber's VALID_PUNCTUATION as it folds. Runs shorter than the fewest digits that
+# any pack looks at are passed over by the expression itself; at the end of a view such a run may still grow.
+RUN_DIGITS_MIN: Final = 7
+_RUN_START: Final = rb"[0-9+(\[]"
+_RUN_REST: Final = rb"[0-9 \-.()\[\]/~+xX]"
+_NUMBER_RUN: Final = re.compile(_RUN_START + _RUN_REST + rb"{%d,}+" % (RUN_DIGITS_MIN - 1))
+_SHORT_RUN: Final = re.compile(_RUN_START + _RUN_REST + rb"{0,%d}\Z" % (RUN_DIGITS_MIN - 2))
 # What may follow a number as its extension (libphonenumber's EXTN_PATTERNS_FOR_MATCHING, blanks capped), or make it a time.
 _LABELS: Final = tuple(
     sorted(
@@ -426,16 +431,20 @@ _TAIL_OPEN: Final = re.compile(
     + rb"|#)[:.]?[ \t,-]{0,16}[0-9]{0,20}#?)?|:[0-5]?[0-9]?",
     re.IGNORECASE,
 )
+# What a tail begins with; most runs have none.
+_TAIL_HEADS: Final = frozenset(
+    b"\t,;#:"
+    + b"".join({label[:1] for label in map(str.encode, _LABELS)} | {label[:1].upper().encode() for label in _LABELS})
+)
 # The longest tail: separator, blanks, label, mark, blanks, digits, hash.
 _TAIL_CHARS: Final = 1 + 16 + 10 + 1 + 16 + 20 + 1
 
 
 class NumberScanner:
-    """Walks from number run to number run."""
+    """Walks from number run to number run, those with at least RUN_DIGITS_MIN digits."""
 
-    def __init__(self, judge: Judge, digits_min: int) -> None:
+    def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self._digits_min = digits_min
         self._at = 0
 
     @property
@@ -452,27 +461,32 @@ class NumberScanner:
         while True:
             run = _NUMBER_RUN.search(view, at)
             if run is None:
-                at = size
+                open_ = _SHORT_RUN.search(view, max(at, size - RUN_DIGITS_MIN + 1))
+                at = size if open_ is None else open_.start()
                 break
             at, end = run.span()
             if end - at > 2 * NUMBER_HALF_CHARS:
                 self._window(text, view, at, at + 2 * NUMBER_HALF_CHARS, at + NUMBER_HALF_CHARS, found)
                 at += NUMBER_HALF_CHARS
                 continue
-            if end == size or (not final and size - end <= _TAIL_CHARS and _TAIL_OPEN.fullmatch(view, end)):
+            if end == size:
                 break
-            tail = _TAIL.match(view, end)
-            # A time's minutes are only looked at, they are no part of the run.
-            if tail is not None and view[end] != 0x3A:
-                end = tail.end()
+            if view[end] in _TAIL_HEADS:
+                if not final and size - end <= _TAIL_CHARS and _TAIL_OPEN.fullmatch(view, end):
+                    break
+                tail = _TAIL.match(view, end)
+                # A time's minutes are only looked at, they are no part of the run.
+                if tail is not None and view[end] != 0x3A:
+                    end = tail.end()
             self._window(text, view, at, end, None, found)
             at = end
         self._at = at
         return found
 
     def _window(self, text: str, view: bytes, start: int, end: int, before: int | None, found: list[Finding]) -> None:
-        if end - start < self._digits_min or count_digits(view[start:end]) < self._digits_min:
+        if count_digits(view[start:end]) < RUN_DIGITS_MIN:
             return
-        found += [
-            f for f in without_contained(self._judge(text, view, start, end)) if before is None or f.start < before
-        ]
+        judged = self._judge(text, view, start, end)
+        if len(judged) > 1:
+            judged = without_contained(judged)
+        found += judged if before is None else [f for f in judged if f.start < before]

@@ -13,9 +13,6 @@ from typing import Protocol
 from filters.detectors.patterns import LateStarts, NumberScanner, TokenScanner, shape
 from filters.finding import Detector, Finding, Scanner
 
-# No pack looks at runs with fewer digits (phones.py; identifiers of fewer digits need words beside them and have scanners of their own).
-RUN_DIGITS_MIN = 7
-
 
 class Pack(Detector, Protocol):
     """A detector that takes part in the walk. `text[start:end]` is a unit and `form` its shape.
@@ -47,7 +44,7 @@ class Walk:
         late = next((one for pack in self._packs if (one := pack.late()) is not None), None)
         scanners: list[Scanner] = [
             TokenScanner(self._in_token, late),
-            NumberScanner(self._in_number, RUN_DIGITS_MIN),
+            NumberScanner(self._in_number),
         ]
         for pack in self._packs:
             scanners += pack.scanners()
