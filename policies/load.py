@@ -149,7 +149,7 @@ def _check_tags(root: Map, tags: Tags, known: frozenset[str] | None, log: Log) -
                 guess = nearest(name, tags)
                 known_tags = ", ".join(sorted(tags)) or "no tag at all: name the entities"
                 log.add(entry, at, "this tag is not known", f"did you mean {guess}?" if guess else f"use {known_tags}")
-            elif known is not None and known.isdisjoint(tags[name]):
+            elif not tags[name] or (known is not None and known.isdisjoint(tags[name])):
                 log.add(entry, at, "no detector of this build finds anything under this tag", "remove it")
 
 
