@@ -245,8 +245,9 @@ def almost_uscc(rng: random.Random) -> Value:
 
 
 def no_mobile(rng: random.Random) -> Value:
-    """Eleven digits from 1 whose prefix nobody has."""
-    return Value(rng.choice(("100", "101", "110", "112", "120", "121", "125", "129")) + digits(rng, 8))
+    """Eleven digits from 1 whose prefix no subscriber has."""
+    prefix = rng.choice((*range(100, 130), 142, 143, 154, 160, 161, 163, 164, 168, 169, 179, 194))
+    return Value(str(prefix) + digits(rng, 8))
 
 
 def waybill(rng: random.Random) -> Value:
@@ -316,7 +317,7 @@ def almost_resident_mute(rng: random.Random) -> Value:
 
 def version(rng: random.Random) -> Value:
     """Of a program."""
-    return Value(f"{rng.randrange(1, 12)}.{rng.randrange(20)}.{rng.randrange(3000)}.{digits(rng, 4)}")
+    return Value(f"{rng.randrange(1, 12)}.{rng.randrange(20)}.{rng.randrange(3000)}.{rng.randrange(10_000)}")
 
 
 def part(rng: random.Random) -> Value:

@@ -151,11 +151,11 @@ def kinds() -> dict[str, tuple[str, ...]]:
 
 
 def samples(each: int, seed: int = 222) -> list[Sample]:
-    """So many texts of each kind; its templates in turn, so that every place is tried."""
+    """So many texts of each kind; its templates in turn, so that every place is tried, each kind from another one on."""
     rng = random.Random(seed)
     return [
-        fill(templates[turn % len(templates)], MAKERS, rng, kind)
-        for kind, templates in kinds().items()
+        fill(templates[(first + turn) % len(templates)], MAKERS, rng, kind)
+        for first, (kind, templates) in enumerate(kinds().items())
         for turn in range(each)
     ]
 
