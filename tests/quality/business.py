@@ -23,6 +23,8 @@ BLOCKED: Final = (
 )  # fmt: skip
 SIGNED: Final = "signed"  # people say their own names in prompts; in an answer the same words would be a claim
 
+# People paste one thing below another: so many messages, and of those again so many, go on with another piece.
+_MORE_SHARE: Final = 0.15
 # (weight, group, templates)
 _FAMILIES: Final = (
     (
@@ -40,6 +42,8 @@ _FAMILIES: Final = (
             "Let's meet at 3pm, meeting ID @{meeting}, agenda in the doc.",
             "The customs form needs HS code @{tariff}, our VAT ID is @{vat}, container @{container}.",
             "Your booking reference is @{object_id}, ticket number 220-@{number}, seat 14C.",
+            "Your card ending in @{last4} was charged @{money} USD on @{day}. Order @{order}.",
+            "Refund of @{money} EUR to card **** **** **** @{last4}, IBAN DE** **** **** **** **@{last2}, case @{ticket}.",
             "Gift cards for the raffle: batch @{ref_serial}, 50 pieces, @{money} each.",
         ),
     ),
@@ -132,6 +136,13 @@ _FAMILIES: Final = (
             "Can you write a birthday card for my colleague @{namesake}?",
             "@{namesake} asked for two days off, cover is @{person}.",
             "Who was @{namesake}, and why is the street named after them?",
+            "Write an announcement that @{namesake} joins our logistics team on @{day}.",
+            "Write a reference letter for my former student @{namesake}, who now applies at @{company}.",
+            "Act as an interviewer and prepare five questions for the candidate @{namesake}.",
+            "Reply to @{namesake} that the quote for @{number} @{thing}s is valid until Friday.",
+            "Prepare a farewell speech for our warehouse manager @{namesake}, 30 years at @{company}.",
+            "给@{han_namesake}写一封面试通知，时间@{day}上午十点",
+            "以下是@{han_namesake}的周报，帮我润色一下",
             "@{han_namesake}，麻烦把三季度报表发我一下，谢谢",
             "新员工@{han_namesake}下周一入职，工位在3楼，导师@{han}",
             "会议纪要：参会人员@{han}、@{han_namesake}、@{han}",
@@ -147,6 +158,8 @@ _FAMILIES: Final = (
             "@{clock} INFO 下单成功 orderId=@{ref19} userId=@{ref19} cost=@{number}ms",
             "设备@{imei}离线，固件@{version}，最后上报@{millis}",
             "库存盘点：@{part} 剩@{number}件，条码@{gtin}",
+            "您尾号@{last4}的储蓄卡于@{day}支出@{money}元，余额@{money}元。",
+            "客户手机138****@{last4}，卡号6222 **** **** @{last4}，身份证110101********@{last4}，已脱敏",
             "这个版本@{version}有问题，回滚到@{short_sha}吧",
             "采购单@{order}，供应商@{company}，含税@{money}元，交期@{day}",
             "会议号@{meeting}，下午三点，@{han}主持",
@@ -202,7 +215,11 @@ def samples(count: int, seed: int = 7064) -> list[Sample]:
     made: list[Sample] = []
     for _ in range(count):
         _, group, templates = rng.choices(_FAMILIES, weights)[0]
-        made.append(fill(rng.choice(templates), MAKERS, rng, group))
+        parts = [fill(rng.choice(templates), MAKERS, rng, group)]
+        while group != SIGNED and rng.random() < _MORE_SHARE:
+            _, group, templates = rng.choices(_FAMILIES, weights)[0]
+            parts.append(fill(rng.choice(templates), MAKERS, rng, group))
+        made.append(Sample("\n\n".join(part.text for part in parts), group=group))
     return made
 
 

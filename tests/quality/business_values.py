@@ -168,6 +168,16 @@ def nanos(rng: random.Random) -> Value:
     return Value("17" + digits(rng, 17))
 
 
+def last4(rng: random.Random) -> Value:
+    """What is left of a number that somebody has masked already."""
+    return Value(digits(rng, 4))
+
+
+def last2(rng: random.Random) -> Value:
+    """The same, of two digits."""
+    return Value(digits(rng, 2))
+
+
 def day(rng: random.Random) -> Value:
     """Eight digits."""
     return Value((datetime.date(2022, 1, 1) + datetime.timedelta(days=rng.randrange(1200))).strftime("%Y%m%d"))
@@ -296,6 +306,6 @@ MAKERS: Final[dict[str, Maker]] = {
     for made in (
         ref16, ref_dated, ref_serial, ref19, grouped, rf_reference, esr, ups, fedex, dhl, usps, sf, isin, gtin, sscc, isbn, imei, sha, short_sha,
         guid, trace, object_id, version, millis, micros, nanos, day, clock, part, part_344, part_324, order, invoice, ticket, money, number,
-        decimal, big, meeting, vat, tariff, container, vin, path, person, han, namesake, han_namesake, company, thing,
+        decimal, big, meeting, vat, tariff, container, vin, last4, last2, path, person, han, namesake, han_namesake, company, thing,
     )
 }  # fmt: skip

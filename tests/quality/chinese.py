@@ -139,6 +139,8 @@ TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
         "设备序列号@{imei}，固件@{version}，SIM卡@{iccid}",
         "会议号 123 456 789，密码 2580，时间@{clock}",
         "客服热线95588，快递查询@{waybill}，退货单@{no_mobile}",
+        "脱敏后：@{masked}，@{masked}，原单@{order}",
+        "您尾号@{small}的账户@{day}入账@{money}元，余额@{money}元【某某银行】",
         "基金代码110022，净值1.2345，份额@{money}，确认日@{day}",
         "雪花ID@{snowflake}在JS里会丢精度，改成字符串传",
         "彩票期号@{day}@{small}，中奖号码 03 08 15 22 27 31 + 09",

@@ -250,6 +250,14 @@ def no_mobile(rng: random.Random) -> Value:
     return Value(str(prefix) + digits(rng, 8))
 
 
+def masked(rng: random.Random) -> Value:
+    """What somebody has masked already."""
+    last = digits(rng, 4)
+    return Value(
+        rng.choice((f"138****{last}", f"6222 **** **** {last}", f"110101********{last}", f"6222************{last}"))
+    )
+
+
 def waybill(rng: random.Random) -> Value:
     """Parcel numbers."""
     return Value(rng.choice(("SF" + digits(rng, 13), "YT" + digits(rng, 13), "JDVA" + digits(rng, 11), "7" + digits(rng, 13), "EA" + digits(rng, 9) + "CN", "JT" + digits(rng, 13))))  # fmt: skip
@@ -344,7 +352,7 @@ MAKERS: Final[dict[str, Maker]] = {
     made.__name__: made
     for made in (
         name, resident_plain, resident, mobile_plain, mobile, landline, card_plain, card, uscc, plate, hong_kong, macau, taiwan, passport, permit,
-        address, wechat, qq, order, snowflake, almost_resident, almost_card, almost_uscc, no_mobile, waybill, imei, iccid, barcode, invoice,
+        address, wechat, qq, order, snowflake, almost_resident, almost_card, almost_uscc, no_mobile, masked, waybill, imei, iccid, barcode, invoice,
         millis, nanos, hexes, coordinate, money, money_plain, almost_resident_mute, version, part, clock, day, small,
     )
 }  # fmt: skip

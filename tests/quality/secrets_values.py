@@ -121,7 +121,9 @@ def alnum40(rng: random.Random) -> Value:
 
 
 def gitlab(rng: random.Random) -> Value:
-    """Personal access token."""
+    """Personal access tokens: twenty characters, or since 2025 with a routing part and a checksum."""
+    if rng.random() < 0.3:
+        return _secret(f"glpat-{chars(rng, _URLSAFE, 27)}.01{chars(rng, string.digits + string.ascii_lowercase, 7)}")
     return _secret("glpat-" + chars(rng, _URLSAFE, 20))
 
 
