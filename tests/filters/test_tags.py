@@ -12,8 +12,31 @@ from filters.tags import DATA, TAGS, entities_of, source_of, tags_of
 
 # What the packs for China, secrets and names find.
 OTHERS = frozenset(
-    "CN_RESIDENT_ID CN_MOBILE CN_LANDLINE CN_PASSPORT CN_TRAVEL_PERMIT CN_BANK_CARD CN_USCC CN_LICENSE_PLATE HK_ID MO_ID "
-    "TW_ID CN_ADDRESS CN_WECHAT_ID CN_QQ SECRET PRIVATE_KEY PASSWORD CONNECTION_STRING JWT PERSON LOCATION ORGANIZATION NRP".split()
+    [
+        "CN_RESIDENT_ID",
+        "CN_MOBILE",
+        "CN_LANDLINE",
+        "CN_PASSPORT",
+        "CN_TRAVEL_PERMIT",
+        "CN_BANK_CARD",
+        "CN_USCC",
+        "CN_LICENSE_PLATE",
+        "HK_ID",
+        "MO_ID",
+        "TW_ID",
+        "CN_ADDRESS",
+        "CN_WECHAT_ID",
+        "CN_QQ",
+        "SECRET",
+        "PRIVATE_KEY",
+        "PASSWORD",
+        "CONNECTION_STRING",
+        "JWT",
+        "PERSON",
+        "LOCATION",
+        "ORGANIZATION",
+        "NRP",
+    ]
 )
 
 
