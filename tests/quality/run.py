@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Final, cast
 
 from filters import Action, Engine, Rules
+from filters.detectors.impersonation import ClaimDetector, RequestDetector
+from filters.detectors.presidio import PresidioPack
+from filters.detectors.walk import Pack
 from filters.engine import Direction
 from tests.quality import business, chinese, english, evasions, secrets
 from tests.quality.score import Finder, Found, Sample, Score, Span, score, show, table
@@ -176,10 +179,17 @@ def goals_of(name: str, subject: Subject) -> dict[str, float]:
     return dict(GOALS[name]) | (dict(GOALS.get(f"{name}+names", {})) if subject.names else {})
 
 
-def _names(spec: str, mode: str) -> Finder:
-    module, _, factory = spec.partition(":")
-    made = getattr(importlib.import_module(module), factory)(mode)
-    return cast("Finder", made)
+def _named(spec: str) -> Callable[..., object]:
+    module, _, name = spec.partition(":")
+    return cast("Callable[..., object]", getattr(importlib.import_module(module), name))
+
+
+def _engine(packs: Sequence[str]) -> Engine:
+    """The hardened engine; with packs, theirs is the walk beside presidio's: for those who write one."""
+    if not packs:
+        return Engine.load(profile="hardened")
+    more = [cast("Pack", _named(spec)()) for spec in packs]
+    return Engine((PresidioPack(), *more), {"prompt": (RequestDetector(),), "answer": (ClaimDetector(),)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -192,12 +202,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--names", metavar="MODE", help="find names too: fast or thorough")
     parser.add_argument("--namer", metavar="MODULE:FUNCTION", help="what makes a finder of names from MODE")
+    parser.add_argument(
+        "--pack",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="try a pack beside presidio's alone; may be repeated",
+    )
     parser.add_argument("--check", action="store_true", help="end with 1 when a goal is missed")
     args = parser.parse_args(argv)
     if args.names and not args.namer:
         parser.error("--names needs --namer MODULE:FUNCTION")
-    names = _names(args.namer, args.names) if args.names else None
-    subject = Subject(Engine.load(profile="hardened"), names)
+    names = cast("Finder", _named(args.namer)(args.names)) if args.names else None
+    subject = Subject(_engine(args.pack), names)
     figures: dict[str, Mapping[str, float]] = {}
     missed = 0
     for name in args.sets or SETS:

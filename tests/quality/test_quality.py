@@ -83,6 +83,17 @@ def test_command_prints_tables_and_writes_figures(tmp_path: Path, capsys: pytest
     assert 0 <= json.loads(file.read_text())["figures"]["chinese"]["identifier_recall"] <= 1
 
 
+def test_command_tries_a_pack(capsys: pytest.CaptureFixture[str]) -> None:
+    pack = "filters.detectors.presidio:PresidioPack"
+    assert main(["--set", "chinese", "--count", "20", "--pack", pack]) == 0
+    assert "Chinese, 20 texts" in capsys.readouterr().out
+
+
+def test_check_fails_where_a_goal_is_missed() -> None:
+    presidio_alone = "filters.detectors.presidio:PresidioPack"
+    assert main(["--set", "evasions", "--check", "--pack", presidio_alone]) == 1
+
+
 def test_command_takes_a_finder_of_names(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--names", "fast"])

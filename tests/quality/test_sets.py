@@ -72,7 +72,7 @@ def test_chinese_numbers_that_are_none_fail_their_checks() -> None:
     for sample in chinese.samples(2000):
         if sample.group != "numbers":
             continue
-        for run in re.findall(r"(?<![0-9A-Za-z])\d{17}[0-9X](?![0-9A-Za-z])", sample.text):
+        for run in re.findall(r"(?<![0-9A-Za-z])\d{6}(?:19|20)\d{9}[0-9X](?![0-9A-Za-z])", sample.text):
             assert checkdigits.resident(run[:17]) != run[17]
         for run in re.findall(r"(?<!\d)62\d{14}(?:\d{3})?(?!\d)", sample.text):
             assert not checkdigits.luhn_holds(run)
