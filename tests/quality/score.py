@@ -180,7 +180,9 @@ def score(
                 settled.append(label)
             else:
                 errors.append(Error(True, sample, label))
-        for one in sorted({f for f in found if canonical(f.entity) in wanted}, key=lambda f: (f.start, f.end)):
+        for one in sorted(
+            {f for f in found if canonical(f.entity) in wanted}, key=lambda f: (f.start, f.end, f.entity)
+        ):
             owner = next((k for k in labels if overlaps(k, one) and canonical(k.entity) == canonical(one.entity)), None)
             if owner is None and any(overlaps(one, k) for k in (*settled, *sample.ignored)):
                 continue
