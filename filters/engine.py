@@ -117,6 +117,7 @@ class Engine:
             self._versions[one.name] = one.version
         self._memo = _Memo()
         self._choices: dict[tuple[int, Direction], _Choice] = {}
+        self._thresholds: dict[tuple[str, float], Pack] = {}  # packs by the least score that counts
         self._everything = _Choice(Rules(), _key(self._all), self._parts(self._packs, self._all[len(packs) :]), None)
 
     @classmethod
@@ -295,15 +296,23 @@ class Engine:
         packs: list[Pack] = []
         detectors: list[Detector] = []
         judge: Judge | None = None
+        least = 0.0
         if not rules.off:
-            packs = [p for p in self._packs if _wanted(p.entities, rules)]
+            least = min((rules.min_score, *rules.scores.values()))
+            packs = [self._at_least(p, least) for p in self._packs if _wanted(p.entities, rules)]
             detectors = [d for d in self._detectors[direction] if _wanted(d.entities, rules)]
             judge = self._judge(rules)
-        chosen = _Choice(rules, _key([*packs, *detectors]), self._parts(packs, detectors), judge)
+        chosen = _Choice(rules, _key([*packs, *detectors], least), self._parts(packs, detectors), judge)
         if len(self._choices) >= _CHOICES_MAX:
             self._choices.clear()
         self._choices[id(rules), direction] = chosen
         return chosen
+
+    def _at_least(self, pack: Pack, score: float) -> Pack:
+        known = self._thresholds.get((pack.name, score))
+        if known is None:
+            known = self._thresholds[pack.name, score] = pack.at_least(score)
+        return known
 
     def _judge(self, rules: Rules) -> Judge | None:
         if self.judge is not None:
@@ -353,9 +362,9 @@ def _wanted(entities: Iterable[str], rules: Rules) -> bool:
     return any(rules.action(entity) is not Action.ALLOW for entity in entities)
 
 
-def _key(detectors: Iterable[Detector]) -> bytes:
-    """Sixteen bytes that stand for these detectors with these rules and data."""
-    names = "\0".join(f"{d.name}={d.version}" for d in detectors)
+def _key(detectors: Iterable[Detector], least: float = 0.0) -> bytes:
+    """Sixteen bytes that stand for these detectors with these rules and data, and the least score that they report."""
+    names = "\0".join((f"{least}", *(f"{d.name}={d.version}" for d in detectors)))
     return hashlib.blake2b(names.encode(), digest_size=16).digest()
 
 

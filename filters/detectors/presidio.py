@@ -5,11 +5,13 @@ hosts.py, phone numbers in phones.py, and the walk over a channel in patterns.py
 
 What differs from presidio on purpose (the `hardened` profile): the view of filters/view.py is searched, so full-width
 digits and neighbors such as Chinese characters hide nothing; context words are whole words in the CONTEXT_CHARS
-characters to the left; every IBAN start is tried on its own; and what hosts.py and phones.py name.
+characters to the left; every IBAN start is tried on its own; a token that is one UUID is nothing else besides; and what
+hosts.py and phones.py name.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -19,7 +21,7 @@ from typing import Any, Final
 
 from filters.detectors import validators
 from filters.detectors.hosts import EMAIL, URL, Hosts
-from filters.detectors.patterns import FLAGS, Context, LateStarts, Pattern, Patterns
+from filters.detectors.patterns import FLAGS, Context, LateStarts, Nearby, Pattern, Patterns
 from filters.detectors.phones import PHONE, phones
 from filters.finding import Finding, Scanner
 
@@ -36,6 +38,8 @@ _VALIDATORS: Final[dict[str, validators.Validator]] = {
     "MacAddressRecognizer": validators.mac,
     "UuidRecognizer": validators.uuid,
 }
+# Those that confirm a value, which then has the score 1.0; the others only turn values down.
+_CONFIRMING: Final = frozenset({validators.luhn, validators.nhs, validators.crypto, validators.dea})
 _BLANK_SEPARATED: Final = frozenset({"CreditCardRecognizer", "UsItinRecognizer", "UsSsnRecognizer", "NhsRecognizer"})
 # What every match of a pattern holds (bytes) and at least how many digits. Read off the expressions; a pattern that is
 # not listed is always tried. The tests check each entry against strings made from the expression.
@@ -142,6 +146,9 @@ _IBAN_HEAD_CHARS: Final = 4
 _IBAN_GROWING: Final = re.compile(rb"[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]{4}){0,7}(?:[ -]?[A-Za-z0-9]{0,3})")
 
 
+_UUID_CHARS: Final = 36  # RFC 9562, section 4
+
+
 class PresidioPack:
     """Identifiers with a form: cards, accounts, addresses of people and machines, dates, numbers of documents."""
 
@@ -174,9 +181,31 @@ class PresidioPack:
                 number.append(pattern)
             elif name not in _WORDS or name in _SLIP:
                 token.append(pattern)
-        self._number = Patterns(number, self._context)
-        self._token = Patterns(token, self._context, words)
         self._valid_iban = validators.Iban(data["iban_formats"])
+        self._patterns = (token, words, number)
+        self._context_words: dict[str, list[str]] = data["context"]
+        self._uuid = Patterns([one for one in token if one.entity == "UUID"], self._context)
+        self._split(0.0)
+
+    def _split(self, score: float) -> None:
+        """Patterns that can reach a score by themselves are always tried, the others where a context word could raise them."""
+        token, words, number = self._patterns
+        weak = [one for one in (*token, *words, *number) if one.score < score and one.validate not in _CONFIRMING]
+        self._number = Patterns([p for p in number if p not in weak], self._context)
+        self._token = Patterns([p for p in token if p not in weak], self._context, [p for p in words if p not in weak])
+        near = Nearby(word for one in weak for word in self._context_words[one.entity])
+        self._weak_number: Patterns | None = None
+        self._weak_token: Patterns | None = None
+        if weak:
+            self._weak_number = Patterns([p for p in number if p in weak], self._context, near=near)
+            runs = [p for p in words if p in weak]
+            self._weak_token = Patterns([p for p in token if p in weak], self._context, runs, near)
+
+    def at_least(self, score: float) -> PresidioPack:
+        """This pack, without what weak patterns find where no context word stands before it."""
+        other = copy.copy(self)
+        other._split(score)
+        return other
 
     def scanners(self) -> Sequence[Scanner]:
         """None of its own: everything stands in a token or a run of digits, or starts in a token (`late`)."""
@@ -188,15 +217,23 @@ class PresidioPack:
 
     def in_token(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
         """Findings inside one token."""
-        found: list[Finding] = self._hosts.mails(view, start, end) if b"@" in form else []
+        if end - start == _UUID_CHARS and form[8] == form[23] == 0x2D:
+            found = self._uuid.find(view, start, end, form)
+            if found and found[0].end - found[0].start == _UUID_CHARS:
+                return found  # nothing else is looked for in what is one UUID as a whole
+        found = self._hosts.mails(view, start, end) if b"@" in form else []
         if b".a" in form:  # every label that ends a name begins with a letter
             found += self._hosts.urls(view, start, end, found)
         found += self._token.find(view, start, end, form)
+        if self._weak_token is not None and b"0" in form:
+            found += self._weak_token.find(view, start, end, form)
         return found
 
     def in_number(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
         """Findings inside one run of digits."""
         found = self._number.find(view, start, end, form)
+        if self._weak_number is not None:
+            found += self._weak_number.find(view, start, end, form)
         return found + phones(view, start, end, self._context)
 
     def _find_iban(self, view: bytes, start: int) -> Finding | None:

@@ -27,6 +27,9 @@ class Pack(Detector, Protocol):
     def in_number(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
         """Findings inside one run of digits and separators."""
 
+    def at_least(self, score: float) -> Pack:
+        """This pack for rules that no finding below that score counts for: it may leave such findings out."""
+
     def late(self) -> LateStarts | None:
         """Starts in tokens of matches that may go on behind them. One pack of a walk may have some."""
 

@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import filters
 from filters import Action, Detector, Engine, Finding, Rules, Scanner, UndecidedError
+from tests.filters.samples import LONGEST
 
 ROOT = Path(filters.__file__).parent
 
@@ -202,3 +205,54 @@ def test_case_50_identifiers_of_programs_stay_as_they_are() -> None:
     engine = Engine.load()
     text = "obj.value = np.array([1, 2]); self.items[0].append(x) # see foo_bar.py:12 v1.2.3 sha256 order 12345 on 2024-05 #42"
     assert engine.examine(text, Rules(default=Action.MASK), direction="answer").text == text
+
+
+ENGINE = Engine.load()
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *LONGEST,
+                "account",
+                "Account number: ",
+                "ssn ",
+                "passport",
+                "driver license",
+                "permit",
+                "bank 12345678",
+                "123456789",
+                "C12345678",
+                "A1234567",
+                "12/24",
+                "01/2024",
+                "::",
+                "536-90-4399",
+                "4111111111111111",
+                "912-70-1234",
+                "check",
+                "social security ",
+                "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+                "212-555-1234",
+                " ",
+                "\n",
+                ": ",
+                "卡",
+                "x" * 70,
+            ]
+        ),
+        max_size=12,
+    )
+)
+def test_what_counts_does_not_depend_on_the_least_score(parts: list[str]) -> None:
+    """Rules with a threshold have packs leave out what does not reach it, and nothing else."""
+    text = " ".join(parts)
+    found = ENGINE.find(text)
+    for least in (0.01, 0.3, 0.4, 0.45, 0.6):
+        rules = Rules(min_score=least)
+        release = ENGINE.examine(text, rules, direction="prompt")
+        expected = [f for f in found if f.score >= least and not f.entity.startswith("IMPERSONATION")]
+        shown = [f for f in release.findings if not f.entity.startswith("IMPERSONATION")]
+        assert sorted(shown) == sorted(expected)

@@ -282,10 +282,14 @@ def test_findings_equal_presidios_on_ascii_text(oracle: Oracle, engine: Engine, 
             expected |= {(r.entity_type, r.start, r.end, r.score) for r in oracle[kind].analyze(text, [])}
         found = {(f.entity, f.start, f.end, f.score) for f in engine.find(text) if f.entity in EXACT.values()}
         if found != expected:
+            # Named difference: nothing is looked for in a token that is one UUID.
+            uuids = [f for f in engine.find(text) if f.entity == "UUID"]
+            expected = {e for e in expected if not any(u.start <= e[1] and e[2] <= u.end for u in uuids)}
+            found = {f for f in found if not any(u.start <= f[1] and f[2] <= u.end for u in uuids)}
             # Named difference: every IBAN start is tried, so one may be found that presidio's first match had eaten.
             assert {f for f in found ^ expected if f[0] != "IBAN_CODE"} == set(), repr(text)
             assert found >= expected, repr(text)
-        kinds |= {f[0] for f in found}
+        kinds |= {f.entity for f in engine.find(text)} & set(EXACT.values())
     assert kinds == set(EXACT.values())
 
 
