@@ -29,6 +29,7 @@ _WARM: Final = (
     "212-555-1234, 1-800-555-0199, 020 8366 1177, 07400 123456, 030 901820, 0151 23456789, 01 42 68 53 00, 06 12 34 56 78, 02-623-4567, "
     "050-234-5678, 098765 43210, 91 98765 43210, (11) 96123-4567, 0800 123 4567, 4004-1234, +86 10 6552 9988, +61 2 9374 4000"
 )
+_EXTENDED_MAX: Final = 64  # policies with entities of their own; as above
 _CHOICES_MAX: Final = 256  # policies x roles x directions in force; a reload leaves old ones behind. Our choice.
 # One `examine` is linear in the text, but holds the event loop meanwhile (0.3 ms for this many characters of prose, 30 ms
 # where every word is a finding); a caller with a long text feeds a sieve in slices of this size instead, and yields between them.
@@ -117,6 +118,7 @@ class Engine:
             self._versions[one.name] = one.version
         self._memo = _Memo()
         self._choices: dict[tuple[int, Direction], _Choice] = {}
+        self._extended: dict[bytes, Engine] = {}
         self._thresholds: dict[tuple[str, float], Pack] = {}  # packs by the least score that counts
         self._everything = _Choice(Rules(), _key(self._all), self._parts(self._packs, self._all[len(packs) :]), None)
 
@@ -146,11 +148,20 @@ class Engine:
         )
 
     def extended(self, detectors: Sequence[Detector]) -> Engine:
-        """This engine with more detectors, for both directions. Models and what is remembered are shared."""
+        """This engine with more detectors, for both directions. Models and what is remembered are shared.
+
+        The same detectors give the same engine again.
+        """
         if not detectors:
             return self
         more = tuple(detectors)
-        other = Engine(
+        key = _key(more)
+        known = self._extended.get(key)
+        if known is not None:
+            return known
+        if len(self._extended) >= _EXTENDED_MAX:
+            self._extended.clear()
+        other = self._extended[key] = Engine(
             self._packs,
             {direction: (*listed, *more) for direction, listed in self._detectors.items()},
             judges=self.judges,

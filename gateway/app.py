@@ -29,12 +29,14 @@ from gateway.audit.store import Store
 from gateway.call import Stop
 from gateway.callers import Callers, Limiter
 from gateway.catalog import Catalog
+from gateway.conversation import Conversations
 from gateway.errors import AuditError
 from gateway.metrics import CONTENT_TYPE, GatewayMetrics
 from gateway.names import NamePool, NameProcesses, hello_of, missing
 from gateway.pipeline import Pipeline, log_fault
 from gateway.protocols import ADAPTERS, adapter_for, model_body, models_body, wants_anthropic
 from gateway.protocols.base import Adapter
+from gateway.pseudonyms import PseudonymKeys
 from gateway.reasons import Reason
 from gateway.relay import LiveStreams
 from gateway.settings import Settings
@@ -118,6 +120,7 @@ class Gateway:
             refusals=self.refusals,
             digest_key=self._digest_key,
             live=self.live,
+            conversations=Conversations(self._state, PseudonymKeys.load(data)),
         )
         self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self.live.watch())]
 

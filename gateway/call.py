@@ -15,6 +15,7 @@ from gateway.callers import Admission, Caller
 from gateway.catalog import Governed
 from gateway.license.check import Scope, Verdict
 from gateway.protocols.base import Adapter, Answer, Prompt, StreamCodec
+from gateway.pseudonyms import Session
 from gateway.reasons import Outcome, Reason
 from gateway.screen import Findings, Screening
 from gateway.streams import StreamScreen
@@ -98,6 +99,7 @@ class Call:
     admission: Admission | None = None
     verdict: Verdict | None = None
     screening: Screening | None = None
+    session: Session | None = None  # of pseudonyms, where the policy has some
     receipt: Receipt | None = None
     reply_status: int | None = None
     provider_id: str | None = None

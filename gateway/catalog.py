@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filters import Action, Direction, Mask, NameRules, Rules
+from filters import Action, Detector, Direction, Engine, Mask, NameRules, Rules
 from gateway.audit.record import LicenseRef, PolicyRef
 from gateway.callers import Caller
 from gateway.errors import ConfigError
@@ -67,6 +67,16 @@ class Governed:
     gate: Gate
     audience: str  # this gateway's own name, for licenses that name the gateways they are for
     upstream: Upstream
+    detectors: tuple[Detector, ...] = ()  # of the entities that the policy defines
+
+    @property
+    def pseudonymizes(self) -> bool:
+        """Whether prompts get pseudonyms."""
+        return self.prompt_rules.pseudonymizes
+
+    def engine(self, base: Engine) -> Engine:
+        """The engine with the policy's own detectors."""
+        return base.extended(self.detectors) if self.detectors else base
 
     def scope(self, caller: CallerFacts, modalities: frozenset[str], operation: str) -> Scope:
         """What a call of this model wants, as the license gate reads it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from gateway.audit.record import Durations, Intent, OutcomeRecord, Text, UsageCounts
+from gateway.audit.record import Durations, Intent, OutcomeRecord, PseudonymCounts, Text, UsageCounts
 from gateway.call import Call
 from gateway.catalog import license_ref
 from gateway.metrics import GatewayMetrics
@@ -28,6 +28,8 @@ def intent_of(call: Call) -> Intent:
             digest=call.body_digest,
             findings=findings or None,
             modalities=tuple(sorted(prompt.modalities)) if prompt is not None else None,
+            unjudged=(call.screening is not None and call.screening.findings.unjudged) or None,
+            pseudonyms=_issued(call),
         )
     return Intent(
         ts=call.clock.started_ms,
@@ -68,7 +70,14 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
         upstream_status=call.reply_status,
         usage=UsageCounts(usage.input_tokens, usage.output_tokens) if usage is not None else None,
         finish_reasons=tuple(as_stated(reason, word=True) or "" for reason in finishes) or None,
-        answer=Text(bytes=call.sent_bytes, findings=findings or None) if call.reply_status is not None else None,
+        answer=Text(
+            bytes=call.sent_bytes,
+            findings=findings or None,
+            unjudged=call.findings_out.unjudged or None,
+            pseudonyms=_restored(call),
+        )
+        if call.reply_status is not None
+        else None,
         events=screen.events if screen is not None else None,
         time=Durations(
             total_ms=round(call.clock.elapsed_ms(), 3),
@@ -79,6 +88,29 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
         would_be_reasons=would_be[1] or None if would_be is not None else None,
         unsynced=call.unsynced or None,
     )
+
+
+_NO_PSEUDONYMS = PseudonymCounts()
+
+
+def _issued(call: Call) -> PseudonymCounts | None:
+    if call.session is None:
+        return None
+    said = call.session.as_record()
+    counts = PseudonymCounts(
+        issued=said["issued"] or None,
+        unknown=said["unknown"] or None,
+        lost=bool(said["lost"]) or None,
+        local=bool(said["local"]) or None,
+    )
+    return counts if counts != _NO_PSEUDONYMS else None
+
+
+def _restored(call: Call) -> PseudonymCounts | None:
+    if call.session is None:
+        return None
+    restored = call.session.as_record()["restored"]
+    return PseudonymCounts(restored=restored) if restored else None
 
 
 def _overhead(call: Call) -> float:

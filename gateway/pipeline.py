@@ -19,13 +19,14 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from filters import Edit, Engine, UndecidedError
+from filters import Edit, Engine, Restoring, UndecidedError
 from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.digest import DigestKey
 from gateway.audit.journal import Journal
 from gateway.call import Call, Clock, Stop, new_call_id
 from gateway.callers import Callers, Denied, Limiter
 from gateway.catalog import Catalog
+from gateway.conversation import Conversations
 from gateway.edge import ClientDisconnect, DisconnectWatch, body_length, read_body
 from gateway.errors import AuditError, CallerError, GatewayError, UpstreamError
 from gateway.headers import answer_fields, is_encoded, media_type, provider_id, request_fields
@@ -36,7 +37,7 @@ from gateway.protocols.base import Adapter, Answer, Kind, Role
 from gateway.reasons import Outcome, Reason
 from gateway.refusals import body_of, outcome_for, own_fields, reason_of, refusal_of
 from gateway.relay import KEY_ECHOED, Interrupt, LiveStreams, Outlet, pump, read_rest
-from gateway.screen import Findings, Screening, screen_document
+from gateway.screen import Findings, Pseudonyms, Screening, screen_document
 from gateway.streams import StreamScreen
 from gateway.upstream import Reply
 from policies.model import Durable, UnknownFields
@@ -46,6 +47,8 @@ log = logging.getLogger("licet.pipeline")
 # Query parameters an SDK is known to send and a provider to need; any other is refused, because a query string is a
 # place where text can hide (L4). Anthropic's SDK marks its beta endpoints with beta=true.
 KNOWN_QUERIES = frozenset({b"", b"beta=true"})
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 _UNKNOWN_CALLER = frozenset({Reason.AUTH_MISSING, Reason.AUTH_INVALID})
 
@@ -63,6 +66,7 @@ class Pipeline:
     refusals: RefusalCounter
     digest_key: DigestKey
     live: LiveStreams
+    conversations: Conversations
 
     async def serve(
         self, adapter: Adapter, scope: Scope, receive: Receive, send: Send, *, stop: Stop | None = None
@@ -105,7 +109,7 @@ class Pipeline:
             body = await self._read(call, scope, receive)
             async with watch:
                 if call.stop is None:
-                    call.stop = await self._decide(call, body, time.time())
+                    call.stop = await self._decide(call, body, scope["headers"], time.time())
                 if call.stop is None:
                     call.stop = await self._answer(call, scope, outlet, interrupt)
         except ClientDisconnect:
@@ -149,12 +153,12 @@ class Pipeline:
         call.body_digest = self.digest_key.digest(body)
         return body
 
-    async def _decide(self, call: Call, body: bytes, now_s: float) -> Stop | None:
+    async def _decide(self, call: Call, body: bytes, headers: Headers, now_s: float) -> Stop | None:
         """Every check before anything leaves, in order. Returns the first decision against the call."""
         stop = self._resolve(call, body) or await self._admit(call) or self._license(call, now_s)
         if stop is not None:
             return stop
-        return await self._screen_prompt(call)
+        return await self._screen_prompt(call, headers)
 
     def _resolve(self, call: Call, body: bytes) -> Stop | None:
         """The target and its policy: what every later check binds to (L8)."""
@@ -215,14 +219,23 @@ class Pipeline:
             return None
         return stop
 
-    async def _screen_prompt(self, call: Call) -> Stop | None:
+    async def _screen_prompt(self, call: Call, headers: Headers) -> Stop | None:
         assert call.model is not None
         assert call.prompt is not None
         if call.prompt.unjudgeable:
             stop = Stop(Reason.CONTENT_UNJUDGEABLE, param=call.prompt.unjudgeable[0])
             return self._enforced(call, stop, Outcome.REFUSED)
+        model, document = call.model, call.prompt.document
+        engine = model.engine(self.engine)
         try:
-            call.screening = await screen_document(call.prompt.document, self.engine, call.model.prompt_rules)
+            if model.pseudonymizes:
+                assert call.facts is not None
+                call.session = await self.conversations.open(document, call.facts, model.name, model.policy, headers)
+                call.screening = await self.conversations.screen(
+                    document, engine, model.prompt_rules, call.session, model.policy
+                )
+            else:
+                call.screening = await screen_document(document, engine, model.prompt_rules)
         except UndecidedError as error:
             return self._enforced(call, self._undecided(error), Outcome.REFUSED)
         count_findings(self.metrics, "prompt", call.screening.findings)
@@ -301,7 +314,13 @@ class Pipeline:
             return stop
         dropped = {} if call.shadow else self._dropped(call, answer)
         try:
-            screening = await screen_document(answer.document, self.engine, model.answer_rules, dropped=dropped)
+            screening = await screen_document(
+                answer.document,
+                model.engine(self.engine),
+                model.answer_rules,
+                dropped=dropped,
+                pseudonyms=Pseudonyms(restoring=_restoring(call)),
+            )
         except UndecidedError as error:
             stop = self._enforced(call, self._undecided(error), Outcome.REFUSED)
             if stop is not None:
@@ -363,8 +382,9 @@ class Pipeline:
         call.codec = call.adapter.stream(alias=call.model.name)
         screen = call.stream = StreamScreen(
             call.codec,
-            self.engine,
+            call.model.engine(self.engine),
             call.model.answer_rules,
+            restoring=_restoring(call),
             enforce=not call.shadow,
             unknown_fields=policy.answer.unknown_fields.value,
             check_served=lambda name: self._reason(self._served(call, name)),
@@ -506,6 +526,11 @@ class Pipeline:
         except AuditError as error:
             call.unrecorded = True
             call.stop = Stop(error.reason)
+
+
+def _restoring(call: Call) -> Restoring | None:
+    """What turns the pseudonyms of this call's prompt into values again, in its answer."""
+    return call.session.restorer() if call.session is not None and not call.shadow else None
 
 
 def log_fault(call_id: str, error: BaseException) -> None:

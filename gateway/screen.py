@@ -41,6 +41,11 @@ class RoleRules:
     direction: Direction
     by_role: Mapping[Role, Rules]
 
+    @property
+    def pseudonymizes(self) -> bool:
+        """Whether they put pseudonyms in place of anything."""
+        return any(Action.PSEUDONYMIZE in (rules.default, *rules.entities.values()) for rules in self.by_role.values())
+
     def rules(self, role: Role) -> Rules:
         """The rules for a role."""
         return self.by_role[role]

@@ -38,6 +38,14 @@ MAY: dict[str, set[str]] = {
     "gateway.settings": {"gateway.license", "policies"},
     "gateway.screen": {"filters", "gateway.protocols"},
     "gateway.streams": {"filters", "gateway.protocols", "gateway.screen"},
+    "gateway.conversation": {
+        "filters",
+        "gateway.protocols",
+        "gateway.pseudonyms",
+        "gateway.screen",
+        "gateway.state",
+        "policies",
+    },
     "gateway.catalog": {
         "filters",
         "gateway.audit",
@@ -57,6 +65,7 @@ MAY: dict[str, set[str]] = {
         "gateway.catalog",
         "gateway.license",
         "gateway.protocols",
+        "gateway.pseudonyms",
         "gateway.screen",
         "gateway.streams",
         "policies",

@@ -54,6 +54,18 @@ class LicenseRef(_Part, frozen=True):
     model_version: str | None = None
 
 
+class PseudonymCounts(_Part, frozen=True):
+    """How many pseudonyms went out in a prompt, or came back in an answer."""
+
+    issued: int | None = None  # values of this prompt that a pseudonym stands for
+    restored: int | None = None  # pseudonyms of this answer that became values again
+    unknown: int | None = (
+        None  # pseudonyms in this prompt that nobody here gave, or that are forgotten: they stay as they are
+    )
+    lost: bool | None = None  # what the store held of the conversation was broken or had expired
+    local: bool | None = None  # the shared store could not be reached: they hold for this call alone
+
+
 class Text(_Part, frozen=True):
     """A prompt or an answer, as it may be known: size, keyed digest, counts."""
 
@@ -61,6 +73,8 @@ class Text(_Part, frozen=True):
     digest: str | None = None  # "<key id>:<hmac-sha256 hex>" of the body
     findings: Counts | None = None
     modalities: tuple[str, ...] | None = None
+    unjudged: bool | None = None  # some text passed without the models for names, as the policy says beyond a bound
+    pseudonyms: PseudonymCounts | None = None
 
 
 class UsageCounts(_Part, frozen=True):

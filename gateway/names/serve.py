@@ -126,7 +126,7 @@ def _answer(connection: socket.socket, finder: NameFinder) -> None:
         return
     answer: wire.Answer
     try:
-        answer = [[tuple(one) for one in found] for found in finder.find(question)]
+        answer = [[(*one,) for one in found] for found in finder.find(question)]
     except Exception as error:  # noqa: BLE001  # the kind goes to who asked, who refuses the call
         answer = type(error).__name__
     try:
