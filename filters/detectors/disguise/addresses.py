@@ -1,0 +1,181 @@
+"""Addresses whose `@` and dots are written as words, in brackets, or with blanks around; names of hosts made unclickable.
+
+A unit begins with the name before such a sign and ends with the last label behind it. Brackets are a strong sign; the
+bare words "at" and "dot" are English, so both are needed, with a name before that is no verb and a label that is no article.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from filters.detectors.disguise.decoded import Decoded, Inner, Span, before
+from filters.finding import Finding
+
+# A local part has at most 64 characters (RFC 5321 4.5.3.1.1), a label at most 63 (RFC 1035 2.3.4).
+_NAME_CHARS_MAX: Final = 64
+_PARTS_MAX: Final = 6  # names or labels with written dots between, on each side
+# What a name on the left can take with written dots in it: its unit begins no earlier.
+REACH_CHARS: Final = 256
+SCORE_MIN: Final = 0.5  # presidio's least for a bare host name
+
+_LETTER: Final = r"A-Za-z0-9\u00c0-\u024f"
+_NAME: Final = rf"[{_LETTER}+_%.'-]{{1,{_NAME_CHARS_MAX}}}"
+_LABEL: Final = rf"[{_LETTER}](?:[{_LETTER}-]|\.(?=[{_LETTER}])){{0,62}}+"
+_OPEN: Final = r"[\[({<*_|«]"
+_CLOSE: Final = r"[\])}>*_|»]"
+_AT_BRACKETS: Final = rf"[ \t]?{_OPEN}[ \t]?(?:(?i:at|ät|a)|[@＠]|艾特)[ \t]?{_CLOSE}[ \t]?"
+_AT_WORDS: Final = r"[ \t](?:at|AT)[ \t]|-at-|[ \t]?艾特[ \t]?"
+_DOT_BRACKETS: Final = rf"[ \t]?{_OPEN}[ \t]?(?:(?i:dot|punkt|point)|\.|点)[ \t]?{_CLOSE}[ \t]?"
+_DOT_WORDS: Final = r"[ \t](?:dot|DOT)[ \t]|-dot-|[ \t]?点[ \t]?"
+_DOT_SIGN: Final = r"[ \t]\.[ \t]?|\.[ \t\n](?=(?:com|net|org|cn)(?![A-Za-z]))"
+_DOT: Final = rf"(?:{_DOT_BRACKETS}|{_DOT_WORDS})"
+_ANY_DOT: Final = rf"(?:{_DOT_BRACKETS}|{_DOT_WORDS}|{_DOT_SIGN})"
+_TRIGGER: Final = re.compile(
+    rf"(?P<strong>{_AT_BRACKETS})|(?P<word>{_AT_WORDS})(?={_LABEL}{_DOT})|(?P<blank>[ \t\n][@＠﹫][ \t\n]?|[@＠﹫][ \t\n])(?={_LABEL})"
+    rf"|(?P<sign>[@＠﹫])(?={_LABEL}{_ANY_DOT})|(?P<host>{_DOT_BRACKETS})|(?P<scheme>(?<![A-Za-z])(?i:hxxps?)(?=:|\[))"
+)
+_TAIL: Final = re.compile(rf"{_LABEL}(?:{_ANY_DOT}{_LABEL}){{0,{_PARTS_MAX}}}+")
+_HOST_TAIL: Final = re.compile(
+    rf"(?:\[?:\]?//)?{_LABEL}(?:(?:{_DOT_BRACKETS}|-dot-){_LABEL}){{0,{_PARTS_MAX}}}+(?::[0-9]{{1,5}})?(?:/[!-~]{{0,128}})?"
+)
+_TAIL_CHARS: Final = 12  # the longest written dot and a character of a label
+# The names before a sign, on the reversed text.
+_NAMES: Final = re.compile(
+    rf"{_NAME}(?:(?:[ \t]?{_CLOSE}[ \t]?(?:(?i:tod|tknup|tniop)|\.|点)[ \t]?{_OPEN}[ \t]?|[ \t](?:tod|TOD)[ \t]|-tod-|[ \t]?点[ \t]?){_NAME}){{0,{_PARTS_MAX}}}"
+)
+_SPACED: Final = re.compile(
+    rf"(?:[{_LETTER}._+-](?:[ ]|\Z)){{3,64}}"
+)  # a name one character at a time, reversed or not
+_SPACED_TAIL: Final = re.compile(rf"[{_LETTER}](?:[ ][{_LETTER}.-](?![{_LETTER}])){{3,64}}+")
+# The end of a text that may be the begin of a sign, or a sign whose label is still being written.
+_BEGUN_DOT: Final = rf"[ \t]?(?:{_OPEN}[ \t]?(?:\w{{0,5}}|\.)[ \t]?{_CLOSE}?|d|do|dot|D|DO|DOT|-d?o?t?|点|\.)?[ \t\n]?"
+_BEGUN: Final = re.compile(
+    rf"(?:[ \t]?{_OPEN}[ \t]?(?:\w{{0,5}}|[@＠.])[ \t]?{_CLOSE}?[ \t]?|[ \t](?:[aA]|at|AT)?|-(?:a|at|d|do|dot)?-?|[ \t]?艾?|[ \t](?:d|do|dot|D|DO|DOT)[ \t]?"
+    rf"|(?:{_AT_WORDS}|[ \t\n]?[@＠﹫][ \t\n]?)(?:{_LABEL})?(?:{_BEGUN_DOT}))\Z"
+)
+_BEGUN_CHARS: Final = 96
+_HX: Final = re.compile(r"(?i:h|hx|hxx|hxxp|hxxps)\Z")
+_REWRITE: Final = re.compile(
+    rf"(?P<at>{_AT_BRACKETS}|{_AT_WORDS}|[ \t\n]?[@＠﹫][ \t\n]?)|(?P<dot>{_ANY_DOT})|(?P<scheme>(?i:hxxps?)(?=:|\[))|(?P<colon>\[:\]|\[:(?=//)|(?<=//)\])"
+)
+# Words before "at" that name nobody, and words behind it that name no host.
+_BEFORE_AT: Final = (
+    "look looking looked is are was were be been am me us you him her it them up available find found see saw shop order visit visiting "
+    "here there work works working worked meet met arrive arrived stay live lives based hosted located just back over out down not or and "
+    "that this one sold good great bad best laugh stare point pointing aim start end stop online everyone people now today"
+)
+_BEHIND_AT: Final = "the a an this that these those our your my his her their its all any each every no some least most first last once noon night"
+_NO_NAME: Final = frozenset(_BEFORE_AT.split())
+_NO_HOST: Final = frozenset(_BEHIND_AT.split())
+
+
+class Addresses:
+    """Finds them from a place in a text on, and says from where on a text to come could change something."""
+
+    def __init__(self, inner: Inner) -> None:
+        self._inner = inner
+
+    def look(self, text: str, start: int, final: bool) -> tuple[list[Finding], int, int]:
+        """Findings of signs at or behind `start` that are decided, where the next sign is to be looked for, and what is open."""
+        found: list[Finding] = []
+        at = start
+        size = len(text)
+        while True:
+            sign = _TRIGGER.search(text, at)
+            if sign is None:
+                return found, at, len(text)
+            first, end, spaced = _unit(text, sign)
+            if not final and size - max(end, sign.end()) < _TAIL_CHARS:
+                return found, sign.start(), first
+            if first < sign.start() < end or sign["scheme"]:
+                found += self._judged(text, first, end, sign, spaced)
+            at = max(end, sign.end())
+
+    def _judged(self, text: str, first: int, end: int, sign: re.Match[str], spaced: bool) -> list[Finding]:
+        kind = sign.lastgroup
+        name = text[first : sign.start()].lower()
+        if kind in ("word", "blank") and not spaced:
+            if name in _NO_NAME or re.split(r"[\s\[(.]", text[sign.end() : end].lower(), maxsplit=1)[0] in _NO_HOST:
+                return []
+            # A handle behind a word: "thanks @jane.doe".
+            if kind == "blank" and not sign[0][-1].isspace() and not re.search(r"[._0-9+-]", name):
+                return []
+        form = _rewritten(text, first, end, spaced)
+        host = kind in ("host", "scheme")
+        kept = []
+        for one in self._inner.find(before(text, first), form.text, text[end : end + 1]):
+            if one.score < SCORE_MIN or not (
+                one.entity == "EMAIL_ADDRESS" or (host and one.entity in ("URL", "IP_ADDRESS"))
+            ):
+                continue
+            span = form.source(one.start, one.end)
+            if span[1] - span[0] != one.end - one.start or text[span[0] : span[1]] != form.text[one.start : one.end]:
+                kept.append(Finding(one.entity, *span, one.score))
+        return kept
+
+
+def open_at(text: str) -> int:
+    """Where an address may begin that the end of the text belongs to, or whose first sign is still to come."""
+    size = len(text)
+    begun = _BEGUN.search(text, max(0, size - _BEGUN_CHARS))
+    place = size if begun is None else begun.start()
+    scheme = _HX.search(text, max(0, size - 5))
+    first = min(_first(text, place), _first(text, size))
+    return first if scheme is None else min(first, scheme.start())
+
+
+def _first(text: str, place: int) -> int:
+    """Where the names begin that end at `place`."""
+    left = text[max(0, place - REACH_CHARS) : place][::-1]
+    names = _NAMES.match(left)
+    spaced = _SPACED.match(left)
+    return place - max(names.end() if names else 0, spaced.end() if spaced else 0)
+
+
+def _unit(text: str, sign: re.Match[str]) -> tuple[int, int, bool]:
+    """Begin and end of the unit of a sign, and whether it is written one character at a time."""
+    start, end = sign.span()
+    if sign.lastgroup == "scheme":
+        tail = _HOST_TAIL.match(text, end)
+        return start, end if tail is None else tail.end(), False
+    left = text[max(0, start - REACH_CHARS) : start][::-1]
+    if sign.lastgroup == "blank":
+        names = _SPACED.match(left)
+        tail = _SPACED_TAIL.match(text, end)
+        if names is not None and tail is not None:
+            return start - len(names[0].rstrip()), tail.end(), True
+    names = _NAMES.match(left)
+    tail = (_HOST_TAIL if sign.lastgroup == "host" else _TAIL).match(text, end)
+    first = start if names is None else start - names.end()
+    if sign.lastgroup == "host" and (
+        scheme := re.search(r"(?i:h(?:xx|tt)ps?)\[?:\]?//\Z", text[max(0, first - 12) : first])
+    ):
+        first -= len(scheme[0])
+    return first, end if tail is None else tail.end(), False
+
+
+def _rewritten(text: str, first: int, end: int, spaced: bool) -> Decoded:
+    chars: list[str] = []
+    spans: list[Span] = []
+
+    def add(value: str, start: int, stop: int) -> None:
+        chars.append(value)
+        spans.extend([(start, stop)] * len(value))
+
+    at = first
+    if spaced:
+        for n in range(first, end):
+            if not text[n].isspace():
+                add(text[n], n, n + 1)
+        return Decoded("".join(chars), spans)
+    while at < end:
+        sign = _REWRITE.match(text, at, end)
+        if sign is None or sign.end() == at:
+            add(text[at], at, at + 1)
+            at += 1
+            continue
+        value = {"at": "@", "dot": ".", "colon": ":" if ":" in sign[0] else ""}.get(sign.lastgroup or "")
+        add("http" + sign[0][4:] if value is None else value, *sign.span())
+        at = sign.end()
+    return Decoded("".join(chars), spans)

@@ -1,0 +1,53 @@
+"""A text that was rewritten, with the way back, and what the inner detectors make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from filters.detectors.patterns import LEFT_CHARS
+from filters.finding import Finding, Scanner
+from filters.view import END, fold
+
+Span = tuple[int, int]
+
+# What stands before a number and belongs to it (a plus, an opening bracket) may lie outside of what was rewritten.
+_OVERHANG_CHARS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """`text`, and for each of its characters the stretch of the source that it stands for. No stretch is empty."""
+
+    text: str
+    spans: Sequence[Span]
+
+    def source(self, start: int, end: int) -> Span:
+        """The stretch of the source that text[start:end] stands for; `end` is above `start`."""
+        return self.spans[start][0], self.spans[end - 1][1]
+
+
+def before(text: str, start: int) -> str:
+    """The left context of what starts there, as long as every channel keeps it."""
+    return text[max(0, start - LEFT_CHARS) : start]
+
+
+class Inner:
+    """The detectors that read what was rewritten."""
+
+    def __init__(self, scanners: Callable[[], Sequence[Scanner]]) -> None:
+        self._scanners = scanners
+
+    def find(self, left: str, text: str, right: str = "") -> list[Finding]:
+        """Findings in `text` between its neighbors, in offsets of `text`."""
+        whole = left + text + right
+        view = fold(whole) + END
+        shift = len(left)
+        found: list[Finding] = []
+        for scanner in self._scanners():
+            for one in scanner.scan(whole, view, True):
+                start, end = one.start - shift, one.end - shift
+                if start >= -_OVERHANG_CHARS and 0 < end <= len(text):
+                    found.append(Finding(one.entity, max(start, 0), end, one.score))
+        return found

@@ -1,0 +1,176 @@
+"""The walk over a channel: cheap gates for what is mostly there, prose, and the three kinds of unit behind them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from filters.detectors.disguise import addresses, characters
+from filters.detectors.disguise.addresses import Addresses
+from filters.detectors.disguise.decoded import Inner, before
+from filters.detectors.disguise.numbers import FIGURES_MIN, HAN_ROW, SPOKEN_BYTES, SPOKEN_CHARS_MIN, Numbers
+from filters.finding import Finding
+
+SCORE_MIN: Final = 0.4  # of what is found in undone escapes: a policy's own least, for what is read as it stands
+
+# A few words, as a stream brings them: no digit, no mark that could be a trick, no word that is a digit or stands for a
+# sign, and a letter behind. What is left is at most one word that is being written.
+_DULL_WORD: Final = (
+    rb"(?!(?i:(?:zero|oh|nought|naught|one|two|three|four|five|six|seven|eight|nine|double|triple|treble|at|dot)(?![A-Za-z])|hxx))"
+    rb"(?:[A-Za-z]{2,40}+|[AaI](?=[ \n][A-Za-z]{2}))[,.;:!?]?"
+)
+# The next word must not be, nor begin as, one that stands for a sign.
+_DULL: Final = re.compile(
+    rb"(?:" + _DULL_WORD + rb"[ \n]{1,2}(?=[A-Za-z])(?!(?i:(?:at|dot)(?![A-Za-z])|(?:a|d|do)\Z)))*+(?=[A-Za-z]{0,40}\Z)"
+)
+_DULL_CHARS_MAX: Final = 64  # above it the gates are cheaper
+
+# What can be left out of an ASCII text without losing a trick: letters, but for the capital of DOT, and the marks of prose.
+_PROSE: Final = bytes(n for n in range(128) if chr(n).isalpha() or chr(n) in " \n\r\t,.;:!?'\"-\x01\x02").replace(
+    b"D", b""
+)
+_SPOKEN: Final = bytes(0x78 if n in SPOKEN_BYTES else 0x2E for n in range(256))
+_ROW: Final = b"x" * SPOKEN_CHARS_MIN
+_DIGITS: Final = b"0123456789"
+_FOREIGN: Final = re.compile(rf"(?P<other>{characters.OTHERWISE.pattern})|(?P<han>{HAN_ROW})|(?P<sign>艾特|点)")
+
+
+class DisguiseScanner:
+    """One channel's walk. Each kind keeps the place behind its last unit; `at` is where the earliest open unit begins."""
+
+    def __init__(self, inner: Inner) -> None:
+        self._inner = inner
+        self._numbers = Numbers(inner)
+        self._addresses = Addresses(inner)
+        self._at = 0
+        self._number_at = 0
+        self._address_at = 0
+        self._character_at = 0
+
+    def __copy__(self) -> DisguiseScanner:
+        other = DisguiseScanner.__new__(DisguiseScanner)
+        other.__dict__.update(self.__dict__)
+        return other
+
+    @property
+    def at(self) -> int:
+        return self._at
+
+    def drop(self, chars: int) -> None:
+        self._at -= chars
+        self._number_at -= chars
+        self._address_at -= chars
+        self._character_at -= chars
+
+    def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
+        at = self._at
+        size = len(text)
+        if size - at <= _DULL_CHARS_MAX and not final:
+            dull = _DULL.match(view, at)
+            if dull is not None:
+                self._at = dull.end()
+                return []
+        numbers, characters_, addresses_ = _gates(text, view, at)
+        found: list[Finding] = []
+        number_at = max(self._number_at, at)
+        if not numbers:
+            # No chain of this text can be long, so an open one begins near its end.
+            number_at = max(number_at, size - characters.REACH_CHARS)
+        if numbers or not final:
+            more, self._number_at = self._numbers.look(text, number_at, final)
+            found += more
+        open_at = self._number_at if not final else size
+        if addresses_:
+            more, self._address_at, first = self._addresses.look(text, max(self._address_at, at), final)
+            found += more
+            open_at = min(open_at, first)
+        if characters_:
+            more, first = self._characters(text, max(self._character_at, at), final)
+            found += more
+            open_at = min(open_at, first)
+        if not final:
+            open_at = min(open_at, characters.left_of(text, size), addresses.open_at(text))
+        self._at = max(at, open_at)
+        return found
+
+    def _characters(self, text: str, start: int, final: bool) -> tuple[list[Finding], int]:
+        """Findings in units of characters.py from `start` on, and where the first begins that is not decided."""
+        found: list[Finding] = []
+        at = start
+        escape: re.Match[str] | None = None
+        other: re.Match[str] | None = None
+        escapes, others = True, not text.isascii()
+        while True:
+            if escapes and (escape is None or escape.start() < at):
+                escape = characters.ESCAPE.search(text, at)
+                escapes = escape is not None
+            if others and (other is None or other.start() < at):
+                other = characters.OTHERWISE.search(text, at)
+                others = other is not None
+            places = [m.start() for m, any_ in ((escape, escapes), (other, others)) if any_ and m is not None]
+            if not places:
+                self._character_at = at
+                return found, len(text)
+            place = min(places)
+            ends = characters.right_of(text, place, final)
+            first = characters.left_of(text, place)
+            if ends is None:
+                self._character_at = place
+                return found, first
+            found += self._undone(text, first, ends[1])
+            at = ends[0]
+
+    def _undone(self, text: str, start: int, end: int) -> list[Finding]:
+        form = characters.decoded(text[start:end])
+        if not characters.is_worth(form.text) or form.text == text[start:end]:
+            return []
+        left = before(text, start)
+        right = text[end : end + 1]
+        shift = len(left)
+        whole = left + form.text + right
+        listed = [f for f in self._inner.find(left, form.text, right) if f.score >= SCORE_MIN]
+        for more in (self._numbers.look(whole, shift, True)[0], self._addresses.look(whole, shift, True)[0]):
+            listed += [
+                f._replace(start=f.start - shift, end=f.end - shift) for f in more if f.end - shift <= len(form.text)
+            ]
+        if not listed:
+            return []
+        # What the patterns read as it stands is theirs to report.
+        plain = [
+            f._replace(start=f.start + start, end=f.end + start) for f in self._inner.find(left, text[start:end], right)
+        ]
+        found: dict[Finding, None] = {}
+        for one in listed:
+            first, last = form.source(one.start, one.end)
+            mapped = Finding(one.entity, first + start, last + start, one.score)
+            if not any(p.entity == one.entity and _is_same(text, p, mapped) for p in plain):
+                found[mapped] = None
+        return list(found)
+
+
+def _is_same(text: str, plain: Finding, mapped: Finding) -> bool:
+    """Whether a finding in the text as it stands covers the other, but for invisible characters behind."""
+    behind = text[plain.end : mapped.end]
+    return plain.start <= mapped.start and not characters.DROPPED.sub("", behind)
+
+
+def _gates(text: str, view: bytes, at: int) -> tuple[bool, bool, bool]:
+    """Whether there can be numbers, characters and addresses written otherwise in text[at:]."""
+    if not text.isascii() and _FOREIGN.search(text, at) is not None:
+        return True, True, True
+    seen = view[at:] if at else view
+    rest = seen.translate(None, _PROSE)
+    numbers = seen.translate(_SPOKEN).find(_ROW) >= 0
+    addresses_ = seen.find(b"dot") >= 0
+    if not rest:
+        return numbers, False, addresses_
+    figures = len(rest) - len(rest.translate(None, _DIGITS))
+    numbers = numbers or figures >= FIGURES_MIN
+    marks = rest.translate(None, _DIGITS) if figures else rest
+    if not marks:
+        return numbers, False, addresses_
+    return numbers, _ESCAPES.search(marks) is not None, addresses_ or _SIGNS.search(marks) is not None
+
+
+_ESCAPES: Final = re.compile(rb"[%&\\=]")
+_SIGNS: Final = re.compile(rb"[@\[({<*_|/D]")
