@@ -198,7 +198,7 @@ class Restorer:
 
     def restore(self, matched: str) -> str | None:
         """The value for what a scanner found; None if it is not, as a whole, a placeholder of this conversation."""
-        if len(matched) > REACH_CHARS + _SPELLED_CHARS_MAX * 4:
+        if not 0 < len(matched) <= REACH_CHARS + _SPELLED_CHARS_MAX * 4:
             return None
         found = self.match(matched, fold(matched), 0, final=True, alone=True)
         if not isinstance(found, _Match) or found.start != 0 or found.end != len(matched):
@@ -375,11 +375,11 @@ class _Walk:
         at = self.at
         view = self.view
         if alone:
-            return self._label(root, at, _TAG_GAPS, lambda j: self._border(j, plural=True), upper=False)
+            return self._label(root, at, _TAG_GAPS, self._bare_border, upper=False)
         if view[at] not in _LOWER:
             if at and (view[at - 1] in _WORD or view[at - 1] in b"$.-"):
                 return None
-            return self._label(root, at, _BARE_GAPS, lambda j: self._border(j, plural=True), upper=True)
+            return self._label(root, at, _BARE_GAPS, self._bare_border, upper=True)
         if at and view[at - 1] == 0x28 and (at < 2 or view[at - 2] not in _WORD):  # behind a word it is a function's
             return self._label(root, at, _BARE_GAPS, self._parenthesis, upper=False)
         return None
@@ -407,7 +407,7 @@ class _Walk:
                 i = self._gap(i, gaps)
                 node = gap
                 continue
-            if upper and byte in _LOWER:
+            if (upper and byte in _LOWER) or byte == 0x20:
                 return best
             symbol = self.text[i].lower() if byte in _HELD else chr(byte).lower()
             following = node.next.get(symbol)
@@ -439,6 +439,14 @@ class _Walk:
                 return i if self.final else _OPEN
             return i if self.view[i + 1] not in _WORD else _NONE
         return _NONE
+
+    def _bare_border(self, i: int) -> int:
+        """The same for a number that nothing closes: 1 is not 1.5."""
+        if i < self.size and self.view[i] in b".-":
+            if i + 1 >= self.size:
+                return i if self.final else _OPEN
+            return _NONE if self.view[i + 1] in b"0123456789" else i
+        return self._border(i, plural=True)
 
     def _parenthesis(self, i: int) -> int:
         if i >= self.size:
