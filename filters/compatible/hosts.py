@@ -1,0 +1,198 @@
+"""Mail addresses and URLs as presidio's expressions find them, in time linear in the text.
+
+The expressions start anew at every character and walk to the end of a run each time; here every run is walked once.
+What they find follows from few places: a mail address from its `@`, a URL from the dots that a known top-level domain
+follows. All works on the canonical form (data.py).
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+_ATOM: Final = r"!#$%&'*+\-/=?^_`{|}~\w"
+_LOCAL_BREAK: Final = re.compile(rf"(?s:.*)[^{_ATOM}.]")
+_LOCAL_START: Final = re.compile(rf"\b[{_ATOM}]")
+_DOMAIN: Final = re.compile(r"\w++(?:-++\w++)*+(?:\.\w++(?:-++\w++)*+)++")
+
+_DOT: Final = re.compile(r"\.(?=[a-z][a-z])", re.IGNORECASE)
+_HOST_BREAK: Final = re.compile(r"(?s:.*)[^a-z0-9.\-]", re.IGNORECASE)
+_HOST: Final = re.compile(r"[a-z0-9.\-]*+", re.IGNORECASE)
+_WWW: Final = re.compile(r"www\d{0,3}\.", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"https?://", re.IGNORECASE)
+_QUOTE: Final = re.compile("[\"']")
+# The class of the expression, with `\s` written out: `re` counts four control characters as spaces, `regex` does not.
+_PATH: Final = re.compile("/[^ \t\n\r\v\f\u00a0()<>\"']*+")
+_HOST_CHARS_MAX: Final = 253
+_LETTERS: Final = str.maketrans("\u0130\u017f\u212a", "isk")
+
+Span = tuple[int, int]
+
+
+def may_hold_url(text: str) -> bool:
+    """False where no URL can be: for a look at a text before it is brought into canonical form."""
+    return _DOT.search(text) is not None
+
+
+def mails(view: str) -> Iterator[Span]:
+    """What the expression for mail addresses matches, from left to right."""
+    left = 0
+    at = view.find("@")
+    while at >= 0:
+        if at > left and view[at - 1] != ".":
+            stop = _LOCAL_BREAK.match(view, left, at)
+            first = _LOCAL_START.search(view, left if stop is None else stop.end(), at)
+            domain = None if first is None else _DOMAIN.match(view, at + 1)
+            if first is not None and domain is not None:
+                left = domain.end()
+                yield first.start(), left
+                at = view.find("@", left)
+                continue
+        left = at + 1
+        at = view.find("@", left)
+
+
+class _Run:
+    """A run of characters of host names, and the dots in it that a top-level domain follows."""
+
+    __slots__ = ("dots", "end", "ends", "start")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.end = end
+        self.dots: list[int] = []
+        self.ends: list[int] = []  # of the domain that is tried first behind each dot
+
+    def last(self, low: int, high: int) -> int:
+        """The index of the last dot in low..high, both included; -1 if there is none."""
+        at = bisect.bisect_right(self.dots, high) - 1
+        return at if at >= 0 and self.dots[at] >= low else -1
+
+    def from_start(self, view: str, start: int) -> int:
+        """The end of a host name that starts there, without its path; -1 if there is none."""
+        www = _WWW.match(view, start, self.end)
+        if www is not None:
+            at = self.last(www.end() + 1, www.end() + _HOST_CHARS_MAX)
+            if at >= 0:
+                return self.ends[at]
+        at = self.last(start + 1, start + _HOST_CHARS_MAX)
+        return self.ends[at] if at >= 0 else -1
+
+
+class Urls:
+    """The four expressions of the URL recognizer, by their place in its list."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = frozenset(labels)
+        by_head: dict[str, list[str]] = {}
+        for label in labels:
+            by_head.setdefault(label[:2], []).append(label)
+        self._by_head = by_head
+        self._label_chars_max = max(map(len, labels))
+
+    def find(self, view: str) -> Iterable[tuple[int, Span]]:
+        """(number of the expression, span) of every match."""
+        runs = self._runs(view)
+        if not runs:
+            return ()
+        found: list[tuple[int, Span]] = []
+        if "://" in view:
+            found += ((0, span) for span in self._with_scheme(view, runs))
+        found += ((1, span) for span in self._bare(view, runs))
+        if '"' in view or "'" in view:
+            found += ((2, span) for span in self._quoted(view, runs, scheme=True))
+            found += ((3, span) for span in self._quoted(view, runs, scheme=False))
+        return found
+
+    def _runs(self, view: str) -> list[_Run]:
+        runs: list[_Run] = []
+        end = 0
+        for match in _DOT.finditer(view):
+            dot = match.start()
+            folded = view[dot + 1 : dot + 1 + self._label_chars_max].translate(_LETTERS).lower()
+            for label in self._by_head.get(folded[:2], ()):
+                if folded.startswith(label):
+                    break
+            else:
+                continue
+            if dot >= end:
+                stop = _HOST_BREAK.match(view, end, dot)
+                start = end if stop is None else stop.end()
+                end = _HOST.match(view, dot).end()  # type: ignore[union-attr]  # it matches the empty string
+                runs.append(_Run(start, end))
+            runs[-1].dots.append(dot)
+            runs[-1].ends.append(dot + 1 + len(label))
+        return runs
+
+    @staticmethod
+    def _path(view: str, at: int) -> int:
+        match = _PATH.match(view, at)
+        return at if match is None else match.end()
+
+    def _with_scheme(self, view: str, runs: list[_Run]) -> Iterator[Span]:
+        starts = [run.start for run in runs]
+        at = 0
+        while (match := _SCHEME.search(view, at)) is not None:
+            at = match.end()
+            index = bisect.bisect_right(starts, at) - 1
+            if index >= 0 and at < runs[index].end:
+                end = runs[index].from_start(view, at)
+                if end >= 0:
+                    at = self._path(view, end)
+                    yield match.start(), at
+
+    def _bare(self, view: str, runs: list[_Run]) -> Iterator[Span]:
+        at = 0
+        for run in runs:
+            at = max(at, run.start)
+            while at < run.end:
+                index = bisect.bisect_right(run.dots, at)
+                if index == len(run.dots):
+                    break
+                start = self._first(view, at, run.dots[index])
+                at = self._path(view, run.from_start(view, start))
+                yield start, at
+
+    @staticmethod
+    def _first(view: str, low: int, dot: int) -> int:
+        """The first character from `low` on from which the name may reach to that dot."""
+        start = max(low, dot - _HOST_CHARS_MAX)
+        if start > low:
+            for early in range(max(low, start - len("www000.")), start):
+                www = _WWW.match(view, early)
+                if www is not None and www.end() < dot <= www.end() + _HOST_CHARS_MAX:
+                    return early
+        return start
+
+    def _quoted(self, view: str, runs: list[_Run], *, scheme: bool) -> Iterator[Span]:
+        starts = [run.start for run in runs]
+        at = 0
+        while (quote := _QUOTE.search(view, at)) is not None:
+            at = first = quote.end()
+            if scheme:
+                match = _SCHEME.match(view, first)
+                if match is None:
+                    continue
+                first = match.end()
+            index = bisect.bisect_right(starts, first) - 1
+            if index < 0 or first >= runs[index].end:
+                continue
+            end = self._whole(view, runs[index], first)
+            if end >= 0 and view[end : end + 1] in ('"', "'"):
+                at = end + 1
+                yield quote.start(), at
+
+    def _whole(self, view: str, run: _Run, start: int) -> int:
+        """The end of the path of a host name that is the rest of its run, as a quote behind it demands; else -1."""
+        dot = run.dots[-1]
+        label = view[dot + 1 : run.end].translate(_LETTERS).lower()
+        if label not in self._labels:
+            return -1
+        www = _WWW.match(view, start, run.end)
+        if not (start < dot <= start + _HOST_CHARS_MAX) and not (
+            www is not None and www.end() < dot <= www.end() + _HOST_CHARS_MAX
+        ):
+            return -1
+        return self._path(view, run.end)

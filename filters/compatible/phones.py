@@ -1,0 +1,232 @@
+"""Phone numbers as presidio's PhoneRecognizer finds them: libphonenumber's matcher, asked only where it could find one.
+
+The matcher takes candidates from left to right, and from where the last one ended; this module cuts the same ones, and
+for each asks the `rphonenumbers` port in those of the eight regions in whose plans something in it could be a number.
+What the matcher tries in a candidate (the whole, then parts of it) is repeated here by count of digits and first
+digits alone. No number is valid with fewer than four digits; with four to six only in the German plan.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rphonenumbers import PhoneNumberMatcher
+
+from filters.finding import UndecidedError
+
+# Canada is covered by the United States: one plan.
+REGIONS: Final = ("US", "GB", "DE", "FR", "IL", "IN", "BR")
+_GERMAN: Final = ("DE",)
+_LENIENCY: Final = 1  # VALID
+_TRIES_MAX: Final = 65_535  # as PhoneNumberMatcher has it
+# How often the port is asked about one text: 4,000 numbers in all plans, 0.15 s of CPU (measured). Our choice.
+ASKED_MAX: Final = 28_000
+_DIGITS_MIN: Final = 4
+_SHORT_DIGITS_MAX: Final = 6
+# A national number has 15 digits at most, a country code three, an international prefix five.
+_DIGITS_MAX: Final = 23
+# Without a zero or a plus before it: no international prefix.
+_NATIONAL_DIGITS_MAX: Final = 18
+_GROUPS_MAX: Final = 20
+
+# libphonenumber's own classes and expressions.
+_MARKS: Final = (
+    "-x\u2010-\u2015\u2212\u30fc\uff0d-\uff0f \u00a0\u00ad\u200b\u2060\u3000()\uff08\uff09\uff3b\uff3d"
+    ".\\[\\]/~\u2053\u223c\uff5e"
+)
+_LEAD: Final = "(\\[\uff08\uff3b+\uff0b"
+_EXTENSION: Final = (
+    ";ext=(?:\\d{1,20})"
+    "|[ \u00a0\\t,]*(?:e?xt(?:ensi(?:o\u0301?|\u00f3))?n?|\uff45?\uff58\uff54\uff4e?|\u0434\u043e\u0431|anexo)"
+    "[:\\.\uff0e]?[ \u00a0\\t,-]*(?:\\d{1,20})#?"
+    "|[ \u00a0\\t,]*(?:[x\uff58#\uff03~\uff5e]|int|\uff49\uff4e\uff54)[:\\.\uff0e]?[ \u00a0\\t,-]*(?:\\d{1,9})#?"
+    "|[- ]+(?:\\d{1,6})#"
+)
+_CANDIDATE: Final = re.compile(
+    f"(?:[{_LEAD}][{_MARKS}]{{0,4}}){{0,2}}\\d{{1,20}}(?:[{_MARKS}]{{0,4}}\\d{{1,20}}){{0,20}}(?:{_EXTENSION})?",
+    re.IGNORECASE,
+)
+_LEAD_CHARS_MAX: Final = 10  # two marks with four characters behind each
+_SECOND: Final = re.compile(r"[\\/] *x")
+_SLASH_DATE: Final = re.compile(r"(?:(?:[0-3]?\d/[01]?\d)|(?:[01]?\d/[0-3]?\d))/(?:[12]\d)?\d{2}")
+_INNER: Final = (
+    re.compile(r"/+(.*)"),
+    re.compile(r"(\([^(]*)"),
+    re.compile(r"(?:\s-|-\s)\s*(.+)"),
+    re.compile(r"\.+\s*([^.]+)"),
+    re.compile(r"\s+(\S+)"),
+)
+# Runs of digits as the core of a candidate has them: nothing else holds one.
+_CORE: Final = re.compile(f"\\d(?:[{_MARKS}]{{0,4}}+\\d)*+", re.IGNORECASE)
+_MANY: Final = re.compile(f"\\d(?:[{_MARKS}]{{0,4}}\\d){{3}}", re.IGNORECASE)
+_PLAIN: Final = frozenset("0123456789 -./()")
+_NOT_DIGITS: Final = str.maketrans("", "", " -./()")
+_LATIN_BORDER: Final = re.compile("[A-Za-z%$]")
+_TIME: Final = re.compile(r":[0-5]\d")
+
+Span = tuple[int, int]
+
+
+class Phones:
+    """Finds spans of phone numbers. `short` is data: how numbers of four to six digits begin that the German plan knows."""
+
+    def __init__(self, short: Mapping[str, Sequence[str]]) -> None:
+        self._short = {int(digits): frozenset(heads) for digits, heads in short.items()}
+
+    def find(self, text: str) -> list[Span]:
+        """All spans, those of each region's own walk, each once. Raises UndecidedError where ASKED_MAX is hit."""
+        if _MANY.search(text) is None:
+            return []
+        return _Walk(text, self).find()
+
+    def regions(self, candidate: str) -> tuple[str, ...]:
+        """The regions in whose plans something in the candidate could be a number."""
+        if not _PLAIN.issuperset(candidate):
+            # Other marks, a plus or an extension: no look inside.
+            return REGIONS if sum(c.isdecimal() for c in candidate) >= _DIGITS_MIN else ()
+        digits = candidate.translate(_NOT_DIGITS)
+        count = len(digits)
+        if count < _DIGITS_MIN or ("/" in candidate and _SLASH_DATE.search(candidate)):
+            return ()
+        if self._long(digits):
+            return REGIONS
+        if self._is_short(digits):
+            return _GERMAN
+        if len(candidate) == count or count == _DIGITS_MIN:
+            return ()  # what it could be a part of has as many digits
+        found: tuple[str, ...] = ()
+        for inner in _INNER:
+            match = inner.search(candidate)
+            first = True
+            while match is not None:
+                for part in (candidate[: match.start()], match[1]) if first else (match[1],):
+                    digits = part.translate(_NOT_DIGITS)
+                    if self._long(digits):
+                        return REGIONS
+                    if self._is_short(digits):
+                        found = _GERMAN
+                first = False
+                match = inner.search(candidate, match.start() + 1)
+        return found
+
+    def _is_short(self, digits: str) -> bool:
+        heads = self._short.get(len(digits))
+        return heads is not None and digits[:_DIGITS_MIN] in heads
+
+    @staticmethod
+    def _long(digits: str) -> bool:
+        return _SHORT_DIGITS_MAX < len(digits) <= (_DIGITS_MAX if digits[0] == "0" else _NATIONAL_DIGITS_MAX)
+
+
+class _Walk:
+    """One text. Candidates are cut once for all regions, unless one found a number in a part of a candidate."""
+
+    def __init__(self, text: str, phones: Phones) -> None:
+        self._text = text
+        self._phones = phones
+        self._asked = 0
+        self._spans: set[Span] = set()
+        self._ahead: dict[
+            str, int
+        ] = {}  # where a region is that took a candidate which goes on behind that of the others
+
+    def find(self) -> list[Span]:
+        text = self._text
+        at = 0
+        for core in _CORE.finditer(text):
+            first, last = core.span()
+            if last <= at:
+                continue
+            if first >= at and last - first < _DIGITS_MIN and not self._extended(last):
+                continue
+            at = self._walk(max(at, first - _LEAD_CHARS_MAX), last)
+        return list(self._spans)
+
+    def _extended(self, last: int) -> bool:
+        """True if an extension may follow, which would make the run behind it a part of this candidate."""
+        return _EXTENDED.match(self._text, last) is not None
+
+    def _walk(self, at: int, last: int) -> int:
+        """Judges the candidates that begin before `last`; returns where the search goes on."""
+        while at < last:
+            match = _CANDIDATE.search(self._text, at)
+            if match is None or match.start() >= last:
+                return max(at, last)
+            at = self._judge(match)
+        return at
+
+    def _judge(self, match: re.Match[str]) -> int:
+        end = self._end(match)
+        regions = self._regions(match, end)
+        if self._ahead:
+            regions += tuple(r for r in self._ahead if r not in regions)
+        for region in regions:
+            at = self._ahead.pop(region, 0)
+            if at <= match.start():
+                at = self._ask(match, end, region)
+            # Behind a number inside the candidate this region cuts candidates of its own.
+            while at < end:
+                inner = _CANDIDATE.search(self._text, at)
+                if inner is None or inner.start() >= end:
+                    break
+                inner_end = self._end(inner)
+                at = self._ask(inner, inner_end, region) if region in self._regions(inner, inner_end) else inner_end
+            if at > end:
+                self._ahead[region] = at
+        return end
+
+    @staticmethod
+    def _end(match: re.Match[str]) -> int:
+        if "/" in match[0] or "\\" in match[0]:
+            second = _SECOND.search(match[0])
+            if second is not None:
+                return match.start() + second.start()
+        return match.end()
+
+    def _regions(self, match: re.Match[str], end: int) -> tuple[str, ...]:
+        text = self._text
+        candidate = match[0] if end == match.end() else text[match.start() : end]
+        if candidate.isdigit() and (
+            (match.start() and _LATIN_BORDER.match(text, match.start() - 1)) or _LATIN_BORDER.match(text, end)
+        ):
+            return ()  # a letter beside a number rules it out, and it has no parts
+        return self._phones.regions(candidate)
+
+    def _ask(self, match: re.Match[str], end: int, region: str) -> int:
+        """Notes the first number that the matcher finds in a candidate; returns where its walk goes on.
+
+        It is shown the candidate and what is beside it.
+        """
+        self._asked += 1
+        if self._asked > ASKED_MAX:
+            raise UndecidedError("more phone candidates than are looked at in one text", limit=True)
+        text = self._text
+        start = match.start()
+        before = _border(text[start - 1]) if start else ""
+        behind = text[match.end() : match.end() + 3]
+        if not _TIME.match(behind):
+            behind = _border(behind[:1])
+        for number in PhoneNumberMatcher(before + match[0] + behind, region, _LENIENCY, _TRIES_MAX):
+            first, last = number.start - len(before) + start, number.end - len(before) + start
+            if first < end:
+                self._spans.add((first, last))
+                return last
+            break
+        return end
+
+
+_EXTENDED: Final = re.compile(
+    "[ \u00a0\\t,]*(?:[xei#~\uff58\uff45\uff49\uff03\uff5e\u0434a]|;)|[- ]+\\d", re.IGNORECASE
+)
+
+
+def _border(char: str) -> str:
+    """What the matcher takes at a number's border as it takes this character, and what is no part of a number."""
+    if char in "xX":
+        return "z" if char else ""
+    return "\n" if char.isdecimal() or char in _OPENING else char
+
+
+_OPENING: Final = frozenset("([+\uff08\uff3b\uff0b")
