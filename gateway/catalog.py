@@ -67,12 +67,8 @@ class Governed:
     gate: Gate
     audience: str  # this gateway's own name, for licenses that name the gateways they are for
     upstream: Upstream
+    pseudonymizes: bool  # whether prompts get pseudonyms
     detectors: tuple[Detector, ...] = ()  # of the entities that the policy defines
-
-    @property
-    def pseudonymizes(self) -> bool:
-        """Whether prompts get pseudonyms."""
-        return self.prompt_rules.pseudonymizes
 
     def engine(self, base: Engine) -> Engine:
         """The engine with the policy's own detectors."""
@@ -196,6 +192,7 @@ class _Entry:
             await upstream.close()
 
     def _govern(self, target: Target, policy: Policy, license_: License) -> Governed:
+        prompt_rules = role_rules(policy.prompt, "prompt")
         return Governed(
             name=self._model.name,
             protocol=target.protocol,
@@ -206,12 +203,13 @@ class _Entry:
             origin=target.origin,
             policy=policy,
             policy_ref=PolicyRef(policy.name, policy.digest, policy.mode.value, dict(self._catalog.detectors)),
-            prompt_rules=role_rules(policy.prompt, "prompt"),
+            prompt_rules=prompt_rules,
             answer_rules=role_rules(policy.answer, "answer"),
             facts=ModelFacts(target.model, target.origin, license_, target.version),
             gate=self._catalog.gate,
             audience=self._catalog.audience,
             upstream=self._upstreams[target.protocol],
+            pseudonymizes=prompt_rules.pseudonymizes,
         )
 
 
