@@ -40,6 +40,10 @@ class ChinaPack:
         """For what only Chinese characters or parentheses show."""
         return (PlateScanner(), HongKongScanner(), SaidScanner(), AddressScanner(self._places))
 
+    def at_least(self, score: float) -> ChinaPack:
+        """This pack itself: what counts costs no more for finding what does not."""
+        return self
+
     def late(self) -> LateStarts | None:
         """None: what goes on behind a token has scanners of its own."""
         return None
