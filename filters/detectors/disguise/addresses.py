@@ -109,9 +109,8 @@ class Addresses:
                 one.entity == "EMAIL_ADDRESS" or (host and one.entity in ("URL", "IP_ADDRESS"))
             ):
                 continue
-            span = form.source(one.start, one.end)
-            if span[1] - span[0] != one.end - one.start or text[span[0] : span[1]] != form.text[one.start : one.end]:
-                kept.append(Finding(one.entity, *span, one.score))
+            if not form.is_plain(text, 0, one.start, one.end):
+                kept.append(Finding(one.entity, *form.source(one.start, one.end), one.score))
         return kept
 
 

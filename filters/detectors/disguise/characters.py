@@ -62,10 +62,10 @@ _OTHERWISE: Final = (
 )
 OTHERWISE: Final = re.compile(_OTHERWISE)
 _GROUP: Final = rf"(?:[\d()+.\-/&#;]{{1,24}}|[A-Z0-9{_LOOK}]{{2,6}})"
-_TO_LEFT: Final = re.compile(rf"(?:{_CHUNK_CHAR})*+(?:\s{_GROUP}(?!{_CHUNK_CHAR})){{0,8}}")  # on reversed text
+_TO_LEFT: Final = re.compile(rf"[。｡]?+(?:{_CHUNK_CHAR})*+(?:\s{_GROUP}(?!{_CHUNK_CHAR})){{0,8}}")  # on reversed text
 _CORE: Final = re.compile(rf"(?:{_CHUNK_CHAR})*+")
 _GROUPS: Final = re.compile(rf"(?:\s{_GROUP}(?!{_CHUNK_CHAR})){{0,8}}+")
-_GROUPS_OPEN: Final = re.compile(rf"(?:\s{_GROUP}){{0,8}}\s?\Z")
+_GROUPS_OPEN: Final = re.compile(rf"(?:\s{_GROUP}){{0,8}}(?:\s(?:[\d()+.\-/&#;]{{0,24}}|[A-Z0-9{_LOOK}]))?\Z")
 _WORDS: Final = re.compile(rf"(?:\s(?:{_CHUNK_CHAR}){{1,24}}+){{0,{_AFTER_WORDS}}}")
 # Nothing can be found in a text without one of these.
 _SECRET: Final = re.compile(r"(?i:pass|pwd|key|token|secret)|密码|口令")
@@ -89,11 +89,11 @@ def right_of(text: str, place: int, final: bool) -> tuple[int, int] | None:
     core = _CORE.match(text, place, high)
     assert core is not None
     end = max(core.end(), place + 1)
-    if not final and end == size < place + REACH_CHARS:
+    if not final and size < place + REACH_CHARS and text[end:] in ("", "。", "｡"):
         return None
     groups = _GROUPS.match(text, end)
     assert groups is not None
-    if not final and groups.end() < size and size - end < REACH_CHARS and _GROUPS_OPEN.match(text, end):
+    if not final and size - end < REACH_CHARS and _GROUPS_OPEN.match(text, end):
         return None
     stop = groups.end()
     if _SECRET.search(decoded(text[place - min(place, _AFTER_CHARS) : end]).text):

@@ -27,6 +27,11 @@ class Decoded:
         """The stretch of the source that text[start:end] stands for; `end` is above `start`."""
         return self.spans[start][0], self.spans[end - 1][1]
 
+    def is_plain(self, source: str, base: int, start: int, end: int) -> bool:
+        """Whether text[start:end] stands in the source, whose stretch begins at `base`, letter by letter."""
+        first, last = self.source(start, end)
+        return source[base + first : base + last] == self.text[start:end]
+
 
 def before(text: str, start: int) -> str:
     """The left context of what starts there, as long as every channel keeps it."""

@@ -42,16 +42,19 @@ _SEPARATORS: Final = r"\s\-‐-―−._/,:;*~|+·•・…、，。．'\"`()\[\]
 _TAG: Final = r"</?[A-Za-z]{1,5}/?>"
 _SEPARATOR: Final = rf"(?:[{_SEPARATORS}]{{1,5}}+(?:{_TAG})?+|{_TAG})"
 _ITEM: Final = (
-    rf"(?:\d++(?:{_LETTER}++(?=\d|[^A-Za-z\d]|\Z)\d*+)*+|[{NUMERALS}][{_HANS}]*+"
-    rf"|(?<![A-Za-z])(?:{_WORD}++(?![A-Za-z])|{_LETTER}{{3,}}+(?![A-Za-z])))"
+    rf"(?:\d++(?:{_LETTER}{{1,19}}+(?=\d|[^A-Za-z\d]|\Z)\d*+)*+|[{NUMERALS}][{_HANS}]*+"
+    rf"|(?<![A-Za-z])(?:{_WORD}{{1,8}}+(?![A-Za-z])|{_LETTER}{{3,19}}+(?![A-Za-z])))"
 )
 _CHAIN: Final = re.compile(rf"[(\[{{\"']?{_ITEM}(?:{_SEPARATOR}?+{_ITEM})*+")
 _BEGUN: Final = "|".join(sorted({w[:n] for w in (*WORDS, *TIMES) for n in range(1, len(w) + 1)}, key=len, reverse=True))
 # The end of a text behind a chain that may still go on.
-_GROWING: Final = re.compile(rf"[{_SEPARATORS}]{{0,5}}(?:<[^<>]{{0,7}}>?)?(?i:{_BEGUN})?\Z|{_LETTER}*\Z")
+_GROWING: Final = re.compile(
+    rf"[{_SEPARATORS}]{{0,5}}(?:<[^<>]{{0,7}}>?)?(?:{_WORD}{{0,8}}+(?i:{_BEGUN})?|{_LETTER}{{0,2}}|[xXＸｘХх])\Z|{_LETTER}{{0,19}}\Z"
+)
 # A number word that is being written, at the end of a text.
-_BEGINNING: Final = re.compile(rf"(?<![A-Za-z])[(\[{{\"']?(?:(?:{_WORD})*+(?i:{_BEGUN})?|{_LETTER}*+)\Z")
+_BEGINNING: Final = re.compile(rf"(?<![A-Za-z])[(\[{{\"']?(?:(?:{_WORD}){{0,8}}+(?i:{_BEGUN})?|{_LETTER}{{0,19}}+)\Z")
 _BEGINNING_CHARS: Final = 64
+_GROWING_CHARS: Final = 64
 _PARTS: Final = re.compile(rf"(\d++)|([{_HANS}])|({_WORD})|({_LETTER})|({_SEPARATOR})")
 _X: Final = re.compile(rf"[{_SEPARATORS}]{{0,3}}([xXＸｘХх])(?![A-Za-z0-9])")
 # Numerals in a row, which a text with a number in numerals has (see `_spoken`).
@@ -116,7 +119,7 @@ class Numbers:
                 self._window(text, at, at + 2 * HALF_CHARS, found)
                 at += HALF_CHARS
                 continue
-            if not final and size - end <= 16 and _GROWING.match(text, end):
+            if not final and size - end <= _GROWING_CHARS and _GROWING.match(text, end):
                 return found, at
             self._window(text, at, end, found)
             at = end

@@ -46,6 +46,7 @@ class DisguiseScanner:
         self._number_at = 0
         self._address_at = 0
         self._character_at = 0
+        self._unit = (0, 0)  # the last of characters.py: two tricks in one are one unit
 
     def __copy__(self) -> DisguiseScanner:
         other = DisguiseScanner.__new__(DisguiseScanner)
@@ -61,6 +62,7 @@ class DisguiseScanner:
         self._number_at -= chars
         self._address_at -= chars
         self._character_at -= chars
+        self._unit = (self._unit[0] - chars, self._unit[1] - chars)
 
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         at = self._at
@@ -117,7 +119,10 @@ class DisguiseScanner:
             if ends is None:
                 self._character_at = place
                 return found, first
-            found += self._undone(text, first, ends[1])
+            unit = (first, ends[1])
+            if unit != self._unit:
+                found += self._undone(text, *unit)
+                self._unit = unit
             at = ends[0]
 
     def _undone(self, text: str, start: int, end: int) -> list[Finding]:
@@ -130,9 +135,11 @@ class DisguiseScanner:
         whole = left + form.text + right
         listed = [f for f in self._inner.find(left, form.text, right) if f.score >= SCORE_MIN]
         for more in (self._numbers.look(whole, shift, True)[0], self._addresses.look(whole, shift, True)[0]):
-            listed += [
-                f._replace(start=f.start - shift, end=f.end - shift) for f in more if f.end - shift <= len(form.text)
-            ]
+            for one in more:
+                first, last = one.start - shift, one.end - shift
+                # What stands there unchanged is found where it stands.
+                if last <= len(form.text) and not form.is_plain(text, start, first, last):
+                    listed.append(one._replace(start=first, end=last))
         if not listed:
             return []
         # What the patterns read as it stands is theirs to report.
