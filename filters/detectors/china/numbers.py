@@ -283,16 +283,21 @@ def _luhn(digits: bytes) -> bool:
     return total % 10 == 0
 
 
+# Who registers (first character) and what it registers (second), GB 32100-2015 annex A and its first amendment.
+_KINDS: Final = {
+    b"1": b"1239", b"2": b"19", b"3": b"123459", b"4": b"19", b"5": b"1239", b"6": b"129", b"7": b"129", b"8": b"129", b"9": b"123",
+    b"A": b"19", b"N": b"1239", b"Y": b"1",
+}  # fmt: skip
+
+
 def uscc_score(code: bytes, china: China) -> float:
     """How certain it is that 18 characters are a unified social credit code; 0 if its check character is wrong.
 
     Characters 9 to 17 are an organization code with a check digit of its own; few codes in use break that rule.
     """
-    if (
-        code[:1] not in b"123456789ANY"
-        or not (code[2:4] in china.provinces or code[2:4] == b"10")
-        or not validators.uscc(code)
-    ):
+    if code[1:2] not in _KINDS.get(code[:1], b"") or not (code[2:4] in china.provinces or code[2:4] == b"10"):
+        return 0.0
+    if not validators.uscc(code):
         return 0.0
     if validators.organization(code[8:17]):
         return 1.0
@@ -318,6 +323,8 @@ def _forms(form: bytes, groups: list[_Group], index: int) -> list[_Form]:
         kinds = _kinds(tuple(sizes), group.x, separator)
         if kinds:
             glued = _glued(form, groups, index, at, separator)
+            if labels.CARD in kinds and len(sizes) > 1 and _in_table(form, groups, index, at, separator):
+                kinds.remove(labels.CARD)
             forms += [_Form(kind, first.start, group.end, tuple(pieces), glued=glued) for kind in kinds]
     if not first.x:
         forms += _with_area(form, groups, index)
@@ -342,9 +349,11 @@ def _kinds(sizes: tuple[int, ...], x: bool, separator: bytes) -> list[str]:
         kinds.append(labels.RESIDENT)
         if len(sizes) == 1:
             kinds.append(labels.USCC)
+    if separator == b".":  # 130.84920075 is a coordinate
+        return [labels.MOBILE] if sizes == (3, 4, 4) else []
     if sizes in _MOBILE_FORMS or sizes in ((13,), (15,)):
         kinds.append(labels.MOBILE)
-    if sizes in _SERVICE_FORMS or sizes in ((11,), (12,)) or (sizes in _LOCAL_FORMS and separator != b"."):
+    if sizes in _SERVICE_FORMS or sizes in ((11,), (12,)) or sizes in _LOCAL_FORMS:
         kinds.append(labels.LANDLINE)
     if sizes == (8,):
         kinds.append(labels.MACAU)
@@ -372,6 +381,19 @@ def _glued(form: bytes, groups: list[_Group], first: int, last: int, separator: 
         ):
             return True
     return False
+
+
+def _in_table(form: bytes, groups: list[_Group], first: int, last: int, separator: bytes) -> bool:
+    """Whether groups of four go on beside these: a table of numbers. (A card's date has fewer digits.)"""
+    before = (
+        first > 0 and groups[first - 1].size == 4 and form[groups[first - 1].end : groups[first].start] == separator
+    )
+    after = (
+        last + 1 < len(groups)
+        and groups[last + 1].size == 4
+        and form[groups[last].end : groups[last + 1].start] == separator
+    )
+    return before or after
 
 
 _AREA_CLOSE: Final = re.compile(rb"\)[ -]?|[ -]{1,3}|/")
@@ -403,7 +425,8 @@ def _area(form: bytes, groups: list[_Group], index: int, start: int, country: tu
         # An extension.
         if last + 1 < len(groups) and form[end : groups[last + 1].start] == b"-" and 1 <= groups[last + 1].size <= 6:
             end = groups[last + 1].end
-        forms.append(_Form(labels.LANDLINE, start, end, pieces, (area.start, area.end), country))
+        glued = country is None and start == area.start and _glued(form, groups, index, last, b" ")
+        forms.append(_Form(labels.LANDLINE, start, end, pieces, (area.start, area.end), country, glued))
     return forms
 
 
