@@ -1,0 +1,151 @@
+"""The pack: what stands in tokens, and two walks, of English and of Chinese triggers."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from filters.detectors.patterns import LateStarts
+from filters.detectors.secrets import rules
+from filters.detectors.secrets.assignments import Assignments
+from filters.detectors.secrets.blocks import OPENING, OPENING_CHARS_MAX, OPENING_GROWS, Block
+from filters.detectors.secrets.rules import CONNECTION_STRING, JWT, PASSWORD, PRIVATE_KEY, SECRET
+from filters.detectors.secrets.sentences import Sentences
+from filters.detectors.secrets.tokens import TOKEN_CHARS_MIN, Tokens
+from filters.detectors.secrets.walker import Search, Verdict, Walker
+from filters.finding import Finding, Scanner
+
+CODE_VERSION: Final = 1  # raise when a change of code in this package changes a finding
+
+# Operators, key words, headers, private keys, in lower case. No alternative is the beginning of another. A word is known by
+# its rarest letter, so that few places in a text are tried.
+_TRIGGER: Final = re.compile(
+    rb"""[=:>,|kwcpb-](?:
+      (?:(?<=[=:])|(?<=["'`],)|(?<=[\w"'-]>)|(?<=\|\|))
+    | (?<=k)(?:ey|en(?<=token))
+    | (?<=w)(?:d(?:(?<=pwd)|(?<=passwd))|ord(?<=password))
+    | (?<=c)(?:ret(?<=secret)|redential|ode(?<=passcode))
+    | (?<=p)(?:hrase(?<=passphrase)|utty-user-key-file-)
+    | (?<=b)(?:earer|asic|egin(?:(?<=-begin)|(?<=-[ ]begin)))
+    | (?<=-)u(?:ser)?(?=[ \t="'])
+    )""",
+    re.VERBOSE,
+)
+_CHINESE: Final = re.compile("密(?:码|碼|钥|鑰)|口令|秘[钥鑰]|私[钥鑰]|金鑰|令牌|授权码|授權碼|凭证|憑證|通行码|暗号")
+_CHINESE_PASSWORDS: Final = frozenset({"密码", "密碼", "口令", "通行码", "暗号"})
+_LEFT_OF_TRIGGER: Final = 12
+_DASHES: Final = re.compile(rb"-{4,5} ?\Z")
+
+
+class SecretWalk(Walker):
+    """Triggers of ASCII."""
+
+    def __init__(self, assignments: Assignments, sentences: Sentences) -> None:
+        super().__init__()
+        self._assignments = assignments
+        self._sentences = sentences
+
+    def __copy__(self) -> SecretWalk:
+        other = SecretWalk(self._assignments, self._sentences)
+        other._at, other._next, other._open = self._at, self._next, copy.copy(self._open)
+        return other
+
+    def _triggers(self, text: str, view: bytes, at: int) -> tuple[Search, int]:
+        base = max(0, at - _LEFT_OF_TRIGGER)
+        low = view[base:].lower()
+        return lambda start: _TRIGGER.search(low, start), base
+
+    def _judged(self, text: str, view: bytes, place: int, end: int, final: bool) -> Verdict:
+        kind = view[place]
+        if kind in b"=:>,|":
+            verdict, self._open = self._assignments.judge(view, place, final)
+            return verdict
+        word = view[place:end].lower()
+        if word in (b"earer", b"bearer", b"basic"):
+            return self._sentences.bearer(view, word, end, final)
+        if word == b"begin":
+            return self._opened(view, place, final)
+        if word.startswith(b"putty"):
+            self._open = Block(end, end)
+            return []
+        if kind == 0x2D:
+            return self._sentences.curl(view, place, final)
+        return self._sentences.judge(text, view, word, end, final)
+
+    def _opened(self, view: bytes, place: int, final: bool) -> Verdict:
+        low = max(0, place - 6)
+        dashes = _DASHES.search(view[low:place])
+        if dashes is None:
+            return []
+        start = low + dashes.start()
+        opening = OPENING.match(view, start)
+        if opening is not None:
+            self._open = Block(start, opening.end())
+            return []
+        if not final and len(view) - start < OPENING_CHARS_MAX and OPENING_GROWS.match(view, start):
+            return start
+        return []
+
+    def _growing(self, view: bytes) -> int:
+        size = len(view)
+        if view.find(b"-", size - 11) < 0:
+            return size
+        opening = OPENING_GROWS.search(view, max(0, size - 11))
+        return size if opening is None else opening.start()
+
+
+class ChineseWalk(Walker):
+    """Triggers of Chinese, which the view does not show."""
+
+    def __init__(self, sentences: Sentences) -> None:
+        super().__init__()
+        self._sentences = sentences
+
+    def __copy__(self) -> ChineseWalk:
+        other = ChineseWalk(self._sentences)
+        other._at, other._next, other._open = self._at, self._next, copy.copy(self._open)
+        return other
+
+    def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
+        """Walks on; a text of ASCII has no trigger."""
+        if text.isascii():
+            self._at = self._next = len(view)
+            return []
+        return super().scan(text, view, final)
+
+    def _triggers(self, text: str, view: bytes, at: int) -> tuple[Search, int]:
+        return lambda start: _CHINESE.search(text, start), 0
+
+    def _judged(self, text: str, view: bytes, place: int, end: int, final: bool) -> Verdict:
+        return self._sentences.chinese(text, view, end, text[place:end] in _CHINESE_PASSWORDS, final)
+
+
+class SecretsPack:
+    """Keys, tokens, passwords, connection strings and private keys."""
+
+    def __init__(self) -> None:
+        data = rules.load()
+        self.name = "secrets"
+        self.version = f"{CODE_VERSION}+{data.version}"
+        self.entities = frozenset({SECRET, PASSWORD, PRIVATE_KEY, CONNECTION_STRING, JWT})
+        self._tokens = Tokens(data)
+        self._assignments = Assignments(data)
+        self._sentences = Sentences(data)
+
+    def scanners(self) -> Sequence[Scanner]:
+        """The walks."""
+        return SecretWalk(self._assignments, self._sentences), ChineseWalk(self._sentences)
+
+    def late(self) -> LateStarts | None:
+        """None: what goes on behind a token is followed by the walks."""
+        return None
+
+    def in_token(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
+        """Findings inside one token."""
+        return [*self._tokens.find(view, start, end, form)] if end - start >= TOKEN_CHARS_MIN else []
+
+    def in_number(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
+        """None: a number alone is no secret."""
+        return []

@@ -1,0 +1,237 @@
+"""Secrets that are said: "my password is ...", "密码是 ...", `password x` in files of logins, Bearer and Basic, curl -u.
+
+The key word is the trigger; what leads from it to the value is a short grammar of English or Chinese, and a value has to
+look like one: words, measures and pieces of code are none, whatever a sentence says about passwords and keys.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from filters.detectors.secrets.rules import GUESSED, NAMED, PASSWORD, SAID, SECRET, Data, secret
+from filters.detectors.secrets.tokens import decoded
+from filters.detectors.secrets.values import code_or_text, entropy, password_like, placeholder, secret_like
+from filters.detectors.secrets.walker import CONTEXT_CHARS, Verdict
+
+# What may stand between a key word and its value. With the longest trigger less than what is kept to the left of a value.
+LEAD_CHARS_MAX: Final = 64
+_LEAD: Final = re.compile(
+    rb"s?['\"`*]{0,3}(?:[ \t]{1,2}(?:for|of|to|on|in|at|from|with)[ \t](?:[^\s.;!?:=]|[.:=](?=\w)|[ \t]){1,36}?)?[ \t]{1,2}"
+    rb"(?:is|was|are|will be|should be|has been (?:changed|set|reset) to|changed to|set to|now|reads|equals|=)"
+    rb"(?:[ \t](?:now|still|currently|set to|simply|just|actually|probably|called))?(?:[ \t]{0,2}:)?[ \t\n]{1,3}(?:[\"'`*]{1,3}+)?(?=[^\s])",
+    re.IGNORECASE,
+)
+# The first word behind a key word, and those with which a lead can start.
+_FIRST: Final = re.compile(rb"s?['\"`*]{0,3}[ \t]{1,2}([A-Za-z=]{1,8})(?=([ \t])?)")
+_FIRSTS: Final = frozenset(
+    b"for of to on in at from with is was are will should has changed set now reads equals =".split()
+)
+_OPEN: Final = re.compile(rb"s?['\"`*]{0,3}[ \t]{0,2}\Z")
+_DIRECT: Final = re.compile(rb"['\"`]?[ \t]{1,2}(['\"`]?)(?=[^\s'\"`])")
+_CHINESE_LEAD: Final = re.compile(
+    r"[\"'”」』`*\s]{0,3}(?:[^\n，。；！？,.;!?、\x21-\x7e\s]{0,12}?(?:是|为|為|爲|成|叫|用|：|:|=|＝|为：|是：)了?[：:]?)[\s\"'“‘「『`*]{0,3}(?=[!-~])"
+)
+_CHINESE_DIRECT: Final = re.compile(r"[\s\"'“「]{0,3}(?=[!-~])")
+_CHINESE_OPEN: Final = re.compile(
+    r"[\"'”」』`*\s]{0,3}[^\n，。；！？,.;!?、\x21-\x7e\s]{0,12}[：:=＝了\s\"'“‘「『`*]{0,5}\Z"
+)
+_SAID_VALUE: Final = re.compile(rb"[!#-&(-_a-~]{1,129}+")
+_SAID_CHARS_MAX: Final = 128
+# In Chinese punctuation of a sentence is no ASCII, mostly.
+_COUNTED: Final = "位个個字次天分小时時年月种種条條款项项级級层層岁歲号號章节節元块人"
+# `--db-password x`, `--token x`.
+_OPTION: Final = re.compile(rb"(?:\A|\s)--?[\w-]{1,24}\Z")
+_OPTION_CHARS: Final = 28
+_BEARER: Final = re.compile(rb":?[ \t]{1,3}[\"']?(?=[^\s\"'])")
+_BEARER_VALUE: Final = re.compile(rb"[\w~+/.=%-]{1,1024}+")
+_CURL: Final = re.compile(rb"(?:-u|-user)[ \t=]{0,3}([\"']?)([^\s:\"']{1,64}):([^\s\"']{1,128}+)")
+_PASSWORD_WORDS: Final = frozenset((b"wd", b"word", b"phrase", b"code"))
+_LOGIN: Final = re.compile(rb"\b(?:login|user(?:name)?|account|machine|admin|root)\b", re.IGNORECASE)
+
+
+class Sentences:
+    """The judge of key words."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+
+    def judge(self, text: str, view: bytes, word: bytes, end: int, final: bool) -> Verdict:
+        """What a key word of English that ends at `end` leads to."""
+        size = len(view)
+        if end == size:
+            return [] if final else size
+        if (view[end : end + 1].isalnum() and view[end] not in b"sS") or view[end] == 0x5F:
+            return []
+        password = word in _PASSWORD_WORDS
+        lead = _LEAD.match(view, end, end + LEAD_CHARS_MAX)
+        if lead is None:
+            return self._other(text, view, end, password, final)
+        if lead.end() == size:
+            return size
+        return self._said(view, lead.end(), password, final, direct=False)
+
+    def _other(self, text: str, view: bytes, end: int, password: bool, final: bool) -> Verdict:
+        if not text[end : end + 2].isascii():
+            chinese = self.chinese(text, view, end, password, final)
+            if chinese or isinstance(chinese, int):
+                return chinese
+        if not final and _OPEN.match(view, end):
+            return len(view)
+        first = _FIRST.match(view, end)
+        if first is not None:
+            if first.end() == len(view) and not final:
+                return len(view)
+            if first[1].lower() in _FIRSTS:
+                return [] if final or len(view) - end >= LEAD_CHARS_MAX else len(view)
+        option = _OPTION.search(view[max(0, end - _OPTION_CHARS) : end]) is not None
+        if password or option:
+            direct = _DIRECT.match(view, end)
+            if direct is not None:
+                return self._said(view, direct.end(), password, final, direct=not option)
+        return []
+
+    def _said(self, view: bytes, start: int, password: bool, final: bool, *, direct: bool) -> Verdict:
+        """The secret that starts at `start`, if there is one."""
+        size = len(view)
+        quote = view[start - 1]
+        quoted = quote in b"\"'`"
+        match = _SAID_VALUE.match(view, start)
+        if quoted:
+            close = view.find(bytes([quote]), start, start + _SAID_CHARS_MAX)
+            if close < 0:
+                if size - start < _SAID_CHARS_MAX and not final and b"\n" not in view[start:]:
+                    return start
+                quoted = False
+            else:
+                value = view[start:close]
+                if b"\n" in value:
+                    quoted = False
+        if not quoted:
+            if match is None:
+                return []
+            if match.end() == size and not final and match.end() - start <= _SAID_CHARS_MAX:
+                return start
+            value = match[0].rstrip(b".,;:?)]}*")
+            if b"(" in value or b"[" in value[1:] or value.endswith(b"="):
+                return []
+        end = start + len(value)
+        if (
+            direct
+            and not (quoted and password)
+            and (
+                len(value) < 6
+                or code_or_text(value)
+                or not (
+                    (_mixed(value) and _LOGIN.search(view[max(0, start - CONTEXT_CHARS) : start])) or _strong(value)
+                )
+            )
+        ):
+            return []
+        if password:
+            if not password_like(value, quoted=quoted and not direct, said=True):
+                return []
+            return [secret(PASSWORD, start, end, SAID, "password-said")]
+        if (not quoted and value.isalpha()) or not secret_like(
+            value, self._data.stop_words, weak=True, entropy_min=3.0
+        ):
+            return []
+        return [secret(SECRET, start, end, SAID, "secret-said")]
+
+    def chinese(self, text: str, view: bytes, end: int, password: bool, final: bool) -> Verdict:
+        """What a key word that ends at `end` leads to in Chinese."""
+        size = len(view)
+        if end >= len(text):
+            return [] if final else size
+        lead = _CHINESE_LEAD.match(text, end)
+        direct = lead is None
+        if lead is None:
+            if not final and size - end < LEAD_CHARS_MAX and _CHINESE_OPEN.match(text, end):
+                return size
+            lead = _CHINESE_DIRECT.match(text, end)
+            if lead is None:
+                return []
+        start = lead.end()
+        match = _SAID_VALUE.match(view, start)
+        if match is None:
+            return []
+        if match.end() == size and not final and match.end() - start <= _SAID_CHARS_MAX:
+            return start
+        value = match[0].rstrip(b".,;:?)]}*!")
+        last = start + len(value)
+        if last < len(text) and text[last] in _COUNTED and (value.isdigit() or len(value) < 6):
+            return []
+        if b"(" in value or b"[" in value:
+            return []
+        if direct and (len(value) < 6 or code_or_text(value) or not _mixed(value)):
+            return []
+        if password:
+            if not password_like(value, quoted=False, said=True):
+                return []
+            return [secret(PASSWORD, start, last, SAID, "password-said-chinese")]
+        # 密钥, 令牌: shorter ones are said, too.
+        if len(value) < 8 or not _mixed(value) or placeholder(value) or code_or_text(value) or entropy(value) < 2.5:
+            return []
+        return [secret(SECRET, start, last, SAID, "secret-said-chinese")]
+
+    def bearer(self, view: bytes, word: bytes, end: int, final: bool) -> Verdict:
+        """The token behind "Bearer", the credentials behind "Basic"."""
+        size = len(view)
+        lead = _BEARER.match(view, end)
+        if lead is None:
+            return size if not final and size - end < 5 and not view[end:].strip() else []
+        start = lead.end()
+        match = _BEARER_VALUE.match(view, start)
+        if match is not None and match[0].lower() in (b"token", b"token="):
+            lead = _BEARER.match(view, match.end())
+            if lead is None:
+                return size if not final and size - match.end() < 5 and not view[match.end() :].strip() else []
+            start = lead.end()
+            match = _BEARER_VALUE.match(view, start)
+        if match is None:
+            return []
+        if match.end() == size and not final and match.end() - start < 1024:
+            return start
+        value = match[0].rstrip(b".,")
+        if word == b"basic":
+            plain = decoded(value) if len(value) >= 8 else b""
+            if b":" in plain[1:-1] and plain.isascii() and plain.decode("ascii").isprintable():
+                return [secret(SECRET, start, start + len(value), NAMED, "basic-auth-header")]
+            return []
+        if len(value) < 16 or not _mixed(value) or placeholder(value) or code_or_text(value) or entropy(value) < 3.0:
+            return []
+        return [secret(SECRET, start, start + len(value), NAMED, "bearer-token")]
+
+    def curl(self, view: bytes, place: int, final: bool) -> Verdict:
+        """User and password behind `-u` or `--user`."""
+        size = len(view)
+        match = _CURL.match(view, place)
+        if match is None:
+            grows = not final and size - place < 80 and _CURL_GROWS.match(view, place)
+            return place if grows else []
+        if match.end() == size and not final:
+            return place
+        word = match[3]
+        if placeholder(word) or match[2].isdigit() or b"${" in match[2] or word.startswith(b"//"):
+            return []
+        before = view[max(0, place - CONTEXT_CHARS) : place].lower()
+        if ((b"curl" in before or b"wget" in before or b"http" in before) and not word.startswith(b"$")) or (
+            _mixed(word) and len(word) >= 6
+        ):
+            return [secret(PASSWORD, match.start(3), match.end(3), GUESSED, "curl-auth-user")]
+        return []
+
+
+_CURL_GROWS: Final = re.compile(rb"(?:-u|-user)[ \t=]{0,3}[\"']?[^\s:\"']{0,64}(?::)?\Z")
+
+
+def _mixed(value: bytes) -> bool:
+    """Whether it has a letter and a digit."""
+    return any(48 <= c <= 57 for c in value) and any(65 <= (c & 0xDF) <= 90 for c in value)
+
+
+def _strong(value: bytes) -> bool:
+    """Whether it has a lower-case letter, an upper-case letter or a sign, and a digit inside: nobody writes words so."""
+    return (
+        _mixed(value) and not value.islower() and not value.isupper() and len(value) >= 8 and not value[:-2].isalpha()
+    ) or (_mixed(value) and any(c in b"!@#$%^&*" for c in value))
