@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Final, NamedTuple
 
-from filters.restore import FORM_CHARS_MAX, Kind
+from filters.placeholders import FORM_CHARS_MAX
+from filters.restore import Kind
 
 DATA: Final = "surrogates.json"
 _HAN: Final = "\u3400-\u9fff"

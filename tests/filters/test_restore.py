@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import Finding
+from filters import Finding, placeholders
 from filters import restore as restore_room
 from filters.detectors.patterns import LEFT_CHARS
 from filters.finding import PSEUDONYM, Scanner
-from filters.restore import REACH_CHARS, Kind, Placeholder, Restorer
+from filters.placeholders import REACH_CHARS
+from filters.restore import Kind, Placeholder, Restorer
 from filters.view import END, fold
 
 # More than this beside REACH_CHARS is never held: a closing bracket with what may stand before it, and a border.
@@ -393,9 +394,9 @@ def test_l3_l9_the_longest_placeholder_is_found_and_one_character_more_is_not(re
 
 def test_l3_a_hold_one_character_shorter_loses_one(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The properties above can fail: each place that holds, weakened by one character, changes what a stream finds."""
-    walk = restore_room._Walk
+    walk = placeholders.Walk
 
-    def shorter(self: restore_room._Walk, i: int, node: restore_room._Node) -> None:
+    def shorter(self: placeholders.Walk, i: int, node: placeholders.Node) -> None:
         if i >= self.size and not self.final and self.size - self.at < REACH_CHARS - 1 and node.next:
             self.opened = True
 

@@ -12,7 +12,8 @@ import pytest
 
 from filters import surrogates
 from filters.detectors.validators import luhn
-from filters.restore import FORM_CHARS_MAX, Kind
+from filters.placeholders import FORM_CHARS_MAX
+from filters.restore import Kind
 from filters.surrogates import Surrogate, candidate, lexicon
 from filters.vault import Pseudonyms, normal, squeeze
 
