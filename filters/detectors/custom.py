@@ -161,6 +161,7 @@ class _Expression:
         self.head = made.head.search
         self.cut = made.cut
         self.head_chars = made.head_chars
+        self.skip = made.head_skip
         self.run = made.run.match
         self.half = made.half_chars
 
@@ -211,11 +212,11 @@ class _ExpressionWalk:
                     self._carry = None
                 at = end
                 continue
-            head = one.head(view, at)
+            head = one.head(view, at + one.skip)
             if head is None:
                 at = size if final else self._cut(view, at)
                 break
-            at = head.start()
+            at = head.end() - one.head_chars
             limit = at + 2 * one.half
             end = one.run(view, at, limit).end()  # type: ignore[union-attr]
             if end == limit:
@@ -242,7 +243,8 @@ class _ExpressionWalk:
         """
         one = self._one
         left = start - 1 if start else 0
-        unit = view[left : end + 1] if before == end else view[left:end]
+        part = view[left : end + 1] if before == end else view[left:end]
+        unit = part.encode() if part.isascii() else part  # offsets of bytes need no map: twice as fast
         at = before
         for match in one.find(unit, start - left, end - left):
             first, last = match.span()

@@ -47,9 +47,10 @@ class Expression:
     """What is known about an expression, and the programs that find its matches."""
 
     program: Any  # RE2, for one unit of text
-    head: re.Pattern[str]  # every match begins with what this finds
+    head: re.Pattern[str]  # where it ends, the first characters of a match may end
+    head_skip: int  # and it begins so many characters behind the first
     cut: re.Pattern[str] | None  # a head that the end of the text cuts off; None: heads have one character
-    head_chars: int
+    head_chars: int  # how many first characters that are
     run: re.Pattern[str]  # every match consists of characters of this run
     half_chars: int  # a match that counts is not longer, but where the expression has no bound
 
@@ -396,7 +397,25 @@ def _re2(node: _Node) -> str:
 
 
 def _python(ranges: Iterable[tuple[int, int]]) -> str:
+    """The class for Python's engine."""
     return "[" + "".join(f"\\U{a:08x}-\\U{b:08x}" for a, b in _merged(ranges)) + "]"
+
+
+# How often characters come by in prose, roughly, in parts of a hundred: a letter 4, a blank 17.
+_BLANK: Final = 17.0
+_OFTEN: Final = ((0x30, 0x39, 0.1), (0x41, 0x5A, 0.3), (0x61, 0x7A, 4.0), (0x80, _LAST, 0.02))
+_SIGN: Final = 0.05
+
+
+def _frequency(ranges: Iterable[tuple[int, int]]) -> float:
+    """About how often a character of these comes by."""
+    total = 0.0
+    for first, last in _merged(ranges):
+        total += _BLANK if first <= 0x20 <= last else 0.0
+        total += _SIGN * max(0, min(last, 0x7F) - first + 1)
+        for low, high, often in _OFTEN:
+            total += often * max(0, min(last, high) - max(first, low) + 1)
+    return total
 
 
 def compiled(pattern: str, fold: Callable[[str], str]) -> Expression:
@@ -422,13 +441,17 @@ def compiled(pattern: str, fold: Callable[[str], str]) -> Expression:
     heads = _Heads(min(least, HEAD_CHARS_MAX))
     heads.fill(node, frozenset((0,)))
     classes = [_python(head) for head in heads.ranges]
+    # The rarest of the first characters is what is searched for, the others are looked at where it stands.
+    skip = min(range(len(classes)), key=lambda place: _frequency(heads.ranges[place]))
+    head = "".join(classes[skip:]) + (f"(?<={''.join(classes)})" if skip else "")
     cut = ""
     for one in reversed(classes[:-1]):
         cut = f"{one}(?:{cut})?" if cut else one
     bounded = most is not None and most <= BOUNDED_CHARS_MAX
     return Expression(
         program=program,
-        head=re.compile("".join(classes)),
+        head=re.compile(head),
+        head_skip=skip,
         cut=re.compile(rf"(?:{cut})\Z") if cut else None,
         head_chars=len(classes),
         run=re.compile(_python(_characters(node)) + "*+"),
