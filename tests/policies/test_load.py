@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from filters import Engine
+from filters.detectors.custom import check
+from filters.tags import TAGS
 from policies import Action, Mode, Policy, PolicyError, Problem, Required, load
 from policies.model import CallerFacts, Durable, RefusalStyle, UnknownFields, strictest
 from policies.schema import POLICY, json_schema
@@ -32,7 +35,8 @@ def problems_of(text: str, *, head: str = HEAD, entities: set[str] | None = None
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.stem)
 def test_each_example_loads(path: Path) -> None:
     data = path.read_bytes()
-    loaded = load(data, source=path.name)
+    entities = Engine.load().entities
+    loaded = load(data, source=path.name, entities=entities, tags=TAGS, check_pattern=check)
     assert loaded.digest == hashlib.sha256(data).hexdigest()
     assert loaded.id == f"{loaded.name}@{loaded.digest[:12]}"
 
