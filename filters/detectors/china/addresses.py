@@ -31,7 +31,7 @@ _HOUSE_NUMBER: Final = frozenset(
     "0123456789０１２３４５６７８９一二三四五六七八九十百零〇甲乙丙丁ABCDEFGHabcdefghＡＢＣＤＥＦ東东南西北中"
 )
 # Words of sentences, in no name of a road or place worth the false alarms.
-_NO_NAME: Final = "的了是我你您他她它们吗呢吧啊很请把被给在到就也这那没说和与及或"
+_NO_NAME: Final = "的了是我你您他她它们吗呢吧啊很请把被给在到就也这那没说与及或"
 _NAME: Final = rf"[\u3400-\u9fffA-Za-zＡ-Ｚａ-ｚ{_DIGITS}·•]"
 _CHAR: Final = rf"(?:(?![{_NO_NAME}]){_NAME})"
 
@@ -49,15 +49,18 @@ _ROAD: Final = (
     "大道 大街 公路 国道 省道 路 街 巷 胡同 弄 道 里 坊 村 庄 屯 寨 社区 小区 花园 花苑 苑 公寓 大厦 大楼 广场 家园 园 城 府 湾 庭 居 轩 中心 科技园 工业园 园区 新村 宿舍 "
     "大学 学院 医院 酒店 商场 基地 楼 埔 圩 塘 段"
 )
-_PART: Final = re.compile(rf"{_CHAR}{{1,12}}?(?:({'|'.join(_REGION.split())})|({'|'.join(_ROAD.split())}))")
+_MORE: Final = "大道|大街|路|街|巷|弄|道|里|村|小区|公寓|大厦|广场"  # 花园路 is a road, 园区大厦 a building
+_PART: Final = re.compile(rf"{_CHAR}{{1,12}}?(?:({'|'.join(_REGION.split())})|({'|'.join(_ROAD.split())}))({_MORE})?")
 _SUFFIX: Final = re.compile(rf"(?:{'|'.join(_REGION.split())})?")
-# A building named behind its number: 100号世纪大厦.
-_BUILDING: Final = re.compile(rf"{_CHAR}{{2,8}}?(?:大厦|大楼|小区|花园|公寓|广场|花苑|家园|新村|苑)")
+# A building named behind its number: 100号世纪大厦; or an estate by any name that a number of a house follows: 8号翠湖3栋.
+_BUILDING: Final = re.compile(
+    rf"{_CHAR}{{2,8}}?(?:大厦|大楼|小区|花园|公寓|广场|花苑|家园|新村|苑|(?=(?<![{_NUMERALS}A-Za-z])[A-Za-z{_NUMERALS}]{{1,4}}(?:号楼|號樓|栋|棟|幢|座|单元|單元)))"
+)
 # What may still become a part, a number or a building: as many characters as the expressions above can take, and two more.
 _OPEN_PART: Final = re.compile(
     rf"[ \u3000]?(?:{_CHAR}{{0,20}}|第?[A-Za-zＡ-Ｚ甲乙丙丁东西南北中附]{{0,2}}[A-Za-zＡ-Ｚ{_NUMERALS}\-－—之/]{{0,30}}{_CHAR}{{0,3}})"
 )
-_OPEN_BUILDING: Final = re.compile(rf"[ \u3000]?{_CHAR}{{0,10}}")
+_OPEN_BUILDING: Final = re.compile(rf"[ \u3000]?{_CHAR}{{0,16}}")
 _LOOKAHEAD_CHARS: Final = 3  # 号 may become 号大院, 街 may become 街道
 _SUFFIX_CHARS: Final = 6  # and 自治 or 特别行 a whole suffix
 _LEAD: Final = re.compile("地址|住址|住所|家住|住在|寄到|寄往|送到|送至|送货至|籍贯|户籍")
@@ -217,14 +220,11 @@ def _read(text: str, start: int, at: int, final: bool) -> int:
         if part is None:
             break
         at = part.end()
-        last = ""
-        if number:
-            last = text[at - 1]
-            end = at
-        elif building:
+        last = text[at - 1] if number else ""
+        if number or building:
             end = at
         else:
-            road = road or part[2] is not None
+            road = road or part[2] is not None or part[3] is not None
     return end
 
 

@@ -53,7 +53,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     ),
     CARD: (
         "银行卡 銀行卡 卡号 卡號 储蓄卡 借记卡 信用卡 银联 账号 账户 帐号 帐户 賬號 收款 汇款 转账 打款 工资卡 开户",
-        "card|bank card|unionpay|debit card|credit card|card no|account|acct|card_no|cardno|bank_card|pan",
+        "(?<!id )(?<!id_)(?<!sim )card|card_no|cardno|bank_?card|unionpay|account|acct|pan",
     ),
     USCC: (
         "统一社会信用代码 社会信用代码 信用代码 统一代码 組織機構代碼 组织机构代码 机构代码 税号 税务登记 纳税人识别号 纳税识别号 营业执照 注册号 開票 开票",
@@ -82,7 +82,7 @@ _NAMED: Final = {entity: _expression(*words) for entity, words in _WORDS.items()
 
 # Directly before a number, with at most a mark of naming between: it counts, orders or dates something. `id` and the like
 # may well name an identity: they lower only what is all digits.
-_MARKS: Final = r"[\s:：=#是为為\"'“”(（\[【/]{0,4}"
+_MARKS: Final = r"[ \t:：=#是为為\"'“”(（\[【/]{0,4}"
 _OTHER: Final = re.compile(
     r"(?:(?:单号|單號|订单|訂單|流水|编号|編號|序号|序列号|批次|批号|工单|发票|票号|条码|货号|型号|版本|运单|快递|物流|包裹|单据|凭证|交易号|商户号"
     r"|请求号|追踪码|工号|学号|时间戳|毫秒|字节|计数|金额|合计|总计|数量|余额|商品)(?:号码|编号|号)?"

@@ -52,6 +52,9 @@ _SERVICE_FORMS: Final = frozenset({(10,), (3, 3, 4), (3, 4, 3), (4, 3, 3), (3, 7
 _GROUPS_MAX: Final = 5
 # Every eighth number in a log could be one of these: without a word that names it, it is not worth a mention.
 _SCORE_MIN: Final = 0.2
+# Area and birthday of an identity number, but not its check character: a slip of the pen, or a test of a form. It counts
+# only under a policy that asks for such a score, whatever words stand before it.
+_UNVERIFIED: Final = 0.25
 _COUNTRY: Final = frozenset({b"86", b"0086"})
 _COUNTRY_LENGTHS: Final = frozenset({2, 4})
 
@@ -126,7 +129,7 @@ class Numbers:
             left = labels.before(text, first)
             if not self._bordered(one, text, view, first, last, left):
                 continue
-            score = labels.score(one.kind, base, left)
+            score = base if base == _UNVERIFIED else labels.score(one.kind, base, left)
             if score >= _SCORE_MIN:
                 found.append(Finding(one.kind, first, last, score))
             if score >= CONTEXT_FLOOR:
@@ -153,7 +156,7 @@ class Numbers:
         known = digits[:4] in china.prefectures
         if validators.mod_11_2(digits):
             return 1.0 if known else 0.85
-        return 0.2 if known else 0.0
+        return _UNVERIFIED if known else 0.0
 
     def _permanent(self, digits: bytes) -> float:
         """A foreigner's permanent residence card since 2023: 9, province, country, birthday, number, check character."""
@@ -167,7 +170,8 @@ class Numbers:
             return 1.0
         if digits[:2] == b"62":
             return 0.6
-        return 0.1
+        # ISO/IEC 7812: banks have 3 to 6, and 9 is for each country's own use.
+        return 0.1 if digits[:1] in b"34569" and not validators.birthday(digits[6:14]) else 0.0
 
     def _uscc(self, digits: bytes) -> float:
         """Codes without a letter; and in 15 digits a registration number, or a tax number that holds an organization's code."""
@@ -424,7 +428,8 @@ def _area(form: bytes, groups: list[_Group], index: int, start: int, country: tu
         end = groups[last].end
         # An extension.
         if last + 1 < len(groups) and form[end : groups[last + 1].start] == b"-" and 1 <= groups[last + 1].size <= 6:
-            end = groups[last + 1].end
+            last += 1
+            end = groups[last].end
         glued = country is None and start == area.start and _glued(form, groups, index, last, b" ")
         forms.append(_Form(labels.LANDLINE, start, end, pieces, (area.start, area.end), country, glued))
     return forms
