@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from filters.compatible.data import ENGLISH, RECOGNIZERS
 
-_SPECIAL: Final = "\u0130\u017f\u212a"  # what IGNORECASE lets stand for i, s and k
+_SPECIAL: Final = "\u0130\u0131\u017f\u212a"  # what IGNORECASE lets stand for i, I, s and k
 _PHONES: Final = "PhoneRecognizer"
 
 
@@ -41,6 +41,7 @@ def build() -> dict[str, Any]:
                 "name": recognizer.name,
                 "entity": recognizer.supported_entities[0],
                 "context": list(recognizer.context or []),
+                "flags": int(getattr(recognizer, "global_regex_flags", 0)),
                 "score": getattr(recognizer, "SCORE", None) if kind == _PHONES else None,
                 "patterns": [
                     {"name": p.name, "score": p.score}

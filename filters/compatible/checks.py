@@ -44,10 +44,19 @@ class Iban:
         self._formats = {country: re.compile(regex, re.DOTALL | re.MULTILINE) for country, regex in formats.items()}
 
     def __call__(self, value: str) -> bool | None:
+        """True as written, None if only in capitals, else False."""
         value = value.replace("-", "").replace(" ", "")
-        number = int("".join(str(int(char, 36)) for char in value[4:] + value[:2]) + "00")
+        capitals = (value[:2] + "00" + value[4:]).upper()
+        if not capitals.isascii():
+            return False
+        number = int("".join(str(int(char, 36)) for char in capitals[4:] + capitals[:4]))
         if f"{98 - number % 97:0>2}" != value[2:4]:
             return False
+        if self._fits(value):
+            return True
+        return None if self._fits(value.upper()) else False
+
+    def _fits(self, value: str) -> bool:
         known = self._formats.get(value[:2])
         return known is not None and known.match(value) is not None
 

@@ -1,11 +1,11 @@
 """The data that build.py wrote, and the canonical form of a text that the expressions run on.
 
-Canonical form: ASCII stays; so do the three characters that IGNORECASE lets stand for an ASCII letter (`K` of Kelvin,
-long `s`, dotted `I`); any other character becomes one that stands for its class as the `regex` package has it: DIGIT,
+Canonical form: ASCII stays; so do the four characters that IGNORECASE lets stand for an ASCII letter (`K` of Kelvin,
+long `s`, dotted `I`, dotless `i`); any other character becomes one that stands for its class as the `regex` package has it: DIGIT,
 WORD, SPACE or OTHER. One code point for one, so offsets need no map, and Python's `re` finds in it what `regex` finds
 in the text, whatever version of Unicode either has.
 
-A shape is coarser: `a` for every letter of ASCII (and those three), `0` for every digit.
+A shape is coarser: `a` for every letter of ASCII (and those four), `0` for every digit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Table(dict[int, str]):
     """For `str.translate`: to the canonical form."""
 
     def __init__(self, data: dict[str, Any]) -> None:
-        super().__init__({code: chr(code) for code in (*range(0x80), 0x130, 0x17F, 0x212A)})
+        super().__init__({code: chr(code) for code in (*range(0x80), 0x130, 0x131, 0x17F, 0x212A)})
         self._ranges = tuple(
             (data[name], char) for name, char in (("words", WORD), ("digits", DIGIT), ("spaces", SPACE))
         )
@@ -57,8 +57,13 @@ class Table(dict[int, str]):
         return char
 
 
+# To `regex` the dotted I is an `i` in another case and the dotless i is an `I`; to `re` each is both. So an expression
+# with `[A-Z]` alone runs on a text without the one, and an expression with `[a-z]` alone on a text without the other.
+DOTTED: Final = "\u0130"
+DOTLESS: Final = "\u0131"
+
 SHAPE: Final = {
-    **{ord(c): "a" for c in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\u0130\u017f\u212a"},
+    **{ord(c): "a" for c in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\u0130\u0131\u017f\u212a"},
     **{ord(c): "0" for c in "0123456789" + DIGIT},
 }
 _SHAPE_BYTES: Final = bytes.maketrans(

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from filters.compatible.data import DIGIT
+
 _ATOM: Final = r"!#$%&'*+\-/=?^_`{|}~\w"
 _LOCAL_BREAK: Final = re.compile(rf"(?s:.*)[^{_ATOM}.]")
 _LOCAL_START: Final = re.compile(rf"\b[{_ATOM}]")
@@ -65,20 +67,33 @@ class _Run:
         self.dots: list[int] = []
         self.ends: list[int] = []  # of the domain that is tried first behind each dot
 
-    def last(self, low: int, high: int) -> int:
-        """The index of the last dot in low..high, both included; -1 if there is none."""
+    def has(self, low: int, high: int) -> bool:
+        """True if there is a dot in low..high, both included."""
         at = bisect.bisect_right(self.dots, high) - 1
-        return at if at >= 0 and self.dots[at] >= low else -1
+        return at >= 0 and self.dots[at] >= low
 
-    def from_start(self, view: str, start: int) -> int:
-        """The end of a host name that starts there, without its path; -1 if there is none."""
-        www = _WWW.match(view, start, self.end)
-        if www is not None:
-            at = self.last(www.end() + 1, www.end() + _HOST_CHARS_MAX)
-            if at >= 0:
-                return self.ends[at]
-        at = self.last(start + 1, start + _HOST_CHARS_MAX)
-        return self.ends[at] if at >= 0 else -1
+
+class _Runs:
+    """The runs of a text that have such a dot, in order."""
+
+    __slots__ = ("_starts", "listed")
+
+    def __init__(self, listed: list[_Run]) -> None:
+        self.listed = listed
+        self._starts = [run.start for run in listed]
+
+    def at(self, place: int) -> _Run | None:
+        """The run that holds the character at `place`."""
+        index = bisect.bisect_right(self._starts, place) - 1
+        return self.listed[index] if index >= 0 and place < self.listed[index].end else None
+
+    def last(self, place: int, low: int, high: int) -> int:
+        """The end of the domain behind the last dot in low..high, both included, of the run at `place`; -1 without one."""
+        run = self.at(place)
+        if run is None:
+            return -1
+        at = bisect.bisect_right(run.dots, high) - 1
+        return run.ends[at] if at >= 0 and run.dots[at] >= low else -1
 
 
 class Urls:
@@ -94,9 +109,10 @@ class Urls:
 
     def find(self, view: str) -> Iterable[tuple[int, Span]]:
         """(number of the expression, span) of every match."""
-        runs = self._runs(view)
-        if not runs:
+        listed = self._runs(view)
+        if not listed:
             return ()
+        runs = _Runs(listed)
         found: list[tuple[int, Span]] = []
         if "://" in view:
             found += ((0, span) for span in self._with_scheme(view, runs))
@@ -131,33 +147,48 @@ class Urls:
         match = _PATH.match(view, at)
         return at if match is None else match.end()
 
-    def _with_scheme(self, view: str, runs: list[_Run]) -> Iterator[Span]:
-        starts = [run.start for run in runs]
+    def _name(self, view: str, runs: _Runs, start: int) -> int:
+        """The end of the host name that starts there, without its path; -1 if there is none."""
+        www = _WWW.match(view, start)
+        if www is not None:
+            # The digits of `www` may be others than those of a host name, so what follows may be a run of its own.
+            end = runs.last(www.end(), www.end() + 1, www.end() + _HOST_CHARS_MAX)
+            if end >= 0:
+                return end
+        return runs.last(start, start + 1, start + _HOST_CHARS_MAX)
+
+    def _with_scheme(self, view: str, runs: _Runs) -> Iterator[Span]:
         at = 0
         while (match := _SCHEME.search(view, at)) is not None:
             at = match.end()
-            index = bisect.bisect_right(starts, at) - 1
-            if index >= 0 and at < runs[index].end:
-                end = runs[index].from_start(view, at)
-                if end >= 0:
-                    at = self._path(view, end)
-                    yield match.start(), at
+            end = self._name(view, runs, at)
+            if end >= 0:
+                at = self._path(view, end)
+                yield match.start(), at
 
-    def _bare(self, view: str, runs: list[_Run]) -> Iterator[Span]:
+    def _bare(self, view: str, runs: _Runs) -> Iterator[Span]:
         at = 0
-        for run in runs:
-            at = max(at, run.start)
-            while at < run.end:
-                index = bisect.bisect_right(run.dots, at)
-                if index == len(run.dots):
+        for run in runs.listed:
+            low = max(at, run.start)
+            while low < run.end:
+                start = self._first(view, at, low, run)
+                if start < 0:
                     break
-                start = self._first(view, at, run.dots[index])
-                at = self._path(view, run.from_start(view, start))
+                at = low = self._path(view, self._name(view, runs, start))
                 yield start, at
 
     @staticmethod
-    def _first(view: str, low: int, dot: int) -> int:
-        """The first character from `low` on from which the name may reach to that dot."""
+    def _first(view: str, at: int, low: int, run: _Run) -> int:
+        """The first place from which a name may reach to a dot of the run; -1 if there is none."""
+        if low == run.start and low > at and view[low - 1] == DIGIT:
+            for early in range(max(at, low - len("www000")), low - len("www")):
+                www = _WWW.match(view, early)
+                if www is not None and run.has(www.end() + 1, www.end() + _HOST_CHARS_MAX):
+                    return early
+        index = bisect.bisect_right(run.dots, low)
+        if index == len(run.dots):
+            return -1
+        dot = run.dots[index]
         start = max(low, dot - _HOST_CHARS_MAX)
         if start > low:
             for early in range(max(low, start - len("www000.")), start):
@@ -166,8 +197,7 @@ class Urls:
                     return early
         return start
 
-    def _quoted(self, view: str, runs: list[_Run], *, scheme: bool) -> Iterator[Span]:
-        starts = [run.start for run in runs]
+    def _quoted(self, view: str, runs: _Runs, *, scheme: bool) -> Iterator[Span]:
         at = 0
         while (quote := _QUOTE.search(view, at)) is not None:
             at = first = quote.end()
@@ -176,23 +206,18 @@ class Urls:
                 if match is None:
                     continue
                 first = match.end()
-            index = bisect.bisect_right(starts, first) - 1
-            if index < 0 or first >= runs[index].end:
-                continue
-            end = self._whole(view, runs[index], first)
+            end = self._whole(view, runs, first)
             if end >= 0 and view[end : end + 1] in ('"', "'"):
                 at = end + 1
                 yield quote.start(), at
 
-    def _whole(self, view: str, run: _Run, start: int) -> int:
+    def _whole(self, view: str, runs: _Runs, start: int) -> int:
         """The end of the path of a host name that is the rest of its run, as a quote behind it demands; else -1."""
-        dot = run.dots[-1]
-        label = view[dot + 1 : run.end].translate(_LETTERS).lower()
-        if label not in self._labels:
-            return -1
-        www = _WWW.match(view, start, run.end)
-        if not (start < dot <= start + _HOST_CHARS_MAX) and not (
-            www is not None and www.end() < dot <= www.end() + _HOST_CHARS_MAX
-        ):
-            return -1
-        return self._path(view, run.end)
+        www = _WWW.match(view, start)
+        for first in (start,) if www is None else (www.end(), start):
+            run = runs.at(first)
+            if run is not None and first < run.dots[-1] <= first + _HOST_CHARS_MAX:
+                label = view[run.dots[-1] + 1 : run.end].translate(_LETTERS).lower()
+                if label in self._labels:
+                    return self._path(view, run.end)
+        return -1

@@ -9,17 +9,17 @@ one look into a table. What a match holds is looked at where it stands, with the
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from filters.compatible.checks import Check, checks
-from filters.compatible.data import Table, shape
+from filters.compatible.data import DOTLESS, DOTTED, WORD, Table, shape
 from filters.compatible.hosts import Urls, mails, may_hold_url
 from filters.compatible.phones import Phones
 
 FLAGS: Final = re.DOTALL | re.MULTILINE | re.IGNORECASE  # as presidio compiles its expressions
-IBAN_FLAGS: Final = re.DOTALL | re.MULTILINE
 _RECOGNIZERS_BY_CODE: Final = frozenset({"EmailRecognizer", "UrlRecognizer", "PhoneRecognizer", "IbanRecognizer"})
 # Expressions whose every match is one whole run of letters and digits, but for a slip: `A-Z]{2}` for `[A-Z]{2}`.
 WORDS: Final = frozenset(
@@ -54,7 +54,7 @@ _WORD: Final = re.compile(r"\b[a-z]{0,2}+\d[a-z\d]{0,18}+\b", re.IGNORECASE)
 _SHAPE_WORD: Final = re.compile(r"\b[a0]*0[a0]*\b")
 _NUMBER: Final = re.compile(r"\d(?:[ \-.]?+\d){8,}+")
 _UNIT: Final = re.compile(r"[\w\-./:+]++")
-_IBAN_START: Final = re.compile(r"(?<![A-Z0-9])[A-Z]{2}[0-9]{2}")
+_IBAN_START: Final = re.compile(r"(?<![A-Z0-9])[A-Z]{2}[0-9]{2}", re.IGNORECASE)
 # What may match without a digit: IPv6 and MAC addresses, UUIDs. Each begins with the mark that it is searched by.
 _COLONS: Final = re.compile(r"::|:[a-f]{2}:[a-f]{2}:|:(?:[a-f]{1,4}:){5}", re.IGNORECASE)
 _HYPHENS: Final = re.compile(r"-[a-f]{2}-[a-f]{2}-|-[a-f]{4}-[a-f]{4}-", re.IGNORECASE)
@@ -64,6 +64,17 @@ _DOTS: Final = re.compile(r"\.[a-f]{4}\.[a-f]{4}", re.IGNORECASE)
 # shape (L7).
 _SHAPES_MAX: Final = 8192
 _SHAPE_CHARS_MAX: Final = 48
+
+
+class Letters(enum.IntEnum):
+    """Which letters an expression names: says what it takes for one of them (data.py, DOTTED)."""
+
+    UPPER = 0
+    LOWER = 1
+    BOTH = 2
+
+
+_LETTERS: Final = {"CryptoRecognizer": Letters.LOWER, "MedicalLicenseRecognizer": Letters.BOTH}
 
 
 class Pattern(NamedTuple):
@@ -76,6 +87,7 @@ class Pattern(NamedTuple):
     needs: str
     score: float
     check: Check | None
+    letters: Letters
 
 
 class Hit(NamedTuple):
@@ -117,14 +129,15 @@ class Scan:
         self.url_scores = [float(p["score"]) for p in listed[self.url]["patterns"]]
         self.phone_score = float(listed[self.phone]["score"])
         iban = listed[self.iban]["patterns"][0]
-        self.iban_find = re.compile(iban["regex"], IBAN_FLAGS)
+        self.iban_find = re.compile(iban["regex"], FLAGS)
+        self.iban_score = float(iban["score"])
         self.is_iban = check["IbanRecognizer"]
         patterns = [
             (
                 p["name"],
                 Pattern(
                     index, number, re.compile(p["regex"], FLAGS), re.compile(p["shape"]), p["needs"],
-                    float(p["score"]), check.get(item["name"]),
+                    float(p["score"]), check.get(item["name"]), _LETTERS.get(item["name"], Letters.UPPER),
                 ),
             )
             for index, item in enumerate(listed)
@@ -150,7 +163,7 @@ class Scan:
         if "." in view and may_hold_url(view):
             look.hits += [
                 Hit(self.url, start, end, self.url_scores[number], number, None)
-                for number, (start, end) in self._urls.find(view)
+                for number, (start, end) in self._urls.find(look.views[Letters.LOWER])
             ]
         look.without_digits()
         digit = _DIGIT.search(view)
@@ -197,13 +210,16 @@ class Scan:
 class _Look:
     """One text while it is looked at."""
 
-    __slots__ = ("_iban_at", "_scan", "_slip", "_text", "_view", "hits")
+    __slots__ = ("_iban_at", "_scan", "_slip", "_text", "_view", "hits", "views")
 
     def __init__(self, scan: Scan, text: str, view: str) -> None:
         self.hits: list[Hit] = []
         self._scan = scan
         self._text = text
         self._view = view
+        self.views = (view, view, view)
+        if not view.isascii() and (DOTTED in view or DOTLESS in view):
+            self.views = (view.replace(DOTTED, WORD), view.replace(DOTLESS, WORD), view)
         self._iban_at = 0  # an IBAN starts only behind the one before
         self._slip = "]]" in view
 
@@ -282,7 +298,7 @@ class _Look:
 
     def _run(self, pattern: Pattern, start: int, end: int) -> None:
         # The character behind is seen as a border; no match takes it, for it is not of the kind of the stretch.
-        for match in pattern.find.finditer(self._view, start, end + 1):
+        for match in pattern.find.finditer(self.views[pattern.letters], start, end + 1):
             first, last = match.span()
             score = pattern.score
             valid = None
@@ -297,18 +313,21 @@ class _Look:
     def _ibans(self, start: int, end: int) -> None:
         """IBANs that start in that stretch; their groups may stand behind it."""
         scan = self._scan
+        view = self.views[Letters.UPPER]
         at = max(start, self._iban_at)
-        while at < end and (head := _IBAN_START.search(self._view, at, end)) is not None:
+        while at < end and (head := _IBAN_START.search(view, at, end)) is not None:
             at = head.start() + 1
-            match = scan.iban_find.match(self._view, head.start())
+            match = scan.iban_find.match(view, head.start())
             if match is None:
                 continue
             at = self._iban_at = match.end()
             # The last groups may be words that follow: the longest end that checks is taken.
             for group in (3, 2, 1):
                 last = match.end(group)
-                if scan.is_iban(self._text[match.start() : last]):
-                    self.hits.append(Hit(scan.iban, match.start(), last, 1.0, 0, True))
+                valid = scan.is_iban(self._text[match.start() : last])
+                if valid is not False:
+                    score = 1.0 if valid else scan.iban_score
+                    self.hits.append(Hit(scan.iban, match.start(), last, score, 0, valid))
                     break
 
 
