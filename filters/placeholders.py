@@ -45,6 +45,7 @@ _CLOSING_SPELLED: Final = (b"&gt;", b"&#62;", b"&#x3e;", b"\\u003e")
 SPELLED_CHARS_MAX: Final = 6
 
 _WORD_CHARS: Final = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+_ALNUM: Final = WORD - frozenset(b"_\x01")
 _WORD_CLASS: Final = "0-9A-Za-z_"
 _WORD_REST: Final = re.compile(f"[{_WORD_CLASS}]*+")
 # Characters of scripts that put no blank between words; looked at in runs of a bounded length, so that a long run is not
@@ -125,22 +126,38 @@ def _skip(heads: frozenset[str], marks: frozenset[str], runs: bool) -> re.Patter
 
 
 class Starts:
-    """Where placeholders may begin. `labels`: first symbols of tags; `heads`: of all others."""
+    """Where placeholders may begin: at the first symbols of tags, or of the other forms."""
 
-    def __init__(self, labels: Iterable[str], heads: Iterable[str]) -> None:
-        bare = {label.upper() for label in labels}
-        found = bare.union(*((head, head.upper()) for head in heads if len(head.upper()) == 1))
+    def __init__(self, tags: Node, others: Iterable[Node]) -> None:
+        heads = {head for node in others for head in node.next}
+        labels = set(tags.next)
+        found = {label.upper() for label in labels}.union(heads, (h.upper() for h in heads if len(h.upper()) == 1))
         marks = {char for char in found if char not in _WORD_CHARS}
-        if bare:
+        if labels:
             marks |= {*_OPENING, "&", "\\", "("}
         # In scripts that put no blank between words a placeholder may begin and end anywhere.
         self._run_heads = frozenset(mark for mark in marks if _RUN_FIRST <= mark < _RUN_LAST)
         self._runs = any(mark not in _OPENING for mark in self._run_heads)
         if self._runs:
             marks -= self._run_heads
-        self._skip = _skip(
-            frozenset(found & _WORD_CHARS), frozenset(_wide(marks | (found & _WORD_CHARS)) - _WORD_CHARS), self._runs
+        words = frozenset(found & _WORD_CHARS)
+        self._skip = _skip(words, frozenset(_wide(marks | words) - _WORD_CHARS), self._runs)
+        # What may stand second, where a letter or digit is first and second, and behind marks.
+        self._pairs = frozenset(h + c for node in (tags, *others) for h, after in node.next.items() for c in after.next)
+        behind = frozenset(
+            "".join(labels).encode("ascii", "ignore") + "".join(labels).upper().encode("ascii", "ignore")
         )
+        self._behind: dict[int, frozenset[int]] = {}
+        if labels:
+            for mark in b"<[{":
+                self._behind[mark] = behind | TAG_GAPS | {mark}
+            self._behind[ord("&")] = frozenset(b"lL#")
+            self._behind[ord("\\")] = frozenset(b"<[{uU" + FOREIGN.encode())
+            self._behind[ord("(")] = behind
+        if "(" in heads:
+            self._behind[ord("(")] = behind | NUMBER_GAPS | WORD
+        for head in heads.difference("("):
+            self._behind.pop(ord(head), None)
 
     def next(self, text: str, view: bytes, at: int) -> int:
         """The next place from `at` on where a placeholder may begin, or the end of the text."""
@@ -149,18 +166,29 @@ class Starts:
             if at and view[at - 1] in WORD:
                 at = _WORD_REST.match(text, at).end()  # type: ignore[union-attr]  # it matches the empty string
             at = self._skip.match(text, at).end()  # type: ignore[union-attr]  # and so does this
-            if not self._runs or at == size:
+            if at >= size:
                 break
-            run = _RUN.match(text, at)
-            if run is None:
+            if self._runs:
+                run = _RUN.match(text, at)
+                if run is not None:
+                    at, end = run.span()
+                    if not self._run_heads.isdisjoint(run[0]):
+                        while at < end and text[at] not in self._run_heads:
+                            at += 1
+                        if at < end:
+                            break
+                    at = end
+                    continue
+            if at + 1 == size:
                 break
-            at, end = run.span()
-            if not self._run_heads.isdisjoint(run[0]):
-                while at < end and text[at] not in self._run_heads:
-                    at += 1
-                if at < end:
+            first, second = view[at], view[at + 1]
+            behind = self._behind.get(first)
+            if behind is not None:
+                if second in behind:
                     break
-            at = end
+            elif first not in _ALNUM or second not in _ALNUM or chr(first | 32) + chr(second | 32) in self._pairs:
+                break
+            at += 1
         return at
 
 

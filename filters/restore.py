@@ -83,7 +83,7 @@ class Restorer:
         for alias, found in aliases.items():
             if found is not None:
                 self._words.add(alias, found)
-        self.starts = Starts(self._tags.next, {*self._words.next, *self._exact.next, *self._numbers.next})
+        self.starts = Starts(self._tags, (self._words, self._exact, self._numbers))
 
     def _add_number(self, text: str, value: Value) -> None:
         form = symbols(text, NUMBER_GAPS).translate(_NO_SEPARATORS)

@@ -46,7 +46,7 @@ SEEN_WORDS_MAX: Final = (
 )
 _ATTEMPTS: Final = 32  # at a surrogate that nothing else is like; then a tag
 _ENTRIES_BYTES_MAX: Final = DUMP_BYTES_MAX - (160 << 10)  # the rest is for FORGED_MAX of the longest labels
-_ENTRY_BYTES: Final = 32  # of a dump, beside the texts of an entry
+_ENTRY_BYTES: Final = 40  # of a dump, beside the texts of an entry: marks, kind and number
 _NORMAL_CHARS_MAX: Final = 128  # longer forms are kept as a digest, inside the sealed dump
 _VERSION: Final = 1
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D, section 5.2.1.1
@@ -60,15 +60,18 @@ _DIGITS_MIN: Final = 6
 _HAN_RUNS: Final = re.compile(r"[\u3400-\u9fff·]{2,}")
 _NUMBER_RUNS: Final = re.compile(r"[0-9](?:[ ().\-/]{0,3}[0-9]){4,40}")
 _TAG: Final = re.compile(rb"<([A-Z_]{1,49})([0-9]{1,6})>")  # as they are issued
-# A number that may be a tag's, and, read backwards from it, the label in brackets of any kind, or bare.
+# What could be read as a tag (placeholders.py): a label and a number behind brackets of any kind, or bare.
 _GAPS: Final = rb"\s_\-\\*`:#"
-_NUMBERED: Final = re.compile(rb"[A-Za-z][" + _GAPS + rb"]{0,6}([0-9]{1,6})(?![0-9])")
-_BACK_CHARS: Final = LABEL_CHARS_MAX * 2 + 32
-_BRACKETED: Final = re.compile(
-    rb"[" + _GAPS + rb"]{0,6}([A-Za-z]+(?:[" + _GAPS + rb"]{1,6}[A-Za-z]+){0,12}?)[" + _GAPS + rb"]{0,6}"
-    rb"(?:[<\[{(\x02]|;(?:tl|06#|[cC]3[xX]#)&|[cC]300[uU]\\)"
+_LABEL: Final = rb"[%b]{0,6}+([A-Za-z]++(?:[%b]{1,6}+[A-Za-z]++){0,24}+)[%b]{0,6}+([0-9]{1,6}+)(?![0-9])" % (
+    _GAPS,
+    _GAPS,
+    _GAPS,
 )
-_BARE: Final = re.compile(rb"[_\\]{1,6}([A-Z]+(?:[_\\]{1,6}[A-Z]+){0,12})")
+_FORGED: Final = (
+    re.compile(rb"[<\[{(\x02;]" + _LABEL),
+    re.compile(rb"\\u003c" + _LABEL, re.IGNORECASE),
+    re.compile(rb"([A-Z]++(?:[_\\]{1,6}+[A-Z]++){0,24}+)[_\\]{1,6}+([0-9]{1,6}+)(?![0-9])"),
+)
 
 
 class SealError(Exception):
@@ -109,8 +112,8 @@ class _Entry:
 
     @property
     def cost(self) -> int:
-        """Bytes in a dump."""
-        return len(_json([self.label, self.normal, self.text, self.value])) + _ENTRY_BYTES
+        """About as many bytes as in a dump."""
+        return sum(map(_bytes, (self.label, self.normal, self.text, self.value))) + _ENTRY_BYTES
 
 
 _Key = tuple[str, str]  # label, normal form
@@ -132,7 +135,9 @@ class Pseudonyms:
         self._one_way: set[str] = set()
         self._by_value: dict[str, set[_Key]] = {}
         self._used_words: set[str] = set()  # of surrogates
-        self._shown: dict[str, int] = {}  # surrogates without separators -> how many
+        self._shown: set[str] = set()  # surrogates without separators
+        self._shown_text = "\n"  # the same in one text
+        self._shown_lengths: set[int] = set()
         self._touched: set[_Key] = set()
         self._new: dict[_Key, None] = {}  # in order
         self._size = 0
@@ -163,13 +168,9 @@ class Pseudonyms:
         Raises UndecidedError where there is more than a call may hold.
         """
         view = fold(text)
-        for found in _NUMBERED.finditer(view):
-            at = found.start(1)
-            back = view[max(0, at - _BACK_CHARS) : at][::-1]
-            for pattern in (_BRACKETED, _BARE):
-                label = pattern.match(back)
-                if label is not None:
-                    self._forge(_label_letters(label[1][::-1]), int(found[1]))
+        for pattern in _FORGED:
+            for found in pattern.finditer(view):
+                self._forge(_label_letters(found[1]), int(found[2]))
         for found in _TAG.finditer(view):
             tag = _label_letters(found[1]), int(found[2])
             if tag not in self._tags and len(self._unknown) < FORGED_MAX:
@@ -257,7 +258,13 @@ class Pseudonyms:
                 return False
         if any(run in seen for run in _HAN_RUNS.findall(text) for seen in self._seen_han):
             return False
-        return not any(squeezed in shown or shown in squeezed for shown in self._shown)
+        if squeezed in self._shown_text:
+            return False
+        return not any(
+            squeezed[at : at + length] in self._shown
+            for length in self._shown_lengths
+            for at in range(len(squeezed) - length + 1)
+        )
 
     def _make_room(self, cost: int) -> None:
         while len(self._entries) >= ENTRIES_MAX or self._size + cost > _ENTRIES_BYTES_MAX:
@@ -280,7 +287,9 @@ class Pseudonyms:
         else:
             self._used_words.update(_WORDS.findall(entry.text.casefold()))
             shown = squeeze(entry.text)
-            self._shown[shown] = self._shown.get(shown, 0) + 1
+            self._shown.add(shown)
+            self._shown_text += shown + "\n"
+            self._shown_lengths.add(len(shown))
 
     def _remove(self, key: _Key) -> None:
         """Forgets a value. Its tag's number is not given again; words of its surrogate stay used until the next load."""
@@ -396,6 +405,12 @@ class Pseudonyms:
         return True
 
 
+def _bytes(text: str) -> int:
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return len(text)
+    return len(_json(text))
+
+
 def _json(data: object) -> bytes:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
@@ -415,7 +430,8 @@ _NO_LETTERS: Final = bytes(byte for byte in range(256) if byte not in b"abcdefgh
 
 def squeeze(text: str) -> str:
     """Letters and digits alone, without case."""
-    return "".join(_WORDS.findall(text.casefold()))
+    folded = text.casefold()
+    return folded if folded.isalnum() else "".join(_WORDS.findall(folded))
 
 
 def normal(value: str) -> str:
