@@ -63,6 +63,7 @@ def build() -> dict[str, Any]:
         "idna": _idna(),
         "iban_formats": _iban_formats(),
         "short_numbers": _short_numbers(),
+        "plans": _plans(),
         "words": words,
         "digits": digits,
         "spaces": spaces,
@@ -114,6 +115,34 @@ def _short_numbers() -> dict[str, list[str]]:
         }
         heads[str(digits)] = sorted(valid)
     return heads
+
+
+# How each region's prefix for calls inside it is written at most: a carrier may follow in Brazil. The check of the
+# prefixes below says when the plans change so that this does not hold.
+_TRUNKS: Final = {
+    "US": ("1", "1"), "GB": ("0|180020", "(?:0|180020)"), "DE": ("0", "0"), "FR": ("0", "0"), "IL": ("0", "0"), "IN": ("0", "0"),
+    "BR": (r"(?:0|90)(?:(1[245]|2[1-35]|31|4[13]|[56]5|99)(\d{10,11}))?", r"(?:0|90)(?:\d\d)?"),
+}  # fmt: skip
+
+
+def _plans() -> dict[str, str]:
+    """By region, an expression for every run of seven digits and more that could be a number as it is dialled there."""
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
+
+    plans = {}
+    for region, (prefix, trunk) in _TRUNKS.items():
+        metadata = PhoneMetadata.metadata_for_region(region)
+        if metadata.national_prefix_for_parsing != prefix:
+            raise ValueError(f"the prefix of {region} is not what it was")
+        code = metadata.country_code
+        numbers = dict.fromkeys(
+            PhoneMetadata.metadata_for_region(other).general_desc.national_number_pattern
+            for other in COUNTRY_CODE_TO_REGION_CODE[code]
+        )
+        national = "|".join(f"(?:{number})" for number in numbers)
+        abroad = rf"(?:{metadata.international_prefix})\d+"
+        plans[region] = rf"{abroad}|(?:{code})?(?:{trunk})?(?:{code})?(?:{national})"
+    return plans
 
 
 def _classes() -> tuple[list[int], list[int], list[int]]:

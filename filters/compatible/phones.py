@@ -19,6 +19,7 @@ from filters.finding import UndecidedError
 # Canada is covered by the United States: one plan.
 REGIONS: Final = ("US", "GB", "DE", "FR", "IL", "IN", "BR")
 _GERMAN: Final = ("DE",)
+_ONE: Final = ("US",)  # a number with a plus is the same in every region
 _LENIENCY: Final = 1  # VALID
 _TRIES_MAX: Final = 65_535  # as PhoneNumberMatcher has it
 # How often the port is asked about one text: 4,000 numbers in all plans, 0.15 s of CPU (measured). Our choice.
@@ -27,8 +28,6 @@ _DIGITS_MIN: Final = 4
 _SHORT_DIGITS_MAX: Final = 6
 # A national number has 15 digits at most, a country code three, an international prefix five.
 _DIGITS_MAX: Final = 23
-# Without a zero or a plus before it: no international prefix.
-_NATIONAL_DIGITS_MAX: Final = 18
 _GROUPS_MAX: Final = 20
 
 # libphonenumber's own classes and expressions.
@@ -62,14 +61,14 @@ _INNER: Final = (
 _CORE: Final = re.compile(f"\\d(?:[{_MARKS}]{{0,4}}+\\d)*+", re.IGNORECASE)
 _MANY: Final = re.compile(f"\\d(?:[{_MARKS}]{{0,4}}\\d){{3}}", re.IGNORECASE)
 _PLAIN: Final = frozenset("0123456789 -./()")
-_NOT_DIGITS: Final = str.maketrans("", "", " -./()")
+_NOT_DIGITS: Final = str.maketrans("", "", "+ -./()")
 _LATIN_BORDER: Final = re.compile("[A-Za-z%$]")
 _TIME: Final = re.compile(r":[0-5]\d")
 
 _MATCHER: Final = (_LENIENCY, _TRIES_MAX)
-# Where the port (rphonenumbers 0.1.0, plans of 9.0.41) is known to differ from phonenumbers 9.0.43: it takes an `x` that no
-# digit follows for the label of no extension, and seven plans have changed (found by two random numbers in each plan and
-# type, 110,000 in all). There the original is asked, which is ten times slower.
+# Where the port (rphonenumbers 0.1.0, plans of 9.0.41) is known to differ from phonenumbers 9.0.43, the original is asked,
+# which is ten times slower: the port takes an `x` that no digit follows for the label of no extension, cuts at other
+# dashes than `-` in another way, and seven plans have changed (110,000 random numbers over all plans and types).
 _BARE_X: Final = re.compile(r"[xX][^xX\d](?=\D*\Z)|[xX]{2}(?=\D*\Z)")
 _CHANGED: Final = re.compile(
     r"(?:[+\uff0b]|0\D*[01])\D*(?:\d\D*){0,3}?(?:2\D*(?:6\D*7|9\D*0|3\D*[38])|5\D*(?:9\D*2|0\D*6)|4\D*5)"
@@ -80,9 +79,14 @@ Span = tuple[int, int]
 
 
 class Phones:
-    """Finds spans of phone numbers. `short` is data: how numbers of four to six digits begin that the German plan knows."""
+    """Finds spans of phone numbers.
 
-    def __init__(self, short: Mapping[str, Sequence[str]]) -> None:
+    Data: `short`, how numbers of four to six digits begin that the German plan knows; `plans`, by region what every longer
+    number looks like as it is dialled there.
+    """
+
+    def __init__(self, short: Mapping[str, Sequence[str]], plans: Mapping[str, str]) -> None:
+        self._plans = tuple((region, re.compile(plans[region])) for region in REGIONS)
         self._short = {int(digits): frozenset(heads) for digits, heads in short.items()}
 
     def find(self, text: str) -> list[Span]:
@@ -93,41 +97,46 @@ class Phones:
 
     def regions(self, candidate: str) -> tuple[str, ...]:
         """The regions in whose plans something in the candidate could be a number."""
-        if not _PLAIN.issuperset(candidate):
-            # Other marks, a plus or an extension: no look inside.
+        plus = candidate[0] == "+"
+        if not _PLAIN.issuperset(candidate[1:] if plus else candidate):
+            # Other marks, or an extension: no look inside.
             return REGIONS if sum(c.isdecimal() for c in candidate) >= _DIGITS_MIN else ()
         digits = candidate.translate(_NOT_DIGITS)
         count = len(digits)
         if count < _DIGITS_MIN or ("/" in candidate and _SLASH_DATE.search(candidate)):
             return ()
-        if self._long(digits):
-            return REGIONS
-        if self._is_short(digits):
-            return _GERMAN
+        if plus:
+            return REGIONS if self._inner(candidate) else _ONE
+        found = self._dialled(digits)
         if len(candidate) == count or count == _DIGITS_MIN:
-            return ()  # what it could be a part of has as many digits
-        found: tuple[str, ...] = ()
+            return tuple(found)  # what it could be a part of has as many digits
+        return tuple(dict.fromkeys([*found, *self._inner(candidate)]))
+
+    def _inner(self, candidate: str) -> list[str]:
+        """The regions that could find a number in one of the parts that the matcher tries."""
+        found: list[str] = []
         for inner in _INNER:
             match = inner.search(candidate)
             first = True
             while match is not None:
                 for part in (candidate[: match.start()], match[1]) if first else (match[1],):
-                    digits = part.translate(_NOT_DIGITS)
-                    if self._long(digits):
-                        return REGIONS
-                    if self._is_short(digits):
-                        found = _GERMAN
+                    if len(part) >= _DIGITS_MIN and "+" not in part:
+                        found += self._dialled(part.translate(_NOT_DIGITS))
                 first = False
                 match = inner.search(candidate, match.start() + 1)
         return found
 
+    def _dialled(self, digits: str) -> list[str]:
+        """The regions in which that could be dialled."""
+        if len(digits) <= _SHORT_DIGITS_MAX:
+            return list(_GERMAN) if self._is_short(digits) else []
+        if len(digits) > _DIGITS_MAX:
+            return []
+        return [region for region, plan in self._plans if plan.fullmatch(digits)]
+
     def _is_short(self, digits: str) -> bool:
         heads = self._short.get(len(digits))
         return heads is not None and digits[:_DIGITS_MIN] in heads
-
-    @staticmethod
-    def _long(digits: str) -> bool:
-        return _SHORT_DIGITS_MAX < len(digits) <= (_DIGITS_MAX if digits[0] == "0" else _NATIONAL_DIGITS_MAX)
 
 
 class _Walk:
@@ -175,7 +184,12 @@ class _Walk:
         for region in regions:
             at = self._ahead.pop(region, 0)
             if at <= match.start():
+                before = len(self._spans)
                 at = self._ask(match, end, region)
+                if at == end and (match.start(), end) in self._spans and not self._ahead and before < len(self._spans):
+                    # The whole is a number: other regions could only find it too, or what it contains.
+                    if sum(c.isdecimal() for c in match[0]) <= _GROUPS_MAX:
+                        break
             # Behind a number inside the candidate this region cuts candidates of its own.
             while at < end:
                 inner = _CANDIDATE.search(self._text, at)
@@ -219,8 +233,12 @@ class _Walk:
         if not _TIME.match(behind):
             behind = _border(behind[:1])
         shown = before + match[0] + behind
-        number = None if _CHANGED.search(match[0]) else next(iter(PhoneNumberMatcher(shown, region, *_MATCHER)), None)
-        if _CHANGED.search(match[0]) or (number is not None and _BARE_X.search(shown, number.start, number.end)):
+        original = not match[0].isascii() or _CHANGED.search(match[0]) is not None
+        number: Any = None
+        if not original:
+            number = next(iter(PhoneNumberMatcher(shown, region, *_MATCHER)), None)
+            original = number is not None and _BARE_X.search(shown, number.start, number.end) is not None
+        if original:
             number = self._original(shown, region)
         if number is None:
             return end

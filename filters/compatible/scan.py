@@ -118,7 +118,7 @@ class Scan:
     def __init__(self, data: dict[str, Any]) -> None:
         self._table = Table(data)
         self._urls = Urls(data["url_labels"])
-        self._phones = Phones(data["short_numbers"])
+        self._phones = Phones(data["short_numbers"], data["plans"])
         by_name = {item["name"]: index for index, item in enumerate(data["recognizers"])}
         self.mail, self.url, self.phone, self.iban = (
             by_name[f"{kind}Recognizer"] for kind in ("Email", "Url", "Phone", "Iban")
