@@ -112,10 +112,10 @@ _CLASSES: Final = {"d": _DIGIT, "w": _WORD, "s": _SPACE}
 _CONTROLS: Final = {"n": 0x0A, "r": 0x0D, "t": 0x09, "f": 0x0C, "v": 0x0B}
 # Unicode's Scripts.txt, version 15, without single marks.
 _HAN: Final[Ranges] = ((0x3005, 0x3007), (0x3021, 0x3029), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))  # fmt: skip
-# Code points whose large and small or full-width forms are worked out for ranges of any size: the alphabets with case
-# (Latin, Greek, Cyrillic, Armenian) and the full-width forms. Of others, ranges up to _SMALL are.
-_WITH_FORMS: Final = ((0x00, 0x05FF), (0xFF00, 0xFFEF))
-_SMALL: Final = 512
+# Whoever names a few characters means what the view has for them, be it ASCII; of a longer range, such as all that is
+# not ASCII, only large and small letters are the same, up to here (Latin, Greek, Cyrillic, Armenian). Our choice.
+_FEW: Final = 64
+_CASED_END: Final = 0x0600
 
 _HEX: Final = re.compile(r"x([0-9A-Fa-f]{2})|x\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
 _COUNT: Final = re.compile(r"\{([0-9]{0,5})(?:(,)([0-9]{0,5}))?\}")
@@ -185,7 +185,7 @@ class _Parser:
             return _Border(inside=True)
         if self._peek() in ("A", "Z", "z"):
             raise ExpressionError(*_NO_ANCHOR)
-        return _Chars(self._folded(self._escape()))
+        return _Chars(self._meant(*self._escape()))
 
     def _group(self, depth: int) -> _Node:
         if self._take("?"):
@@ -238,30 +238,29 @@ class _Parser:
                 raise ExpressionError("a [ is not closed", r"add a ], or write \[")
             if self._text.startswith("[:", self._at):
                 raise ExpressionError("it has a named class", r"write the characters, or \d, \w, \s")
-            low = self._member()
+            low, plain = self._member()
             if self._peek() == "-" and self._text[self._at + 1 : self._at + 2] not in ("", "]"):
                 self._at += 1
-                high = self._member()
-                if len(low) != 1 or len(high) != 1 or low[0][0] != low[0][1] or high[0][0] != high[0][1]:
+                high, also = self._member()
+                if not (plain and also):
                     raise ExpressionError("a range begins or ends with a class", r"write \- for the character")
                 if low[0][0] > high[0][0]:
                     raise ExpressionError("a range ends before it begins", "turn it around")
                 low = ((low[0][0], high[0][0]),)
-            ranges += low
+            ranges += self._meant(low, plain)
         self._at += 1
-        folded = self._folded(_merged(ranges))
-        made = _without(folded) if negated else folded
+        made = _without(_merged(ranges)) if negated else _merged(ranges)
         if not made:
             raise ExpressionError("a class holds no character", "remove it")
         return made
 
-    def _member(self) -> Ranges:
+    def _member(self) -> tuple[Ranges, bool]:
         char = self._text[self._at]
         self._at += 1
-        return self._escape() if char == "\\" else ((ord(char), ord(char)),)
+        return self._escape() if char == "\\" else (((ord(char), ord(char)),), True)
 
-    def _escape(self) -> Ranges:
-        """What an escape stands for; its backslash was read."""
+    def _escape(self) -> tuple[Ranges, bool]:
+        """What an escape stands for, and whether that is one character; its backslash was read."""
         char = self._peek()
         hexadecimal = _HEX.match(self._text, self._at)
         if hexadecimal is not None:
@@ -269,34 +268,38 @@ class _Parser:
             code = int(next(part for part in hexadecimal.groups() if part), 16)
             if code > _LAST:
                 raise ExpressionError("there is no such character", "write its code point")
-            return ((code, code),)
+            return ((code, code),), True
         for name in ("p{Han}", "p{Script=Han}"):
             if self._take(name):
-                return _HAN
+                return _HAN, False
         self._at += 1
         if char in _CLASSES:
-            return _CLASSES[char]
+            return _CLASSES[char], False
         if char and char.lower() in _CLASSES:
-            return _without(_CLASSES[char.lower()])
+            return _without(_CLASSES[char.lower()]), False
         if char in _CONTROLS:
-            return ((_CONTROLS[char], _CONTROLS[char]),)
+            return ((_CONTROLS[char], _CONTROLS[char]),), True
         if char == "k" or (char.isdigit() and char != "0"):
             raise ExpressionError(*_NO_BACK)
         if not char or (char.isascii() and char.isalnum()):
             raise ExpressionError(
                 f"\\{char} is not known here", r"write the characters, as in [A-Z] or [\u4e00-\u9fff]"
             )
-        return ((ord(char), ord(char)),)
+        return ((ord(char), ord(char)),), True
+
+    def _meant(self, ranges: Ranges, written: bool) -> Ranges:
+        """The ranges with what the view has for their characters; `written`: they are no class with a name."""
+        return self._folded(ranges) if written else ranges
 
     def _folded(self, ranges: Ranges) -> Ranges:
-        """The ranges with what the view has for their characters."""
-        more = [
-            (ord(self._fold(chr(code))),) * 2
-            for first, last in ranges
-            for low, high in (((first, last),) if last - first < _SMALL else _WITH_FORMS)
-            for code in range(max(first, low), min(last, high) + 1)
-        ]
-        return _merged((*ranges, *more))
+        made = list(ranges)
+        for first, last in ranges:
+            few = last - first < _FEW
+            for code in range(first, (last if few else min(last, _CASED_END)) + 1):
+                form = ord(self._fold(chr(code)))
+                if few or form > 0x7F or code <= 0x7F:
+                    made.append((form, form))
+        return _merged(made)
 
 
 def _length(node: _Node) -> tuple[int, int | None]:
@@ -401,6 +404,25 @@ def _python(ranges: Iterable[tuple[int, int]]) -> str:
     return "[" + "".join(f"\\U{a:08x}-\\U{b:08x}" for a, b in _merged(ranges)) + "]"
 
 
+_NO_WORD_BEFORE: Final = "(?<![0-9A-Za-z_])"
+
+
+def _bordered(node: _Node) -> bool:
+    """Whether every match begins with a border of a word."""
+    match node:
+        case _Border(inside):
+            return not inside
+        case _Row(items):
+            return bool(items) and _bordered(items[0])
+        case _Either(options):
+            return all(map(_bordered, options))
+    return False
+
+
+def _within(ranges: Ranges, others: Ranges) -> bool:
+    return all(any(low <= first and last <= high for low, high in others) for first, last in ranges)
+
+
 # How often characters come by in prose, roughly, in parts of a hundred: a letter 4, a blank 17.
 _BLANK: Final = 17.0
 _OFTEN: Final = ((0x30, 0x39, 0.1), (0x41, 0x5A, 0.3), (0x61, 0x7A, 4.0), (0x80, _LAST, 0.02))
@@ -441,9 +463,11 @@ def compiled(pattern: str, fold: Callable[[str], str]) -> Expression:
     heads = _Heads(min(least, HEAD_CHARS_MAX))
     heads.fill(node, frozenset((0,)))
     classes = [_python(head) for head in heads.ranges]
+    border = _NO_WORD_BEFORE if _bordered(node) and _within(_merged(heads.ranges[0]), _WORD) else ""
     # The rarest of the first characters is what is searched for, the others are looked at where it stands.
     skip = min(range(len(classes)), key=lambda place: _frequency(heads.ranges[place]))
-    head = "".join(classes[skip:]) + (f"(?<={''.join(classes)})" if skip else "")
+    whole = border + "".join(classes)
+    head = "".join(classes[skip:]) + f"(?<={whole})" if skip or border else whole
     cut = ""
     for one in reversed(classes[:-1]):
         cut = f"{one}(?:{cut})?" if cut else one
@@ -452,7 +476,7 @@ def compiled(pattern: str, fold: Callable[[str], str]) -> Expression:
         program=program,
         head=re.compile(head),
         head_skip=skip,
-        cut=re.compile(rf"(?:{cut})\Z") if cut else None,
+        cut=re.compile(rf"{border}(?:{cut})\Z") if cut else None,
         head_chars=len(classes),
         run=re.compile(_python(_characters(node)) + "*+"),
         half_chars=max(16, most if bounded and most is not None else max(UNBOUNDED_CHARS, least)),

@@ -188,7 +188,7 @@ treatments = st.builds(Treatment, actions, masks, st.none() | st.floats(0, 1))
 
 
 @given(st.lists(treatments, min_size=1, max_size=5), st.floats(0, 1))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_the_strictest_is_at_least_as_strict_as_each(listed: list[Treatment], least: float) -> None:
     made = strictest_treatment(listed, least)
     assert made.action is strictest(*(one.action for one in listed))
