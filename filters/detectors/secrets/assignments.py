@@ -76,6 +76,8 @@ _NAMED_BEFORE: Final = re.compile(
 _HASH: Final = re.compile(
     rb"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128}|[0-9A-F]{32,64})"
 )
+# What stands directly before a name inside a value: were each judged, their work would grow with the value's length.
+_JOINING: Final = frozenset(b"=|/+~!@#$%^*")
 _VALUE_FORM: Final = re.compile(rb"[\w.=+/~!@#$%^&*:|-]+")
 _NEXT_PARAMETER: Final = re.compile(rb"&[\w.-]{1,40}=")
 _PEM_BASE64: Final = b"LS0tLS1CRUdJTi"
@@ -94,6 +96,9 @@ class Assignments:
         """What the operator that starts at `place` leads to."""
         behind = _NAME.match(view[max(0, place - NAME_CHARS) : place][::-1].lower())
         if behind is None or self._any.search(behind[1], 0, _KEYWORD_REACH) is None:
+            return [], None
+        name_at = place - behind.end()
+        if name_at > 0 and view[name_at - 1] in _JOINING and view[name_at] > 0x20:
             return [], None
         lead = _LEAD.match(view, place)
         assert lead is not None
@@ -117,7 +122,7 @@ class Assignments:
             end = match.end()
             if end == size and not final and end - start < VALUE_CHARS_MAX:
                 return start, None
-        one = self._value(view, behind[1][::-1], place - behind.end(), place, start, end, quoted)
+        one = self._value(view, behind[1][::-1], name_at, place, start, end, quoted)
         if one is None:
             return [], None
         if one.end - one.start >= VALUE_CHARS_MAX:
@@ -135,7 +140,8 @@ class Assignments:
                 (name_at > 0 and view[name_at - 1] in b"?&") or b"=" in value[: parameter.start()]
             ):
                 value = value[: parameter.start()]
-            value = value.rstrip(b".,:)]}?*")
+            if len(value) < VALUE_CHARS_MAX:
+                value = value.rstrip(b".,:)]}?*")
         if len(value) < 4:
             return None
         end = start + len(value)

@@ -57,12 +57,6 @@ class Block:
         self._inside = False  # in a run that is a part of the key
         self._cut = False  # a part of it was reported
 
-    def copy(self) -> Block:
-        """Another one at the same place."""
-        other = Block(self.start, self._at)
-        other._last, other._chars, other._inside, other._cut = self._last, self._chars, self._inside, self._cut
-        return other
-
     def drop(self, chars: int) -> None:
         """The buffer lost its first characters."""
         self.start -= chars
@@ -102,11 +96,13 @@ class Block:
             return 1 if final else -1
         gap = _SEPARATORS.match(view, at)
         if gap is not None and gap.end() - at <= 64:
-            if (gap.end() == size or (view[gap.end()] == 0x5C and gap.end() + 1 == size)) and not final:
+            if gap.end() == size and not final:
                 return -1
             at = gap.end()
             if at == size:
                 return 1
+        if view[at] == 0x5C and at + 1 == size and not final:  # half an escape
+            return -1
         header = _HEADER.match(view, at)
         if header is not None:
             if header.end() == size and not final:

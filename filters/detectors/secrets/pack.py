@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -47,10 +46,8 @@ class SecretWalk(Walker):
         self._assignments = assignments
         self._sentences = sentences
 
-    def __copy__(self) -> SecretWalk:
-        other = SecretWalk(self._assignments, self._sentences)
-        other._at, other._next, other._open = self._at, self._next, copy.copy(self._open)
-        return other
+    def _fresh(self) -> SecretWalk:
+        return SecretWalk(self._assignments, self._sentences)
 
     def _triggers(self, text: str, view: bytes, at: int) -> tuple[Search, int]:
         base = max(0, at - _LEFT_OF_TRIGGER)
@@ -60,7 +57,9 @@ class SecretWalk(Walker):
     def _judged(self, text: str, view: bytes, place: int, end: int, final: bool) -> Verdict:
         kind = view[place]
         if kind in b"=:>,|":
-            verdict, self._open = self._assignments.judge(view, place, final)
+            verdict, rest = self._assignments.judge(view, place, final)
+            if rest is not None:
+                self._long.append(rest)
             return verdict
         word = view[place:end].lower()
         if word in (b"earer", b"bearer", b"basic"):
@@ -68,7 +67,7 @@ class SecretWalk(Walker):
         if word == b"begin":
             return self._opened(view, place, final)
         if word.startswith(b"putty"):
-            self._open = Block(end, end)
+            self._block = Block(end, end)
             return []
         if kind == 0x2D:
             return self._sentences.curl(view, place, final)
@@ -81,10 +80,10 @@ class SecretWalk(Walker):
             return []
         start = low + dashes.start()
         opening = OPENING.match(view, start)
-        if opening is not None:
-            self._open = Block(start, opening.end())
+        if opening is not None and (opening.end() < len(view) or final):
+            self._block = Block(start, opening.end())
             return []
-        if not final and len(view) - start < OPENING_CHARS_MAX and OPENING_GROWS.match(view, start):
+        if not final and len(view) - start <= OPENING_CHARS_MAX and OPENING_GROWS.match(view, start):
             return start
         return []
 
@@ -103,10 +102,8 @@ class ChineseWalk(Walker):
         super().__init__()
         self._sentences = sentences
 
-    def __copy__(self) -> ChineseWalk:
-        other = ChineseWalk(self._sentences)
-        other._at, other._next, other._open = self._at, self._next, copy.copy(self._open)
-        return other
+    def _fresh(self) -> ChineseWalk:
+        return ChineseWalk(self._sentences)
 
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         """Walks on; a text of ASCII has no trigger."""
@@ -137,6 +134,10 @@ class SecretsPack:
     def scanners(self) -> Sequence[Scanner]:
         """The walks."""
         return SecretWalk(self._assignments, self._sentences), ChineseWalk(self._sentences)
+
+    def at_least(self, score: float) -> SecretsPack:
+        """This pack: it has no weak findings that would be costly to look for."""
+        return self
 
     def late(self) -> LateStarts | None:
         """None: what goes on behind a token is followed by the walks."""

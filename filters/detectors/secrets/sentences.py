@@ -18,21 +18,21 @@ from filters.detectors.secrets.walker import CONTEXT_CHARS, Verdict
 LEAD_CHARS_MAX: Final = 64
 _LEAD: Final = re.compile(
     rb"s?['\"`*]{0,3}(?:[ \t]{1,2}(?:for|of|to|on|in|at|from|with)[ \t](?:[^\s.;!?:=]|[.:=](?=\w)|[ \t]){1,36}?)?[ \t]{1,2}"
-    rb"(?:is|was|are|will be|should be|has been (?:changed|set|reset) to|changed to|set to|now|reads|equals|=)"
-    rb"(?:[ \t](?:now|still|currently|set to|simply|just|actually|probably|called))?(?:[ \t]{0,2}:)?[ \t\n]{1,3}(?:[\"'`*]{1,3}+)?(?=[^\s])",
+    rb"(?:is|was|are|will be|should be|has been (?:changed|set|reset) to|changed to|set to|now|reads|equals)"
+    rb"(?:[ \t](?:now|still|currently|set to|simply|just|actually|probably|called))?(?:[ \t]{0,2}:)?[ \t\n]{1,3}[\"'`*]{0,3}+(?=[^\s\"'`*])",
     re.IGNORECASE,
 )
 # The first word behind a key word, and those with which a lead can start.
-_FIRST: Final = re.compile(rb"s?['\"`*]{0,3}[ \t]{1,2}([A-Za-z=]{1,8})(?=([ \t])?)")
+_FIRST: Final = re.compile(rb"s?['\"`*]{0,3}[ \t]{1,2}([A-Za-z]{1,8})(?=([ \t])?)")
 _FIRSTS: Final = frozenset(
-    b"for of to on in at from with is was are will should has changed set now reads equals =".split()
+    b"for of to on in at from with is was are will should has changed set now reads equals".split()
 )
 _OPEN: Final = re.compile(rb"s?['\"`*]{0,3}[ \t]{0,2}\Z")
 _DIRECT: Final = re.compile(rb"['\"`]?[ \t]{1,2}(['\"`]?)(?=[^\s'\"`])")
 _CHINESE_LEAD: Final = re.compile(
-    r"[\"'”」』`*\s]{0,3}(?:[^\n，。；！？,.;!?、\x21-\x7e\s]{0,12}?(?:是|为|為|爲|成|叫|用|：|:|=|＝|为：|是：)了?[：:]?)[\s\"'“‘「『`*]{0,3}(?=[!-~])"
+    r"[\"'”」』`*\s]{0,3}(?:[^\n，。；！？,.;!?、\x21-\x7e\s]{0,12}?(?:是|为|為|爲|成|叫|用|：|:|=|＝|为：|是：)了?[：:]?)[\s\"'“‘「『`*]{0,3}+(?=[!#-&(-_a-~])"
 )
-_CHINESE_DIRECT: Final = re.compile(r"[\s\"'“「]{0,3}(?=[!-~])")
+_CHINESE_DIRECT: Final = re.compile(r"[\s\"'“「`*]{0,3}+(?=[!#-&(-_a-~])")
 _CHINESE_OPEN: Final = re.compile(
     r"[\"'”」』`*\s]{0,3}[^\n，。；！？,.;!?、\x21-\x7e\s]{0,12}[：:=＝了\s\"'“‘「『`*]{0,5}\Z"
 )
@@ -100,7 +100,7 @@ class Sentences:
         if quoted:
             close = view.find(bytes([quote]), start, start + _SAID_CHARS_MAX)
             if close < 0:
-                if size - start < _SAID_CHARS_MAX and not final and b"\n" not in view[start:]:
+                if size - start < _SAID_CHARS_MAX and not final and b"\n" not in view[start : start + _SAID_CHARS_MAX]:
                     return start
                 quoted = False
             else:
@@ -113,7 +113,7 @@ class Sentences:
             if match.end() == size and not final and match.end() - start <= _SAID_CHARS_MAX:
                 return start
             value = match[0].rstrip(b".,;:?)]}*")
-            if b"(" in value or b"[" in value[1:] or value.endswith(b"="):
+            if len(value) > _SAID_CHARS_MAX or b"(" in value or b"[" in value[1:] or value.endswith(b"="):
                 return []
         end = start + len(value)
         if (

@@ -10,7 +10,8 @@ from typing import Final
 # Shannon entropy in bits a character that gitleaks asks of a value beside a generic name.
 ENTROPY_MIN: Final = 3.5
 # Beside a name that stands for nothing but a secret: 16 hexadecimal digits have 3.2 on average.
-STRONG_ENTROPY_MIN: Final = 3.0
+STRONG_ENTROPY_MIN: Final = 3.0  # Our choice: 1,446 words, most of four letters and more, stand in one of a hundred random values of this length.
+STOP_WORDS_CHARS_MAX: Final = 64
 
 # What stands where a secret would: template variables, stars, and the words of examples.
 _PLACEHOLDER: Final = re.compile(
@@ -133,7 +134,8 @@ def secret_like(value: bytes, stop_words: StopWords, *, weak: bool, entropy_min:
         return False
     if _UUID.fullmatch(value):
         return not weak
-    return entropy(value) >= entropy_min and value not in stop_words
+    # In a long random value some word stands by chance.
+    return entropy(value) >= entropy_min and (len(value) > STOP_WORDS_CHARS_MAX or value not in stop_words)
 
 
 def password_like(value: bytes, *, quoted: bool, said: bool, assigned: bool = False) -> bool:

@@ -75,11 +75,18 @@ class Walker:
     def __init__(self) -> None:
         self._at = 0
         self._next = 0  # where the next trigger is looked for
-        self._open: Open | None = None
+        self._waiting: list[tuple[int, int]] = []  # triggers whose value is not complete
+        self._long: list[Open] = []  # values found whose rest is covered
+        self._block: Open | None = None  # a private key: no trigger is looked for inside
+
+    def _fresh(self) -> Walker:
+        """A walk at the start of a channel."""
+        raise NotImplementedError
 
     def __copy__(self) -> Walker:
-        other = type(self)()
-        other._at, other._next, other._open = self._at, self._next, copy.copy(self._open)
+        other = self._fresh()
+        other._at, other._next, other._waiting = self._at, self._next, list(self._waiting)
+        other._long, other._block = [copy.copy(one) for one in self._long], copy.copy(self._block)
         return other
 
     @property
@@ -91,33 +98,80 @@ class Walker:
         """The buffer lost its first characters."""
         self._at -= chars
         self._next -= chars
-        if self._open is not None:
-            self._open.drop(chars)
+        if self._waiting:
+            self._waiting = [(place - chars, end - chars) for place, end in self._waiting]
+        for one in self._long:
+            one.drop(chars)
+        if self._block is not None:
+            self._block.drop(chars)
 
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         """Walks on as far as the view decides."""
         found: list[Secret] = []
-        if self._open is not None and not self._followed(view, final, found):
-            return [*found]
+        hold = len(view)
+        if self._waiting or self._block is not None:
+            hold = self._resumed(text, view, final, found)
+        if self._block is None:
+            hold = min(hold, self._walked(text, view, final, found))
+        if self._long:
+            hold = min(hold, self._covered(view, final, found))
+        self._at = hold
+        return [*found]
+
+    def _walked(self, text: str, view: bytes, final: bool, found: list[Secret]) -> int:
+        """Looks for triggers; where text is held from."""
+        hold = len(view)
         at = max(self._next, 0)
         search, base = self._triggers(text, view, at)
         while (trigger := search(at - base)) is not None:
             place = trigger.start() + base
-            verdict = self._judged(text, view, place, place + len(trigger[0]), final)
-            if isinstance(verdict, int):
-                self._next = place
-                self._at = verdict
-                return [*found]
+            end = place + len(trigger[0])
+            verdict = self._judged(text, view, place, end, final)
             at = place + 1
+            if isinstance(verdict, int):
+                self._waiting.append((place, end))
+                hold = min(hold, verdict)
+                continue
             found += verdict
-            if self._open is not None:
-                if not self._followed(view, final, found):
-                    return [*found]
+            if self._block is not None:
+                hold = min(hold, self._followed(view, final, found))
+                if self._block is not None:
+                    return hold
                 at = max(at, self._next)
-        size = len(view)
-        self._next = max(at, size - TRIGGER_CHARS)
-        self._at = self._growing(view)
-        return [*found]
+        self._next = max(at, len(view) - TRIGGER_CHARS)
+        return min(hold, self._growing(view))
+
+    def _resumed(self, text: str, view: bytes, final: bool, found: list[Secret]) -> int:
+        """Goes on with what was open; where text is held from."""
+        hold = len(view)
+        waiting, self._waiting = self._waiting, []
+        for place, end in waiting:
+            verdict = self._judged(text, view, place, end, final)
+            if isinstance(verdict, int):
+                self._waiting.append((place, end))
+                hold = min(hold, verdict)
+                continue
+            found += verdict
+            if self._block is not None:  # whatever came after it is a part of its opening
+                break
+        if self._block is not None:
+            hold = min(hold, self._followed(view, final, found))
+        return hold
+
+    def _covered(self, view: bytes, final: bool, found: list[Secret]) -> int:
+        """Follows long values; where text is held from."""
+        self._long = [one for one in self._long if one.follow(view, final, found) is None]
+        return min((one.start for one in self._long), default=len(view))
+
+    def _followed(self, view: bytes, final: bool, found: list[Secret]) -> int:
+        """Follows the private key; where text is held from."""
+        assert self._block is not None
+        end = self._block.follow(view, final, found)
+        if end is None:
+            return self._block.start
+        self._next = end
+        self._block = None
+        return len(view)
 
     def _triggers(self, text: str, view: bytes, at: int) -> tuple[Search, int]:
         """A search for triggers from an offset on, and the offset in the buffer of what it searches."""
@@ -130,14 +184,3 @@ class Walker:
     def _growing(self, view: bytes) -> int:
         """Where a secret may have begun that no trigger tells yet."""
         return len(view)
-
-    def _followed(self, view: bytes, final: bool, found: list[Secret]) -> bool:
-        """Follows what is open; whether it has ended."""
-        assert self._open is not None
-        end = self._open.follow(view, final, found)
-        if end is None:
-            self._at = self._open.start
-            return False
-        self._next = end
-        self._open = None
-        return True
