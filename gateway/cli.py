@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ from gateway.audit.cli import app as audit_app
 from gateway.callers import new_key
 from gateway.errors import AuditError, ConfigError
 from gateway.license.cli import app as license_app
+from gateway.scan.cli import scan
+from gateway.settings import ReadPolicy
 from policies import PolicyError, explain
-from policies import load as load_policy
 
 app = typer.Typer(
     name="licet",
@@ -31,6 +33,7 @@ app.add_typer(license_app, name="license")
 app.add_typer(audit_app, name="audit")
 app.add_typer(key_app, name="key")
 app.add_typer(policy_app, name="policy")
+app.command("scan")(scan)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The gateway's YAML file.")]
 
@@ -47,6 +50,14 @@ def _fail(problems: list[str]) -> typer.Exit:
     for problem in problems:
         typer.echo(problem, err=True)
     return typer.Exit(1)
+
+
+def _reader() -> ReadPolicy:
+    """Reads policies as the gateway does, held against what its detectors find."""
+    from filters import Engine
+    from gateway.catalog import read_policy
+
+    return functools.partial(read_policy, entities=Engine.load().entities)
 
 
 @app.command()
@@ -102,10 +113,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Problems as a JSON list.")] = False,
 ) -> None:
     """Read the settings and every file they name, offline, and list all problems with file, line and remedy."""
-    from filters import Engine
     from gateway.settings import check as check_files
 
-    problems = check_files(config, entities=Engine.load().entities)
+    problems = check_files(config, read_policy=_reader())
     if as_json:
         typer.echo(orjson.dumps(problems).decode())
     elif problems:
@@ -136,10 +146,8 @@ def key_new() -> None:
 @policy_app.command("check")
 def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
     """List every mistake of one policy file, with line and remedy."""
-    from filters import Engine
-
     try:
-        policy = load_policy(file.read_bytes(), source=str(file), entities=Engine.load().entities)
+        policy = _reader()(file.read_bytes(), source=str(file))
     except PolicyError as error:
         raise _fail([explain(problem) for problem in error.problems]) from error
     except OSError as error:

@@ -59,6 +59,7 @@ MAY: dict[str, set[str]] = {
         "gateway.upstream",
         "policies",
     },
+    "gateway.scan": {"filters", "policies", "gateway.catalog", "gateway.protocols"},
     "gateway.call": {
         "gateway.audit",
         "gateway.callers",
