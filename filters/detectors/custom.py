@@ -28,7 +28,7 @@ from filters.detectors.patterns import CONTEXT_BOOST, CONTEXT_CHARS, CONTEXT_FLO
 from filters.finding import Finding, Scanner
 
 CODE_VERSION: Final = 1  # raise when a change of code here or in expressions.py changes a finding
-WORDS_MAX: Final = 100_000  # of one detector; 30 MB of automaton at ten characters each (measured)
+WORDS_MAX: Final = 100_000  # of one detector; 46 MB of automaton at ten characters each (measured)
 WORD_CHARS_MIN: Final = 2  # a single character is no name of anything
 WORD_CHARS_MAX: Final = 256
 _MEMO_MAX: Final = 1 << 16  # characters whose view is remembered: at most 8 MB a table

@@ -24,6 +24,10 @@ REPEAT_MAX: Final = 1000  # RE2's own bound (kMaxRepeat)
 # Of the whole program and its lazily built automaton together (RE2's default is 8 MiB). A program that does not fit is
 # refused when it is compiled; an automaton that outgrows its part is thrown away and built anew.
 MEMORY_BYTES_MAX: Final = 2 << 20
+# Instructions of the program. RE2 is linear, but where counts make many readings possible its automaton never settles, and
+# a character costs about 10 ns an instruction: 10 us at this size (measured), so what one event loop turn does stays
+# bounded. Identifiers take 20 to 200; a count of Han or of any character takes up to 10 each time.
+PROGRAM_SIZE_MAX: Final = 600
 # Matches up to this length are found wherever they lie, whether or not the expression bounds them. Our choice.
 BOUNDED_CHARS_MAX: Final = 512
 UNBOUNDED_CHARS: Final = 256
@@ -119,6 +123,7 @@ _CASED_END: Final = 0x0600
 
 _HEX: Final = re.compile(r"x([0-9A-Fa-f]{2})|x\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
 _COUNT: Final = re.compile(r"\{([0-9]{0,5})(?:(,)([0-9]{0,5}))?\}")
+_TOO_LARGE: Final = ("its counts multiply to a program that is too large", "use smaller counts, or + and *")
 _NO_LOOKAROUND: Final = (
     "it has a lookaround, which cannot be run in linear time",
     r"remove it; \b stands for the border of a word",
@@ -457,9 +462,9 @@ def compiled(pattern: str, fold: Callable[[str], str]) -> Expression:
     try:
         program = re2.compile(_re2(node), options=options)
     except re2.error as error:
-        raise ExpressionError(
-            "its counts multiply to a program that is too large", "use smaller counts, or + and *"
-        ) from error
+        raise ExpressionError(*_TOO_LARGE) from error
+    if program.programsize > PROGRAM_SIZE_MAX:
+        raise ExpressionError(*_TOO_LARGE)
     heads = _Heads(min(least, HEAD_CHARS_MAX))
     heads.fill(node, frozenset((0,)))
     classes = [_python(head) for head in heads.ranges]

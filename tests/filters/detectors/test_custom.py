@@ -136,6 +136,7 @@ REFUSED = [
     pytest.param("(?>a+)b", "flags", id="atomic group"),
     pytest.param("((((((a?){8}){8}){8}){8}){8})b", "too large", id="counts that multiply"),
     pytest.param("(?:[a-z]{1,100}-?){1,100}@", "too large", id="counts in counts"),
+    pytest.param(r".{0,50}[a-f].{0,50}[0-3]#", "too large", id="counts with many readings"),
     pytest.param("a*", "nothing at all", id="matches nothing"),
     pytest.param(r"\b", "nothing at all", id="a border alone"),
     pytest.param("", "characters", id="empty"),
