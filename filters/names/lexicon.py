@@ -33,8 +33,11 @@ PLACE: Final = 8
 FREQUENT: Final = 16  # a given name that many people bear
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
-# Words beside these are identifiers, paths, handles or addresses, not prose.
-_CODE: Final = frozenset("_/\\@=#{}[]()<>$%&*~^|+:`")
+# A word behind or before one of these is a part of an identifier, a path or an address, not prose.
+_CODE_BEFORE: Final = frozenset("_/\\@#$`")
+_CODE_BEHIND: Final = frozenset("_/\\@(`[{=")
+_SHORT_PLACES: Final = re.compile(r"(?<![\w.])(?:U\.S\.(?:A\.)?|U\.K\.|U\.A\.E\.|US|UK|USA|UAE|NYC)(?!\w)")
+_UNIT: Final = re.compile(r"(?<!\w)(?:[Aa]pt|[Ss]uite|[Ss]te|[Aa]partment)\b\.? {0,2}#?\d{1,5}[A-Za-z]?(?!\w)")
 _RUN_MAX: Final = 5  # words of one name: `Maria del Carmen García López`
 _FOLDS: Final = str.maketrans({"’": "'", "ß": "ss", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D",
                                "ı": "i", "æ": "ae", "Æ": "AE"})  # fmt: skip
@@ -114,14 +117,20 @@ class Lexicon:
             between = text[before:start]
             initial = bool(found) and (found[-1].shape == "I" or found[-1].low in TITLES or found[-1].low == "st")
             glued = between == " " or (initial and between in {". ", "."})
-            code = (start > 0 and text[start - 1] in _CODE) or (match.end() < len(text) and text[match.end()] in _CODE)
+            behind = match.end()
+            code = (start > 0 and text[start - 1] in _CODE_BEFORE) or (
+                behind < len(text) and text[behind] in _CODE_BEHIND
+            )
             found.append(Word(start, end, low, self.flags(low), _shape(word), glued, code))
             before = match.end()
         return found
 
     def find(self, text: str, words: list[Word]) -> list[Finding]:
         """The names and places of a text, in code points. `words` are those of the same text."""
-        return _Walk(self, text, words).find()
+        found = _Walk(self, text, words).find()
+        found += [Finding("LOCATION", *match.span(), 0.7) for match in _SHORT_PLACES.finditer(text)]
+        found += [Finding("LOCATION", *match.span(), 0.7) for match in _UNIT.finditer(text)]
+        return found
 
 
 class _Walk:
@@ -146,6 +155,10 @@ class _Walk:
                 at = self._run(at)
             elif word.shape == "l" and word.flags & FREQUENT:
                 at = self._small(at)
+            elif word.shape == "l" and word.flags == PLACE and len(word.low) > 4 and not word.code:
+                if not self._dotted(word):
+                    self._add("LOCATION", at, at, 0.6)
+                at += 1
             else:
                 at += 1
         return self.findings
@@ -236,10 +249,8 @@ class _Walk:
             return at + 1
         if word.flags & ORDINARY:  # `Reading`, `Nice`: only where a place is expected
             return at + 1 if at > 0 and word.glued and words[at - 1].low in LOCATIVE else 0
-        if word.flags & (GIVEN | SURNAME) and at + 1 < end:
-            following = words[at + 1].flags
-            if following & SURNAME and not following & ORDINARY:
-                return 0  # `Jordan Peterson`
+        if word.flags & GIVEN and at + 1 < end and not words[at + 1].flags & (ORDINARY | PLACE):
+            return 0  # `Jordan Peterson`, `Vladimir Putin`
         return at + 1
 
     def _name_after_place(self, at: int, place: int, end: int) -> bool:

@@ -52,3 +52,5 @@ SPEECH: Final = _set(
     "argued argues insisted insists claimed claims denied denies announced announces warned warns admitted admits "
     "stated states testified thinks thought believes believed wants wanted knows knew called calls"
 )
+# A name follows them, whatever its letters.
+INTRODUCED: Final = _set("is am im i'm called named name hi hey hello dear thanks thank bye with and from by")
