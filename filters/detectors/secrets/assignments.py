@@ -33,11 +33,22 @@ from filters.detectors.secrets.values import (
 from filters.detectors.secrets.walker import CONTEXT_CHARS, VALUE, VALUE_CHARS_MAX, LongValue, Verdict
 
 NAME_CHARS: Final = 72
-# Where a key word may start, counted from the name's end: it, and 20 characters behind it.
-_KEYWORD_REACH: Final = 52
 _QUOTED_CHARS_MAX: Final = 256
+# Operators, and what has to stand before one, read backwards: `>` ends a tag, `,` stands in a call, `|` is doubled.
+_CALL: Final = re.compile(rb"([\"'`])[\w .-]{1,40}\1\(")
+_OPERATORS: Final[tuple[tuple[bytes, re.Pattern[bytes] | None], ...]] = (
+    (b"=", None),
+    (b":", None),
+    (b">", re.compile(rb"[\w\"'-]")),
+    (b'",', _CALL),
+    (b"',", _CALL),
+    (b"||", None),
+)
+_BEHIND: Final = rb"[\s'\"\\`*\])|]{0,4}+"
 # Read backwards from the operator: quotes, then the name.
-_NAME: Final = re.compile(rb"[\s'\"\\`*\])]{0,4}+([\w.\-][\w .\t\-]{0,71})")
+_NAME: Final = re.compile(_BEHIND + rb"([\w.\-][\w .\t\-]{0,71})")
+# Quotes, 20 characters behind a key word, and the longest key word.
+_NAME_REACH: Final = 4 + 20 + 36
 _LEAD: Final = re.compile(rb"(?::{1,3}=|\?=|[=!]={1,2}|=>|[=:>,|])[`'\"\s=\\*]{0,6}+")
 _PLAIN: Final = re.compile(VALUE + rb"{1,%d}+" % VALUE_CHARS_MAX)
 _QUOTED: Final = {
@@ -89,13 +100,27 @@ class Assignments:
     def __init__(self, data: Data) -> None:
         self._data = data
         words = {*_GENERIC, *data.named}
-        self._any = re.compile(alternation(word[::-1] for word in words))
+        # Backwards from an operator: quotes, what may stand behind a key word, and the word.
+        self._keyed = re.compile(_BEHIND + rb"[\w .\t-]{0,20}?" + alternation(w[::-1] for w in words))
         self._service = re.compile(alternation(data.named))
+
+    def operators(self, low: bytes, at: int) -> list[int]:
+        """Where operators stand from `at` on in a text in lower case that have a key word to their left, in no order."""
+        places = []
+        for operator, before in _OPERATORS:
+            place = low.find(operator, max(0, at + 1 - len(operator)))
+            while place >= 0:
+                place += len(operator) - 1
+                name = low[max(0, place - _NAME_REACH) : place][::-1]
+                if (before is None or before.match(name)) and self._keyed.match(name):
+                    places.append(place)
+                place = low.find(operator, place + 1)
+        return places
 
     def judge(self, view: bytes, place: int, final: bool) -> tuple[Verdict, LongValue | None]:
         """What the operator that starts at `place` leads to."""
         behind = _NAME.match(view[max(0, place - NAME_CHARS) : place][::-1].lower())
-        if behind is None or self._any.search(behind[1], 0, _KEYWORD_REACH) is None:
+        if behind is None:
             return [], None
         name_at = place - behind.end()
         if name_at > 0 and view[name_at - 1] in _JOINING and view[name_at] > 0x20:

@@ -34,7 +34,7 @@ BY_CODE: Final = {
 BY_MARK: Final = {
     "azure-ad-client-secret": "Q~",
     "facebook-access-token": "|",
-    "hashicorp-tf-api-token": "atlasv1",
+    "hashicorp-tf-api-token": ".atlasv1.",
     "maxmind-license-key": "_mmk",
     "sidekiq-sensitive-url": "contribsys.com",
     "microsoft-teams-webhook": ".webhook.office.com",

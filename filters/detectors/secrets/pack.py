@@ -8,33 +8,33 @@ from typing import Final
 
 from filters.detectors.patterns import LateStarts
 from filters.detectors.secrets import rules
-from filters.detectors.secrets.assignments import Assignments
+from filters.detectors.secrets.assignments import NAME_CHARS, Assignments
 from filters.detectors.secrets.blocks import OPENING, OPENING_CHARS_MAX, OPENING_GROWS, Block
 from filters.detectors.secrets.rules import CONNECTION_STRING, JWT, PASSWORD, PRIVATE_KEY, SECRET
 from filters.detectors.secrets.sentences import Sentences
 from filters.detectors.secrets.tokens import TOKEN_CHARS_MIN, Tokens
-from filters.detectors.secrets.walker import Search, Verdict, Walker
+from filters.detectors.secrets.walker import TRIGGER_CHARS, Verdict, Walker
 from filters.finding import Finding, Scanner
 
 CODE_VERSION: Final = 1  # raise when a change of code in this package changes a finding
 
-# Operators, key words, headers, private keys, in lower case. No alternative is the beginning of another. A word is known by
-# its rarest letter, so that few places in a text are tried.
-_TRIGGER: Final = re.compile(
-    rb"""[=:>,|kwcpb-](?:
-      (?:(?<=[=:])|(?<=["'`],)|(?<=[\w"'-]>)|(?<=\|\|))
-    | (?<=k)(?:ey|en(?<=token))
-    | (?<=w)(?:d(?:(?<=pwd)|(?<=passwd))|ord(?<=password))
-    | (?<=c)(?:ret(?<=secret)|redential|ode(?<=passcode))
-    | (?<=p)(?:hrase(?<=passphrase)|utty-user-key-file-)
-    | (?<=b)(?:earer|asic|egin(?:(?<=-begin)|(?<=-[ ]begin)))
-    | (?<=-)u(?:ser)?(?=[ \t="'])
-    )""",
+# Key words, headers, private keys, in lower case. Each alternative begins with a literal, so that places are found at the
+# speed of a look-up, and none is the beginning of another. A word is known by its rarest letter: few places are tried.
+_WORD: Final = re.compile(
+    rb"""k(?:ey|en(?<=token))
+    | w(?:d(?:(?<=pwd)|(?<=passwd))|ord(?<=password))
+    | c(?:ret(?<=secret)|redential|ode(?<=passcode))
+    | p(?:hrase(?<=passphrase)|utty-user-key-file-)
+    | b(?:earer|asic|egin(?:(?<=-begin)|(?<=-[ ]begin)))
+    | -u(?:ser)?(?=[ \t="'])""",
     re.VERBOSE,
 )
+_ANY: Final = re.compile(_WORD.pattern + rb"|=|:|,(?<=[\"'`],)|>|\|", re.VERBOSE)
+_LEFT_OF_WORD: Final = 12
+_FEW_CHARS: Final = 64
 _CHINESE: Final = re.compile("密(?:码|碼|钥|鑰)|口令|秘[钥鑰]|私[钥鑰]|金鑰|令牌|授权码|授權碼|凭证|憑證|通行码|暗号")
 _CHINESE_PASSWORDS: Final = frozenset({"密码", "密碼", "口令", "通行码", "暗号"})
-_LEFT_OF_TRIGGER: Final = 12
+_OPENING_TAIL: Final = 11  # "-----", a blank and the most of "BEGIN" that is no trigger yet
 _DASHES: Final = re.compile(rb"-{4,5} ?\Z")
 
 
@@ -49,10 +49,29 @@ class SecretWalk(Walker):
     def _fresh(self) -> SecretWalk:
         return SecretWalk(self._assignments, self._sentences)
 
-    def _triggers(self, text: str, view: bytes, at: int) -> tuple[Search, int]:
-        base = max(0, at - _LEFT_OF_TRIGGER)
+    def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
+        """Walks on. The common case of a stream, a few words without any trigger, is seen at once."""
+        at = self._next
+        if len(view) - at < _FEW_CHARS and not self._waiting and not self._long and self._block is None:
+            base = at - _LEFT_OF_WORD if at > _LEFT_OF_WORD else 0
+            low = view[base:].lower()
+            if _ANY.search(low, at - base) is None and low.find(b"-", -_OPENING_TAIL) < 0:
+                size = len(view)
+                self._at = size
+                if size - TRIGGER_CHARS > at:
+                    self._next = size - TRIGGER_CHARS
+                return []
+        return super().scan(text, view, final)
+
+    def _triggers(self, text: str, view: bytes, at: int) -> Sequence[tuple[int, int]]:
+        base = max(0, at - NAME_CHARS)
         low = view[base:].lower()
-        return lambda start: _TRIGGER.search(low, start), base
+        places = [(m.start() + base, m.end() + base) for m in _WORD.finditer(low, at - base)]
+        operators = self._assignments.operators(low, at - base)
+        if operators:
+            places += [(place + base, place + base + 1) for place in operators]
+            places.sort()
+        return places
 
     def _judged(self, text: str, view: bytes, place: int, end: int, final: bool) -> Verdict:
         kind = view[place]
@@ -89,9 +108,10 @@ class SecretWalk(Walker):
 
     def _growing(self, view: bytes) -> int:
         size = len(view)
-        if view.find(b"-", size - 11) < 0:
+        tail = max(0, size - _OPENING_TAIL)
+        if view.find(b"-", tail) < 0:
             return size
-        opening = OPENING_GROWS.search(view, max(0, size - 11))
+        opening = OPENING_GROWS.search(view, tail)
         return size if opening is None else opening.start()
 
 
@@ -112,8 +132,8 @@ class ChineseWalk(Walker):
             return []
         return super().scan(text, view, final)
 
-    def _triggers(self, text: str, view: bytes, at: int) -> tuple[Search, int]:
-        return lambda start: _CHINESE.search(text, start), 0
+    def _triggers(self, text: str, view: bytes, at: int) -> Sequence[tuple[int, int]]:
+        return [m.span() for m in _CHINESE.finditer(text, at)]
 
     def _judged(self, text: str, view: bytes, place: int, end: int, final: bool) -> Verdict:
         return self._sentences.chinese(text, view, end, text[place:end] in _CHINESE_PASSWORDS, final)

@@ -150,14 +150,15 @@ class Tokens:
                     secret(SECRET, m.start(1), m.end(1), rules.SURE, "telegram-bot-token")
                     for m in _TELEGRAM.finditer(view, start, end)
                 ]
-        if form.count(b".") >= 2 and end - start >= 58:
+        if b"." in form and end - start >= 58 and form.count(b".") >= 2:
             found += [
                 secret(SECRET, *m.span(), rules.SURE, "discord-bot-token") for m in _DISCORD.finditer(view, start, end)
             ]
-        for mark in self._marks:
-            if mark in form:
-                self._by_mark(found, view, start, end)
-                break
+        if b"_" in form or b"." in form or b"|" in form or b"~" in form:
+            for mark in self._marks:
+                if mark in form:
+                    self._by_mark(found, view, start, end)
+                    break
         if b"aaa=" in form and b"sig=" in view[start:end]:
             found += [
                 secret(CONNECTION_STRING, *m.span(1), rules.SURE, "azure-sas-signature")

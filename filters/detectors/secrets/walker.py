@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from filters.detectors.secrets.rules import Secret, secret
@@ -25,7 +25,6 @@ VALUE_CHARS_MAX: Final = 1024
 VALUE: Final = rb"[^\s\"'`;,<>\\\x00-\x02]"
 _VALUE_REST: Final = re.compile(VALUE + rb"*+")
 
-Search = Callable[[int], "re.Match[str] | re.Match[bytes] | None"]
 Verdict = list[Secret] | int  # findings, or where the text has to be held from until more has come
 
 
@@ -120,12 +119,11 @@ class Walker:
 
     def _walked(self, text: str, view: bytes, final: bool, found: list[Secret]) -> int:
         """Looks for triggers; where text is held from."""
-        hold = len(view)
+        size = hold = len(view)
         at = max(self._next, 0)
-        search, base = self._triggers(text, view, at)
-        while (trigger := search(at - base)) is not None:
-            place = trigger.start() + base
-            end = place + len(trigger[0])
+        for place, end in self._triggers(text, view, at):
+            if place < at:
+                continue
             verdict = self._judged(text, view, place, end, final)
             at = place + 1
             if isinstance(verdict, int):
@@ -138,7 +136,7 @@ class Walker:
                 if self._block is not None:
                     return hold
                 at = max(at, self._next)
-        self._next = max(at, len(view) - TRIGGER_CHARS)
+        self._next = max(at, size - TRIGGER_CHARS)
         return min(hold, self._growing(view))
 
     def _resumed(self, text: str, view: bytes, final: bool, found: list[Secret]) -> int:
@@ -173,8 +171,8 @@ class Walker:
         self._block = None
         return len(view)
 
-    def _triggers(self, text: str, view: bytes, at: int) -> tuple[Search, int]:
-        """A search for triggers from an offset on, and the offset in the buffer of what it searches."""
+    def _triggers(self, text: str, view: bytes, at: int) -> Sequence[tuple[int, int]]:
+        """Start and end of the triggers from an offset on, in order."""
         raise NotImplementedError
 
     def _judged(self, text: str, view: bytes, place: int, end: int, final: bool) -> Verdict:
