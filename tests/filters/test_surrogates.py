@@ -203,3 +203,15 @@ def test_surrogates_are_like_nothing_seen_and_like_no_other() -> None:
     assert not [(a, b) for a in squeezed for b in squeezed if a != b and a in b]
     assert set(squeezed).isdisjoint(squeeze(number) for number in numbers)
     assert not [one for one in real if one in "".join(han)]
+
+
+def test_no_surrogate_is_in_the_text_or_part_of_another() -> None:
+    taken = [make("EMAIL_ADDRESS", "a@b.co").text, make("IP_ADDRESS", "10.0.0.1").text, make("LOCATION", "London").text]
+    vault = Pseudonyms(KEYS[0], style="realistic")
+    vault.reserve("; ".join(taken))
+    for entity, value in (("EMAIL_ADDRESS", "a@b.co"), ("IP_ADDRESS", "10.0.0.1"), ("LOCATION", "London")):
+        assert vault.name(entity, value, restorable=True) not in taken
+    issued = [vault.name("IP_ADDRESS", f"10.0.{n // 200}.{n % 200}", restorable=True) for n in range(400)]
+    real = [squeeze(one) for one in issued if not one.startswith("<")]
+    assert len(real) > 100
+    assert not [(a, b) for a in real for b in real if a != b and a in b]

@@ -227,6 +227,19 @@ def test_l9_values_go_the_longest_unused_first_and_their_numbers_never_again() -
     assert len(names.dump(SEAL, until=1.0)) < DUMP_BYTES_MAX
 
 
+def test_l9_the_number_of_a_value_that_went_last_is_not_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vault, "ENTRIES_MAX", 3)
+    names = Pseudonyms(KEY, trusting=True)
+    for value in ("a", "b", "c"):
+        names.name("PERSON", value, restorable=True)
+    names = reloaded(names, trusting=True)
+    for value in ("a", "b"):
+        names.name("PERSON", value, restorable=True)
+    names.name("PHONE", "123", restorable=True)  # in the place of c
+    names = reloaded(names, trusting=True)
+    assert names.name("PERSON", "d", restorable=True) == "<PERSON_4>"
+
+
 def test_l9_values_and_dumps_are_bounded_in_bytes() -> None:
     names = Pseudonyms(KEY)
     with pytest.raises(UndecidedError) as refused:
@@ -296,6 +309,8 @@ def test_what_runs_at_once_is_taken_over_where_it_fits() -> None:
         assert not fresh.adopt(clash)
         assert not fresh.changed
         assert fresh.issued == 0
+    otherwise = of(("PERSON", "Dan Brown"), style="realistic")  # one value, two placeholders
+    assert not reloaded(of(("PERSON", "Dan Brown"))).adopt(otherwise)
     one_way = of(("PERSON", "Bob"))
     one_way.name("PERSON", "Bob", restorable=False)
     fresh = reloaded(winner)
