@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import re._constants as codes
-import re._parser as parser
+import re._constants as codes  # type: ignore[import-not-found]  # as of Python 3.11; a build-time tool
+import re._parser as parser  # type: ignore[import-not-found]
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,8 @@ def build() -> dict[str, Any]:
     registry.load_predefined_recognizers(languages=["en"])
     recognizers: list[dict[str, Any]] = []
     labels: list[str] = []
-    for recognizer in registry.recognizers:
+    listed: Any = registry.recognizers
+    for recognizer in listed:
         kind = type(recognizer).__name__
         if kind == "SpacyRecognizer":
             continue
@@ -131,14 +132,12 @@ def _plans() -> dict[str, str]:
 
     plans = {}
     for region, (prefix, trunk) in _TRUNKS.items():
-        metadata = PhoneMetadata.metadata_for_region(region)
+        metadata: Any = PhoneMetadata.metadata_for_region(region)
         if metadata.national_prefix_for_parsing != prefix:
             raise ValueError(f"the prefix of {region} is not what it was")
         code = metadata.country_code
-        numbers = dict.fromkeys(
-            PhoneMetadata.metadata_for_region(other).general_desc.national_number_pattern
-            for other in COUNTRY_CODE_TO_REGION_CODE[code]
-        )
+        sharing: list[Any] = [PhoneMetadata.metadata_for_region(other) for other in COUNTRY_CODE_TO_REGION_CODE[code]]
+        numbers = dict.fromkeys(other.general_desc.national_number_pattern for other in sharing)
         national = "|".join(f"(?:{number})" for number in numbers)
         abroad = rf"(?:{metadata.international_prefix})\d+"
         plans[region] = rf"{abroad}|(?:{code})?(?:{trunk})?(?:{code})?(?:{national})"
@@ -257,14 +256,15 @@ def english() -> dict[str, Any]:
     import spacy
 
     language = spacy.blank("en")
-    tokenizer = language.tokenizer
+    tokenizer: Any = language.tokenizer
     if tokenizer.token_match is not None:
         raise ValueError("the tokenizer has a token_match, which english.py does not know")
     rules = {text: [token[65] for token in tokens] for text, tokens in tokenizer.rules.items()}
-    special = {}
-    for text in sorted(rules):
-        if " " in text or tokenizer.find_prefix(text) or tokenizer.find_infix(text) or tokenizer.find_suffix(text):
-            special[text] = None
+    matched = [
+        text
+        for text in sorted(rules)
+        if " " in text or tokenizer.find_prefix(text) or tokenizer.find_infix(text) or tokenizer.find_suffix(text)
+    ]
     return {
         "source": "spacy " + importlib.metadata.version("spacy"),
         "prefix": tokenizer.prefix_search.__self__.pattern,
@@ -272,7 +272,7 @@ def english() -> dict[str, Any]:
         "infix": tokenizer.infix_finditer.__self__.pattern,
         "url": tokenizer.url_match.__self__.pattern,
         "rules": dict(sorted(rules.items())),
-        "matched": sorted(special),
+        "matched": matched,
         "stop_words": sorted(language.Defaults.stop_words),
     }
 

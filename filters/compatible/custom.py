@@ -74,10 +74,10 @@ def parse(source: str | Path | bytes | Mapping[str, Any]) -> Iterator[Custom]:
         document = yaml.safe_load(raw)
         listed = document.get("recognizers") if isinstance(document, dict) else None
     if not isinstance(listed, list):
-        raise ValueError("a file of recognizers holds a list under `recognizers`")
+        raise ValueError("a file of recognizers holds a list under `recognizers`")  # noqa: TRY004  # a bad file
     for item in listed:
         if not isinstance(item, Mapping):
-            raise ValueError("a recognizer is a mapping")
+            raise ValueError("a recognizer is a mapping")  # noqa: TRY004  # a bad file
         if item.get("enabled", True):
             yield from _recognizer(item)
 

@@ -21,6 +21,9 @@ _USER: Final = r"(?:\S+(?::\S*)?@)?"  # in the expression for URLs: means the sa
 _USER_LINEAR: Final = r"(?:\S+@)?"
 
 
+_PRONOUN: Final = "-PRON-"  # an old lemma of spaCy's that presidio leaves out, as it does `be`, a stop word
+
+
 class Token(NamedTuple):
     """A token and where it starts."""
 
@@ -64,9 +67,7 @@ class English:
 
     def keyword(self, token: str) -> bool:
         """True if presidio counts the token's text among the keywords of a text, before it splits them at colons."""
-        return (
-            token.lower() not in self._stop_words and not self.is_punct(token) and token != "-PRON-" and token != "be"
-        )
+        return not (token.lower() in self._stop_words or token == _PRONOUN or self.is_punct(token))
 
     @staticmethod
     def is_punct(token: str) -> bool:
@@ -169,12 +170,12 @@ class English:
         while at < len(tokens):
             end = kept.get(at, at)
             if end > at:
-                first, last = tokens[at], tokens[end - 1]
-                rule = self._rules.get(text[first.start : last.start + len(last.text)])
+                opening, closing = tokens[at], tokens[end - 1]
+                rule = self._rules.get(text[opening.start : closing.start + len(closing.text)])
                 if rule is None:
                     made += tokens[at:end]
                 else:
-                    place = first.start
+                    place = opening.start
                     for piece in rule:
                         made.append(Token(piece, place))
                         place += len(piece)

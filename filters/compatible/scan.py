@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from filters.compatible.checks import Check, checks

@@ -28,11 +28,11 @@ class Oracle:
             extract=tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
         )
 
-        class Blank(SpacyNlpEngine):  # type: ignore[misc]  # presidio has no types
+        class Blank(SpacyNlpEngine):
             """Tokens of a blank pipeline; it has no lemmas, so each token's own text is its lemma."""
 
             def load(self) -> None:
-                self.nlp = {"en": spacy.blank("en")}
+                vars(self)["nlp"] = {"en": spacy.blank("en")}
 
             def _doc_to_nlp_artifact(self, doc: Any, language: str) -> Any:
                 return NlpArtifacts(
@@ -71,7 +71,6 @@ def from_yaml(definition: Mapping[str, Any]) -> Any:
     """Presidio's recognizer of a definition, as it reads it from a file."""
     from presidio_analyzer.recognizer_registry.recognizers_loader_utils import RecognizerListLoader
 
-    listed = list(
-        RecognizerListLoader.get(recognizers=[dict(definition)], supported_languages=["en"], global_regex_flags=26)
-    )
+    loader: Any = RecognizerListLoader
+    listed = list(loader.get(recognizers=[dict(definition)], supported_languages=["en"], global_regex_flags=26))
     return listed[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _PLAIN = (
     "Please summarize the report in 3 points and keep it under 200 words. The v2.3 build of foo.bar() failed at 10:30 on Monday; "
@@ -18,7 +18,7 @@ _CONTEXT = (
     "social security", "itin", "tax", "phone number", "call", "cell", "telephone:", "date", "birthday", "ip", "ipv6", "mac address",
     "url", "website", "email", "iban", "wallet", "btc", "medical certificate", "DEA", "nhs", "uuid", "link:", "the", "is", "be", "of",
 )  # fmt: skip
-_MUTATIONS = {
+_MUTATIONS: dict[str, Callable[[str, random.Random], str]] = {
     "digits": lambda c, r: chr(ord(c) + r.choice((0xFEE0, 0x0630, 0x06C0, 0x1D79E))) if c.isascii() and c.isdigit() else c,
     "wide": lambda c, r: chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c,
     "cases": lambda c, r: {"i": "\u0131", "I": "\u0130", "s": "\u017f", "k": "\u212a", "K": "\u212a", "S": "\u017f"}.get(c, c),
