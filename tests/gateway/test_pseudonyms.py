@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import multiprocessing
 import random
 import stat
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -401,19 +402,15 @@ def test_l7_keys_of_the_store_name_nothing() -> None:
     assert "caller" not in key
 
 
-def _load(folder: str, out: multiprocessing.SimpleQueue[bytes]) -> None:
-    out.put(PseudonymKeys.load(Path(folder)).surrogates("t"))
-
-
 def test_workers_that_start_at_once_get_one_key(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")  # each imports for itself; threads of the test run are not copied
-    out: multiprocessing.SimpleQueue[bytes] = context.SimpleQueue()
-    workers = [context.Process(target=_load, args=(str(tmp_path), out)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    keys = {out.get() for _ in workers}
-    for worker in workers:
-        worker.join()
+    together = threading.Barrier(8)
+
+    def load(_: int) -> bytes:
+        together.wait()
+        return PseudonymKeys.load(tmp_path).surrogates("t")
+
+    with ThreadPoolExecutor(8) as workers:
+        keys = set(workers.map(load, range(8)))
     assert keys == {PseudonymKeys.load(tmp_path).surrogates("t")}
     path = tmp_path / "keys" / KEY_NAME
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
