@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -152,7 +153,7 @@ def _refused(message: str) -> typer.Exit:
 
 def _check_encoding(name: str) -> None:
     try:
-        b"".decode(name)
+        io.TextIOWrapper(io.BytesIO(), encoding=name)  # as decoding nothing looks nothing up
     except LookupError as error:
         raise _refused(f"--encoding: {name!r} is no text encoding that Python knows") from error
 

@@ -77,11 +77,6 @@ class Hit:
     shown: str = ""  # the value, mostly hidden; only if asked for
     why: Explanation | None = None
 
-    @property
-    def place(self) -> tuple[str, str, int, int, str, int]:
-        """What a baseline knows a finding by."""
-        return self.file, self.entity, self.line, self.column, self.field, self.start if self.field else 0
-
 
 Event = Hit | Problem | Skipped
 
@@ -213,18 +208,25 @@ class Scanner:
                 best[one[:3]] = one
         for one in sorted(best.values(), key=lambda f: (f.start, f.end, f.entity)):
             first = (line, 0) if field else channel.places.at(one.start)
-            last = (line, 0) if field else channel.places.at(one.end)
-            hit = Hit(file, one.entity, one.score, one.start, one.end, *first, *last, field)
-            if self._known and hit.place in self._known:
+            place = (file, one.entity, *first, field, one.start if field else 0)
+            if place in self._known:
                 self.known += 1
                 continue
             action, mask = self._would(one.entity)
-            shown = ""
-            if self._options.show:
-                text, _ = channel.places.around(one.start, one.end, 0, 0)
-                shown = _SHOWN.show(one.entity, text)
-            why = channel.explain(one) if self._options.explain else None
-            yield replace(hit, action=action, mask=mask, shown=shown, why=why)
+            yield Hit(
+                file,
+                one.entity,
+                one.score,
+                one.start,
+                one.end,
+                *first,
+                *((line, 0) if field else channel.places.at(one.end)),
+                field,
+                action,
+                mask,
+                _SHOWN.show(one.entity, channel.places.slice(one.start, one.end)) if self._options.show else "",
+                channel.explain(one) if self._options.explain else None,
+            )
 
     def _would(self, entity: str) -> tuple[str, str]:
         """What the policy would do, and how it would mask."""

@@ -51,6 +51,10 @@ class Places:
         first = max(self._base, start - left)
         return self._joined()[first - self._base : end - self._base + right], first
 
+    def slice(self, start: int, end: int) -> str:
+        """The text of a stretch, as far as it is kept."""
+        return self._joined()[max(0, start - self._base) : end - self._base]
+
     def _joined(self) -> str:
         if self._new:
             self._text = "".join([self._text, *self._new])
