@@ -26,9 +26,8 @@ _ANCHOR_CHARS: Final = 8  # a word that announces one, with what may follow it
 _DIGITS: Final = "0-9０-９"
 _NUMERALS: Final = _DIGITS + "一二三四五六七八九十百零〇两"
 # Where a number of a house ends; what it counts is looked at where the address is read.
-_HOUSE: Final = re.compile("[号號弄栋棟幢座室楼樓户组組层層]")
-_HOUSE_NUMBER: Final = frozenset(
-    "0123456789０１２３４５６７８９一二三四五六七八九十百零〇甲乙丙丁ABCDEFGHabcdefghＡＢＣＤＥＦ東东南西北中"
+_HOUSE: Final = re.compile(
+    "[0-9０-９一二三四五六七八九十百零〇甲乙丙丁A-Za-zＡ-Ｚ东西南北中][号號弄栋棟幢座室楼樓户組组层層]"
 )
 # Words of sentences, in no name of a road or place worth the false alarms.
 _NO_NAME: Final = "的了是我你您他她它们吗呢吧啊很请把被给在到就也这那没说与及或"
@@ -114,14 +113,14 @@ class AddressScanner(AnchoredScanner):
         where = at
         while at < size:
             # Only what stands shortly before a number of a house can be an address; and what has not been followed by enough yet.
-            house = self._house(text, where)
-            if house == NONE and final:
+            house = _HOUSE.search(text, where)
+            if house is None and final:
                 return NONE
-            stop = size if house == NONE else house
+            stop = size if house is None else house.end() - 1
             anchor = self._anchor(text, max(at, stop - ADDRESS_CHARS - _ANCHOR_CHARS), stop, final)
             if anchor != NONE:
                 return anchor
-            at, where = stop, stop + 1
+            at = where = stop
         return NONE
 
     def _anchor(self, text: str, start: int, stop: int, final: bool) -> int:
@@ -140,17 +139,6 @@ class AddressScanner(AnchoredScanner):
             ):
                 return place
         return lead.start() if lead is not None and lead.start() < stop else NONE
-
-    @staticmethod
-    def _house(text: str, at: int) -> int:
-        """The first number of a house that ends behind `at`."""
-        while True:
-            match = _HOUSE.search(text, at)
-            if match is None:
-                return NONE
-            at = match.end()
-            if match.start() and text[match.start() - 1] in _HOUSE_NUMBER:
-                return match.start()
 
     def _judge(self, text: str, view: bytes, anchor: int, final: bool) -> Finding | int:
         size = len(text)
@@ -174,8 +162,7 @@ class AddressScanner(AnchoredScanner):
         end = _read(text, start, at, final)
         if end < 0:
             return end
-        house = self._house(text, anchor)
-        if house == NONE or house >= end:
+        if _HOUSE.search(text, start, end) is None:
             return NONE
         left = labels.before(text, start)
         score = labels.score(labels.ADDRESS, SCORES[rule], left)
@@ -183,7 +170,10 @@ class AddressScanner(AnchoredScanner):
 
     def _hold(self, text: str, view: bytes, at: int) -> int:
         size = len(text)
-        for start in range(max(at, size - self._places.chars_max), size):
+        low = max(at, size - self._places.chars_max)
+        if view.find(b"\x02", low) < 0:
+            return size
+        for start in range(low, size):
             if self._places.grows(text, start) or text[start:] in _LEAD_STARTS:
                 return start
         return size

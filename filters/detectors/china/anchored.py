@@ -31,6 +31,9 @@ class AnchoredScanner:
         found: list[Finding] = []
         at = self._at
         size = len(text)
+        if at >= size:
+            return found
+        self._begin(text, view, at)
         while at < size:
             anchor = self._next(text, view, at, final)
             if anchor == NONE:
@@ -46,6 +49,9 @@ class AnchoredScanner:
                 at = one.end
         self._at = at
         return found
+
+    def _begin(self, text: str, view: bytes, at: int) -> None:
+        """Called once before the anchors of a text from `at` on are asked for: what is worked out here serves all of them."""
 
     def _next(self, text: str, view: bytes, at: int, final: bool) -> int:
         """The first anchor that is whole and starts at `at` or later; or NONE."""

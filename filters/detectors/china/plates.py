@@ -7,10 +7,11 @@ from typing import Final
 
 from filters.detectors.china import labels, validators
 from filters.detectors.china.anchored import NONE, OPEN, AnchoredScanner
+from filters.detectors.patterns import shape
 from filters.finding import Finding
 
 PROVINCES: Final = frozenset("京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼滬蘇贛鄂黔遼閩貴粵")
-_LETTER: Final = re.compile(rb"(?<=\x02)[A-Za-z]")
+_LETTER: Final = b"\x02a"  # in the shape of a view
 _BODY: Final = re.compile(rb"[A-HJ-Za-hj-z](\x02|[ .-])?([A-Za-z0-9]{4,6})(?![A-Za-z0-9_])")
 _OPEN_BODY: Final = re.compile(rb"\x02[A-Za-z](?:\x02|[ .-])?[A-Za-z0-9]{0,6}\x02?")
 _POINTS: Final = frozenset("·•・‧∙●▪")
@@ -39,15 +40,24 @@ SCORES: Final = {
 class PlateScanner(AnchoredScanner):
     """Plates."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._shape = b""  # of the view from _base on
+        self._base = 0
+
+    def _begin(self, text: str, view: bytes, at: int) -> None:
+        self._base = at
+        self._shape = shape(view[at:]) if view.find(b"\x02", at) >= 0 else b""
+
     def _next(self, text: str, view: bytes, at: int, final: bool) -> int:
-        where = at + 1
+        where = at - self._base
         while True:
-            match = _LETTER.search(view, where)
-            if match is None:
+            where = self._shape.find(_LETTER, where)
+            if where < 0:
                 return NONE
-            where = match.end()
-            if text[where - 2] in PROVINCES:
-                return where - 2
+            if text[where + self._base] in PROVINCES:
+                return where + self._base
+            where += 1
 
     def _judge(self, text: str, view: bytes, anchor: int, final: bool) -> Finding | int:
         if not final and _OPEN_BODY.fullmatch(view, anchor):

@@ -21,13 +21,11 @@ _BIRTH: Final = "birth"
 _MILITARY: Final = "military"
 
 _HAN_WORDS: Final = {
-    "微信": _WECHAT, "薇信": _WECHAT, "威信": _WECHAT, "扣扣": _QQ, "V信": _WECHAT, "v信": _WECHAT, "企鹅": _QQ, "出生": _BIRTH, "生日": _BIRTH, "生于": _BIRTH,
-    **{f"{char}字第": _MILITARY for char in "军兵士文职警参政后装海空北沈兰济南成广"},
+    "微信": _WECHAT, "薇信": _WECHAT, "威信": _WECHAT, "扣扣": _QQ, "V信": _WECHAT, "v信": _WECHAT, "企鹅": _QQ, "出生": _BIRTH, "生日": _BIRTH, "生于": _BIRTH, "字第": _MILITARY,
 }  # fmt: skip
-_HAN: Final = re.compile("|".join(_HAN_WORDS))
+_HAN: Final = re.compile("[微薇威Vv]信|扣扣|企鹅|出生|生[日于]|字第")  # these words, as fast as `re` finds them
 _HAN_STARTS: Final = frozenset(word[:n] for word in _HAN_WORDS for n in range(1, len(word)))
-# What each of these words holds, for a look at the speed of memory.
-_HAN_GATES: Final = ("微信", "薇信", "威信", "V信", "v信", "扣扣", "企鹅", "出生", "生日", "生于", "字第")
+_CORPS: Final = frozenset("军兵士文职警参政后装海空北沈兰济南成广")  # before 字第
 _LATIN: Final = re.compile(rb"(?<![a-z0-9_])(?:(qq)|wxid_|wechat|weixin|[wv]x)", re.IGNORECASE)
 _LATIN_GATES: Final = (b"qq", b"wx", b"vx", b"wechat", b"weixin")
 _LATIN_OPEN: Final = re.compile(
@@ -84,22 +82,39 @@ class SaidScanner(AnchoredScanner):
     def __init__(self) -> None:
         super().__init__()
         self._found: _Anchor | None = None  # what _next has seen, for _judge right behind it
+        self._han: re.Match[str] | None = None  # the next word in Chinese
+        self._latin: list[re.Match[bytes]] = []  # those in Latin letters, the last one first
+
+    def _begin(self, text: str, view: bytes, at: int) -> None:
+        self._han = _HAN.search(text, at) if view.find(b"\x02", at) >= 0 else None
+        low = view[at:].lower()
+        found: list[re.Match[bytes]] = []
+        for gate in _LATIN_GATES:
+            where = low.find(gate)
+            while where >= 0:
+                latin = _LATIN.match(view, at + where)
+                if latin is not None:
+                    found.append(latin)
+                where = low.find(gate, where + 1)
+        found.sort(key=lambda m: -m.start())
+        self._latin = found
 
     def _next(self, text: str, view: bytes, at: int, final: bool) -> int:
-        start = NONE
-        if view.find(b"\x02", at) >= 0 and any(text.find(word, at) >= 0 for word in _HAN_GATES):
-            han = _HAN.search(text, at)
-            if han is not None:
-                start = han.start()
-                self._found = _Anchor(_HAN_WORDS[han[0]], han.end())
-        stop = start if start >= 0 else len(view)
-        low = view[at:stop].lower()
-        if any(gate in low for gate in _LATIN_GATES):
-            latin = _LATIN.search(view, at, stop)
-            if latin is not None and not (not final and _LATIN_OPEN.match(view, latin.start())):
-                start = latin.start()
-                self._found = _Anchor(_QQ if latin[1] else _WECHAT, latin.end(), latin[0].lower())
-        return start
+        if self._han is not None and self._han.start() < at:
+            self._han = _HAN.search(text, at)
+        while self._latin and self._latin[-1].start() < at:
+            self._latin.pop()
+        han = self._han
+        latin = self._latin[-1] if self._latin else None
+        if latin is not None and (han is None or latin.start() < han.start()):
+            if not final and _LATIN_OPEN.match(view, latin.start()):
+                return NONE
+            self._found = _Anchor(_QQ if latin[1] else _WECHAT, latin.end(), latin[0].lower())
+            return latin.start()
+        if han is None:
+            return NONE
+        self._found = _Anchor(_HAN_WORDS[han[0]], han.end())
+        return han.start()
 
     def _judge(self, text: str, view: bytes, anchor: int, final: bool) -> Finding | int:
         seen = self._found
@@ -123,9 +138,11 @@ class SaidScanner(AnchoredScanner):
         if seen.kind == _BIRTH:
             return self._birth(text, thing)
         if seen.kind == _MILITARY:
+            if not anchor or text[anchor - 1] not in _CORPS:
+                return NONE
             score = labels.score(labels.MILITARY, SCORES["military"], labels.before(text, anchor))
             stop = thing.end()
-            return Finding(labels.MILITARY, anchor, stop + 1 if text[stop : stop + 1] == "号" else stop, score)
+            return Finding(labels.MILITARY, thing.start(), stop + 1 if text[stop : stop + 1] == "号" else stop, score)
         named = _NAMES_ONE.search(between) is not None
         if seen.kind == _QQ:
             if text[thing.end() : thing.end() + 1] in _COUNTED:
