@@ -12,6 +12,7 @@ counts for nothing; where a finding reaches over its border, the finding decides
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass
 from typing import Final
 
@@ -121,7 +122,10 @@ class Resolver:
             shown += cluster.members
         self._waiting = later
         if self._reports:
-            reports = [f for f in self._reports if not any(_inside(f, o) for o in own)] if own else self._reports
+            reports = self._reports
+            if own:
+                starts = [f.start for f in own]
+                reports = [f for f in reports if not _inside(f, own, starts)]
             shown += [f for f in reports if f.end <= end]
             self._reports = [f for f in reports if f.end > end]
         shown.sort(key=_order)
@@ -158,10 +162,11 @@ class Resolver:
     def _clusters(self, released: int) -> list[_Cluster]:
         self._waiting.sort(key=lambda f: (f.start, f.end, f.entity, f.score))
         pseudonyms = [f for f in self._waiting if f.entity == PSEUDONYM] if self._restoring is not None else []
+        starts = [f.start for f in pseudonyms]
         clusters: list[_Cluster] = []
         for finding in self._waiting:
             own = finding.entity == PSEUDONYM
-            if not own and pseudonyms and any(_inside(finding, p) for p in pseudonyms):
+            if not own and starts and _inside(finding, pseudonyms, starts):
                 continue
             block = not own and self._rules.action(finding.entity) is Action.BLOCK
             last = clusters[-1] if clusters else None
@@ -181,8 +186,10 @@ class Resolver:
         return clusters
 
 
-def _inside(finding: Finding, pseudonym: Finding) -> bool:
-    return pseudonym.start <= finding.start and finding.end <= pseudonym.end
+def _inside(finding: Finding, pseudonyms: list[Finding], starts: list[int]) -> bool:
+    """Whether a finding lies in a pseudonym; these are in order and do not overlap."""
+    at = bisect.bisect_right(starts, finding.start) - 1
+    return at >= 0 and finding.end <= pseudonyms[at].end
 
 
 def _edited(text: str, base: int, start: int, end: int, edits: list[Edit]) -> str:
