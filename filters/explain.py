@@ -18,7 +18,7 @@ from importlib import resources
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from filters.detectors import presidio, validators
-from filters.detectors.china import labels as chinese
+from filters.detectors.china import reasons
 from filters.detectors.china.pack import ChinaPack
 from filters.detectors.disguise import DisguiseDetector
 from filters.detectors.disguise.characters import ESCAPE, OTHERWISE
@@ -46,7 +46,7 @@ class Explanation:
     rule: str = ""
     score_base: float | None = None  # before context and checks
     validated: bool | None = None  # True: a check digit or the like confirmed it
-    context_word: str = ""  # of our tables; what raised the score
+    context_word: str = ""  # of our tables: what raised the score, or lowered it, or was needed to see it
     form: str = ""  # of a disguise: what had to be undone
 
 
@@ -101,11 +101,10 @@ class Explainer:
             return Explanation(finding, detector.name, rule, finding.score)
         alone = self._again(detector, _without_words(text, finding.start), finding)
         base = None if alone is None else alone.score
-        word = ""
-        if isinstance(detector, ChinaPack) and (base is None or base < finding.score):
-            word = _chinese_word(text, finding)
-        validated = True if finding.score >= 1.0 and base == finding.score else None
-        return Explanation(finding, detector.name, _spoken(finding.entity), base, validated, word)
+        if isinstance(detector, ChinaPack):
+            form, validated = reasons.rule(finding, base)
+            return Explanation(finding, detector.name, form, base, validated, reasons.word(text, finding, base))
+        return Explanation(finding, detector.name, _spoken(finding.entity), base)
 
     def _again(self, detector: Detector, text: str, finding: Finding) -> Finding | None:
         """The finding as this detector alone makes it."""
@@ -132,12 +131,6 @@ def _without_words(text: str, start: int) -> str:
     """The text with what could be a context word before `start` taken away; what borders the finding stays."""
     head = text[: max(0, start - 1)]
     return re.sub(r"[^\W\d_]", "\u25a0", head) + text[len(head) :]
-
-
-def _chinese_word(text: str, finding: Finding) -> str:
-    named = chinese._NAMED.get(finding.entity)
-    match = None if named is None else named.search(chinese.before(text, finding.start))
-    return "" if match is None else match[0].lower()
 
 
 def _form(value: str) -> str:

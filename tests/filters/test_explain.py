@@ -7,7 +7,11 @@ from collections.abc import Sequence
 import pytest
 
 from filters import Engine, Finding, Scanner
+from filters.detectors.china.pack import ChinaPack
 from filters.detectors.custom import CustomDetector
+from filters.detectors.disguise import DisguiseDetector
+from filters.detectors.presidio import PresidioPack
+from filters.detectors.secrets import SecretsPack
 from filters.explain import Explainer, Explanation, explain
 from policies.model import CustomEntity
 
@@ -91,6 +95,46 @@ def test_entities_of_a_policy_are_explained_with_their_base_score(engine: Engine
     one = told(more, "my badge is EMP-123456 now", "EMPLOYEE_ID")
     assert (one.detector, one.score_base, one.finding.score) == ("custom", 0.3, 0.65)
     assert told(more, "is EMP-123456 now", "EMPLOYEE_ID").score_base == 0.3
+
+
+@pytest.fixture(scope="module")
+def packs() -> Engine:
+    every = (PresidioPack(), ChinaPack(), SecretsPack())
+    return Engine(every, {"prompt": (DisguiseDetector(every),), "answer": ()})
+
+
+@pytest.mark.parametrize(
+    ("text", "entity", "rule", "base", "valid", "word"),
+    [
+        pytest.param("身份证号 11010519491231002X", "CN_RESIDENT_ID", "area, birthday", 1.0, True, "", id="certain"),
+        pytest.param("手机号：13812345678", "CN_MOBILE", "11 digits of a mobile", 0.75, None, "手机", id="raised"),
+        pytest.param("订单号：13812345678", "CN_MOBILE", "11 digits of a mobile", 0.75, None, "订单号", id="lowered"),
+        pytest.param("passport E12345678", "CN_PASSPORT", "passport series", 0.3, None, "passport", id="latin word"),
+        pytest.param("加我微信：abc_12345", "CN_WECHAT_ID", "account named", None, None, "微信", id="needs its word"),
+        pytest.param(
+            "key AKIAIOSFODNN7EXAMPLZ ok", "SECRET", "aws-access-token", 0.95, None, "", id="rule of a secret"
+        ),
+    ],
+)
+def test_packs_say_by_which_rule(
+    packs: Engine, text: str, entity: str, rule: str, base: float | None, valid: bool | None, word: str
+) -> None:
+    one = told(packs, text, entity)
+    assert one.rule.startswith(rule)
+    assert (one.score_base, one.validated, one.context_word) == (base, valid, word)
+
+
+@pytest.mark.parametrize(
+    ("text", "entity", "form"),
+    [
+        pytest.param("write to bob [at] example [dot] com", "EMAIL_ADDRESS", "address written out", id="at and dot"),
+        pytest.param("to bob%40example.com", "EMAIL_ADDRESS", "escaped characters", id="percent"),
+        pytest.param("card four " + "one " * 15, "CREDIT_CARD", "digits in words or numerals", id="spoken"),
+    ],
+)
+def test_disguises_are_told_by_what_was_undone(packs: Engine, text: str, entity: str, form: str) -> None:
+    one = told(packs, text, entity)
+    assert (one.detector, one.form) == ("disguise", form)
 
 
 def test_impersonation_is_explained(engine: Engine) -> None:
