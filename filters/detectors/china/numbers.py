@@ -267,11 +267,11 @@ def _left_border(view: bytes, first: int, strict: bool, left: str) -> bool:
         return _NAMING.search(left) is not None
     if before in _WORD:
         return False
-    if not strict or first < 2:
+    if not strict:
         return True
     if before in b"$%+#":  # an amount, another country's number, a reference
         return False
-    if before in b".-":
+    if before in b".-" and first > 1:
         # Behind a letter it is a part of a longer name, unless that is a word as above; groups of digits are _glued's.
         if before == 0x2D and 48 <= view[first - 2] <= 57:
             return True
