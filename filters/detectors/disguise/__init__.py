@@ -11,5 +11,6 @@ Undoing must not invent. Each kind says which units are plausible and which scor
 """
 
 from filters.detectors.disguise.detector import DisguiseDetector
+from filters.detectors.disguise.encoded import Base64Detector
 
-__all__ = ["DisguiseDetector"]
+__all__ = ["Base64Detector", "DisguiseDetector"]

@@ -32,17 +32,18 @@ SCORE_MIN: Final = 0.5
 SPOKEN_DIGITS_MIN: Final = 10
 SPOKEN_SCORE_MIN: Final = 0.4
 # Digits said in words count where so many stand in a row, or beside so many in figures.
-WORDS_MIN: Final = 6
+WORDS_MIN: Final = 8
+DOUBLED_WORDS_MIN: Final = 5  # or so many with a "double" among them
 FIGURES_MIN: Final = 6
 
-_WORD: Final = "(?i:" + "|".join((*WORDS, *TIMES)) + ")"
-_HANS: Final = NUMERALS + "".join(HAN_BEHIND)
+_WORD: Final = "(?:(?i:" + "|".join(WORDS) + ")|[Dd]ouble|[Tt]riple)"
+HANS: Final = NUMERALS + "".join(HAN_BEHIND)
 _LETTER: Final = "[" + "".join(LETTERS) + "]"
 _SEPARATORS: Final = r"\s\-‐-―−._/,:;*~|+·•・…、，。．'\"`()\[\]{}\\"
 _TAG: Final = r"</?[A-Za-z]{1,5}/?>"
 _SEPARATOR: Final = rf"(?:[{_SEPARATORS}]{{1,5}}+(?:{_TAG})?+|{_TAG})"
 _ITEM: Final = (
-    rf"(?:\d++(?:{_LETTER}{{1,19}}+(?=\d|[^A-Za-z\d]|\Z)\d*+)*+|[{NUMERALS}][{_HANS}]*+"
+    rf"(?:\d++(?:{_LETTER}{{1,19}}+(?=\d|[^A-Za-z\d]|\Z)\d*+)*+|[{NUMERALS}][{HANS}]*+"
     rf"|(?<![A-Za-z])(?:{_WORD}{{1,8}}+(?![A-Za-z])|{_LETTER}{{3,19}}+(?![A-Za-z])))"
 )
 _CHAIN: Final = re.compile(rf"[(\[{{\"']?{_ITEM}(?:{_SEPARATOR}?+{_ITEM})*+")
@@ -55,17 +56,17 @@ _GROWING: Final = re.compile(
 _BEGINNING: Final = re.compile(rf"(?<![A-Za-z])[(\[{{\"']?(?:(?:{_WORD}){{0,8}}+(?i:{_BEGUN})?|{_LETTER}{{0,19}}+)\Z")
 _BEGINNING_CHARS: Final = 64
 _GROWING_CHARS: Final = 64
-_PARTS: Final = re.compile(rf"(\d++)|([{_HANS}])|({_WORD})|({_LETTER})|({_SEPARATOR})")
+_PARTS: Final = re.compile(rf"(\d++)|([{HANS}])|({_WORD})|({_LETTER})|({_SEPARATOR})")
 _X: Final = re.compile(rf"[{_SEPARATORS}]{{0,3}}([xXＸｘХх])(?![A-Za-z0-9])")
 # Numerals in a row, which a text with a number in numerals has (see `_spoken`).
-HAN_ROW: Final = rf"[{_HANS}](?:[{_SEPARATORS}]{{0,2}}[{_HANS}]){{2}}"
+HAN_ROW: Final = rf"[{HANS}](?:[{_SEPARATORS}]{{0,2}}[{HANS}]){{2}}"
 _HAN_ROW: Final = 3
 _HAN_GAP_CHARS: Final = 2
 # All that digits in words are written with, as it folds, but for what says "double".
 SPOKEN_BYTES: Final = bytes(
     sorted(set(b"".join(w.encode() + w.upper().encode() for w in WORDS) + b"\t\n\v\f\r -._/,:;*~|+'\"`()[]{}\\"))
 )
-SPOKEN_CHARS_MIN: Final = 23  # six words of three letters; so many such letters in a row are rare in prose
+SPOKEN_CHARS_MIN: Final = 32  # so many such letters in a row are rare in prose; ten words "one" take 39
 # Between digits in words, for a row.
 _USUAL_GAP: Final = re.compile(r"[\t\n\v\f\r \-._/,:;*~|+'\"`()\[\]{}\\]*")
 _BRACKETS: Final = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
@@ -96,6 +97,7 @@ class _Group:
     spans: tuple[Span, ...]
     styles: frozenset[str]
     letters: int  # how many of them are written as letters
+    doubled: bool  # a "double" among them
     gap: str
 
 
@@ -201,7 +203,7 @@ def _grouped(digits: str, spans: list[Span], cuts: tuple[int, ...]) -> Decoded:
 
 
 def _groups(text: str, start: int, end: int) -> Iterator[_Group]:
-    digits, spans, styles, letters = "", list[Span](), set[str](), 0
+    digits, spans, styles, letters, doubled = "", list[Span](), set[str](), 0, False
     gap = ""
     times, since = 1, -1
     for part in _PARTS.finditer(text, start, end):
@@ -210,8 +212,8 @@ def _groups(text: str, start: int, end: int) -> Iterator[_Group]:
             if since >= 0:
                 continue  # between "double" and its digit
             if digits:
-                yield _Group(digits, tuple(spans), frozenset(styles), letters, gap)
-                digits, spans, styles, letters, gap = "", [], set(), 0, ""
+                yield _Group(digits, tuple(spans), frozenset(styles), letters, doubled, gap)
+                digits, spans, styles, letters, doubled, gap = "", [], set(), 0, False, ""
             gap += part[0]
             continue
         if kind == 1 and since < 0:
@@ -236,9 +238,10 @@ def _groups(text: str, start: int, end: int) -> Iterator[_Group]:
         digits += value * times
         spans += [(first, part.end())] * (len(value) * times)
         styles.add(style)
+        doubled |= times == 2
         times, since = 1, -1
     if digits:
-        yield _Group(digits, tuple(spans), frozenset(styles), letters, gap)
+        yield _Group(digits, tuple(spans), frozenset(styles), letters, doubled, gap)
 
 
 def _spoken(groups: list[_Group]) -> bool:
@@ -246,15 +249,18 @@ def _spoken(groups: list[_Group]) -> bool:
 
     The gate of scanner.py stands on these counts: it turns a text down that cannot reach any of them.
     """
-    words = han = figures = row = 0
+    words = han = figures = row = doubled = 0
     for group in groups:
         said = len(group.spans)
-        plain = group.styles == {_WORDS} and len(set(group.spans)) == said
-        if not plain or not _USUAL_GAP.fullmatch(group.gap):
+        spoken = group.styles == {_WORDS}
+        different = len(set(group.spans))
+        if not spoken or said > 1 or not _USUAL_GAP.fullmatch(group.gap):
             words = 0
-        if plain:
+        if spoken and said == 1:
             row = row if words else group.spans[0][0]
             words += said
+        # Counted from the first "double" on, which is what the gate looks for.
+        doubled = doubled + different if spoken and (doubled or group.doubled) else 0
         if group.styles != {_HAN} or len(group.gap) > _HAN_GAP_CHARS or "<" in group.gap:
             han = 0
         if group.styles == {_HAN}:
@@ -262,7 +268,7 @@ def _spoken(groups: list[_Group]) -> bool:
         if _FIGURES in group.styles:
             figures += sum(end - start == 1 for start, end in group.spans)
         long = group.spans[-1][1] - row >= SPOKEN_CHARS_MIN
-        if (words >= WORDS_MIN and long) or han >= _HAN_ROW or figures >= FIGURES_MIN:
+        if (words >= WORDS_MIN and long) or doubled >= DOUBLED_WORDS_MIN or han >= _HAN_ROW or figures >= FIGURES_MIN:
             return True
     return False
 

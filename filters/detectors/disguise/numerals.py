@@ -18,6 +18,6 @@ WORDS: Final = {
     "zero": "0", "oh": "0", "nought": "0", "naught": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
     "seven": "7", "eight": "8", "nine": "9",
 }  # fmt: skip
-TIMES: Final = {"double": 2, "triple": 3, "treble": 3}  # how often the next digit is said
+TIMES: Final = {"double": 2, "triple": 3}  # how often the next digit is said
 # Letters that are written for digits in a number.
 LETTERS: Final = {"O": "0", "o": "0", "l": "1", "I": "1"}

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from filters.detectors.disguise import addresses, characters
 from filters.detectors.disguise.addresses import Addresses
 from filters.detectors.disguise.decoded import Inner, before
-from filters.detectors.disguise.numbers import FIGURES_MIN, HAN_ROW, SPOKEN_BYTES, SPOKEN_CHARS_MIN, Numbers
+from filters.detectors.disguise.numbers import FIGURES_MIN, HAN_ROW, HANS, SPOKEN_BYTES, SPOKEN_CHARS_MIN, Numbers
+from filters.detectors.disguise.numerals import WORDS
 from filters.finding import Finding
 
 SCORE_MIN: Final = 0.4  # of what is found in undone escapes: a policy's own least, for what is read as it stands
 
 # A few words, as a stream brings them: no digit, no mark that could be a trick, no word that is a digit or stands for a
-# sign, and a letter behind. What is left is at most one word that is being written.
+# sign ("at" does not where no "dot" can follow), and a letter behind. What is left is at most one word that is being written.
+_DIGIT_WORD: Final = (
+    rb"(?:zero|oh|nought|naught|one|two|three|four|five|six|seven|eight|nine|double|triple)(?![A-Za-z])"
+)
+_NO_DOT: Final = rb" (?!(?i:" + _DIGIT_WORD + rb"|at))[A-Za-z]{2,40}+[ \n](?=[A-Za-z])(?!(?i:d|do|dot|at)(?![A-Za-z]))"
+_SIGN_WORD: Final = rb"(?i:at(?![A-Za-z])(?!" + _NO_DOT + rb")|dot(?![A-Za-z]))"
 _DULL_WORD: Final = (
-    rb"(?!(?i:(?:zero|oh|nought|naught|one|two|three|four|five|six|seven|eight|nine|double|triple|treble|at|dot)(?![A-Za-z])|hxx))"
-    rb"(?:[A-Za-z]{2,40}+|[AaI](?=[ \n][A-Za-z]{2}))[,.;:!?]?"
+    rb"(?!(?i:" + _DIGIT_WORD + rb"|hxx)|" + _SIGN_WORD + rb")(?:[A-Za-z]{2,40}+|[AaI](?=[ \n][A-Za-z]{2}))[,.;:!?]?"
 )
 # The next word must not be, nor begin as, one that stands for a sign.
 _DULL: Final = re.compile(
-    rb"(?:" + _DULL_WORD + rb"[ \n]{1,2}(?=[A-Za-z])(?!(?i:(?:at|dot)(?![A-Za-z])|(?:a|d|do)\Z)))*+(?=[A-Za-z]{0,40}\Z)"
+    rb"(?:"
+    + _DULL_WORD
+    + rb"[ \n]{1,2}(?=[A-Za-z])(?!"
+    + _SIGN_WORD
+    + rb"|(?i:a|d|do)\Z))*+(?=[A-Za-z]{0,40}[,.;:!?]?[ \n]?\Z)"
 )
 _DULL_CHARS_MAX: Final = 64  # above it the gates are cheaper
+
+
+def _ranges(first: int, last: int, without: frozenset[str]) -> Iterator[tuple[str, str]]:
+    at = first
+    for code in [*sorted(map(ord, without)), last + 1]:
+        if first <= code <= last + 1 and code > at:
+            yield chr(at), chr(code - 1)
+        at = max(at, code + 1)
+
 
 # What can be left out of an ASCII text without losing a trick: letters, but for the capital of DOT, and the marks of prose.
 _PROSE: Final = bytes(n for n in range(128) if chr(n).isalpha() or chr(n) in " \n\r\t,.;:!?'\"-\x01\x02").replace(
@@ -32,7 +51,12 @@ _PROSE: Final = bytes(n for n in range(128) if chr(n).isalpha() or chr(n) in " \
 _SPOKEN: Final = bytes(0x78 if n in SPOKEN_BYTES else 0x2E for n in range(256))
 _ROW: Final = b"x" * SPOKEN_CHARS_MIN
 _DIGITS: Final = b"0123456789"
-_FOREIGN: Final = re.compile(rf"(?P<other>{characters.OTHERWISE.pattern})|(?P<han>{HAN_ROW})|(?P<sign>艾特|点)")
+_HAN_ROW: Final = re.compile(HAN_ROW)
+# Chinese prose, as a stream brings it: nothing that is a digit, a sign or a border of an address.
+_NOT_DULL: Final = frozenset(HANS + "艾特点")
+_DULL_HAN: Final = re.compile(
+    "[" + "".join(f"{a}-{b}" for a, b in _ranges(0x3400, 0x9FFF, _NOT_DULL)) + "，；：！？、“”《》]*+\\Z"
+)
 
 
 class DisguiseScanner:
@@ -71,6 +95,9 @@ class DisguiseScanner:
             dull = _DULL.match(view, at)
             if dull is not None:
                 self._at = dull.end()
+                return []
+            if _DULL_HAN.match(text, at) is not None:
+                self._at = size
                 return []
         numbers, characters_, addresses_ = _gates(text, view, at)
         found: list[Finding] = []
@@ -163,21 +190,55 @@ def _is_same(text: str, plain: Finding, mapped: Finding) -> bool:
 
 def _gates(text: str, view: bytes, at: int) -> tuple[bool, bool, bool]:
     """Whether there can be numbers, characters and addresses written otherwise in text[at:]."""
-    if not text.isascii() and _FOREIGN.search(text, at) is not None:
-        return True, True, True
+    numbers = characters_ = addresses_ = False
+    if not text.isascii():
+        characters_ = characters.may_be_otherwise(text, at)
+        numbers = _HAN_ROW.search(text, at) is not None
+        addresses_ = text.find("艾特", at) >= 0
     seen = view[at:] if at else view
-    rest = seen.translate(None, _PROSE)
-    numbers = seen.translate(_SPOKEN).find(_ROW) >= 0
-    addresses_ = seen.find(b"dot") >= 0
-    if not rest:
-        return numbers, False, addresses_
-    figures = len(rest) - len(rest.translate(None, _DIGITS))
-    numbers = numbers or figures >= FIGURES_MIN
-    marks = rest.translate(None, _DIGITS) if figures else rest
-    if not marks:
-        return numbers, False, addresses_
-    return numbers, _ESCAPES.search(marks) is not None, addresses_ or _SIGNS.search(marks) is not None
+    marks = seen.translate(None, _PROSE)
+    numbers = numbers or _has_row(seen) or (b"ouble" in seen and _DOUBLE.search(seen) is not None)
+    addresses_ = addresses_ or b"dot" in seen
+    if marks:
+        letters = marks.translate(None, _DIGITS)
+        numbers = numbers or len(marks) - len(letters) >= FIGURES_MIN
+        characters_ = characters_ or _ESCAPES.search(letters) is not None
+        addresses_ = addresses_ or (_SIGNS.search(letters) is not None and _has_sign(seen, letters))
+    return numbers, characters_, addresses_
 
 
+def _has_sign(seen: bytes, marks: bytes) -> bool:
+    """Whether there can be a sign of addresses.py other than "dot"."""
+    if b"@" in marks and _BLANK_SIGN.search(seen) is not None:
+        return True
+    if b"D" in marks and b"DOT" in seen:
+        return True
+    if (b"/" in marks or b"[" in marks) and _SCHEME.search(seen) is not None:
+        return True
+    return _BRACKETED.search(seen) is not None
+
+
+_BLANK_SIGN: Final = re.compile(rb"[ \t\n]@|@[ \t\n]|[ \t]\.|\.[ \t\n](?:com|net|org|cn)|\x02")
+_SCHEME: Final = re.compile(rb"[hH][xX][xX][pP]")
+_BRACKETED: Final = re.compile(
+    rb"[\[({<*_|\"][ \t]?(?:[@.\x02]|\x02\x02|[aA]|[aA\x01][tT]|(?i:dot|punkt|point))[ \t]?[\])}>*_|\"]"
+)
+
+
+def _has_row(seen: bytes) -> bool:
+    """Whether there can be a row of digits in words."""
+    letters = seen.translate(_SPOKEN)
+    start = letters.find(_ROW)
+    while start >= 0:
+        end = letters.find(b".", start)
+        if _FEW.search((seen[start:end] if end >= 0 else seen[start:]).lower()) is not None:
+            return True
+        start = letters.find(_ROW, end) if end >= 0 else -1
+    return False
+
+
+_WORDS: Final = b"|".join(word.encode() for word in WORDS)
+_DOUBLE: Final = re.compile(rb"ouble(?:[^A-Za-z0-9]|<[^<>]{1,8}>){0,6}(?i:" + _WORDS + rb")")
+_FEW: Final = re.compile(rb"[^a-z](?:" + _WORDS + rb")[^a-z]{1,5}(?:" + _WORDS + rb")[^a-z]")
 _ESCAPES: Final = re.compile(rb"[%&\\=]")
 _SIGNS: Final = re.compile(rb"[@\[({<*_|/D]")
