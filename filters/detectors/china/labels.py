@@ -126,8 +126,9 @@ def score(entity: str, base: float, left: str) -> float:
     """The score of a form of `entity` behind `left`."""
     if base >= 1.0:
         return base
+    named = labelled(entity, left)
+    if not named and base <= LOWERED:
+        return base
     if misnamed(entity, left):
         return min(base, LOWERED)
-    if labelled(entity, left):
-        return min(1.0, max(round(base + CONTEXT_BOOST, 4), CONTEXT_FLOOR))
-    return base
+    return min(1.0, max(round(base + CONTEXT_BOOST, 4), CONTEXT_FLOOR)) if named else base

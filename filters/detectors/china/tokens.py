@@ -19,6 +19,7 @@ NEEDS: Final = b"000000"
 _RUN: Final = re.compile(rb"[0a]*000000[0a]*")
 _RUN_CHARS_MAX: Final = 18
 # Organization codes (GB 11714) may have few digits; what all of them share is the length and the digit or X at the end.
+_ANNOUNCED: Final = "代码"  # nine characters are anything else than an organization's code unless called so
 _ORGANIZATION: Final = re.compile(rb"(?<![A-Za-z0-9])[0-9A-Z]{8}-?[0-9X](?![A-Za-z0-9])")
 
 _PASSPORT: Final = re.compile(
@@ -59,7 +60,11 @@ class Tokens:
             for match in _RUN.finditer(form):
                 if 8 <= match.end() - match.start() <= _RUN_CHARS_MAX and b"a" in match[0]:
                     self._run(found, text, view, start + match.start(), start + match.end())
-        if 9 <= len(form) <= 24 and form[-1:] in b"0a" and b"0" in form:
+        if (
+            9 <= len(form) <= 24
+            and form[-1:] in b"0a"
+            and _ANNOUNCED in text[max(0, start - labels.LABEL_CHARS) : start]
+        ):
             self._organization(found, text, view, start, end)
         return found
 
