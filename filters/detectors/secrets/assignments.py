@@ -79,7 +79,7 @@ _ABOUT: Final = re.compile(
     rb"|log|point|ors?|ibility|ed|able|or|ess|itect\w*|ority|entic\w*|oriz\w*)[\d_.-]*\Z"
 )
 _COOKIE_NAME: Final = re.compile(rb"(?:sess(?:ion)?(?:_?id)?|connect\.sid|_session|session[_-]?token|sid)\Z")
-_ACCOUNT_KEY: Final = re.compile(rb"(?:accountkey|sharedaccesskey|accesskey)\Z")
+_ACCOUNT_KEY: Final = re.compile(rb"(?:accountkey|sharedaccesskey)\Z")
 # The name of a variable whose value stands under `value` (Kubernetes, Terraform, .NET settings).
 _NAMED_BEFORE: Final = re.compile(
     rb"(?:name|key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?([\w.-]{1,40})[\"']?[\s,;]{1,24}(?:-\s)?[\"']?value[\"']?\s{0,2}\Z"
@@ -166,7 +166,7 @@ class Assignments:
             ):
                 value = value[: parameter.start()]
             if len(value) < VALUE_CHARS_MAX:
-                value = value.rstrip(b".,:)]}?*")
+                value = value.rstrip(b".,:)]}?").removesuffix(b"**")
         if len(value) < 4:
             return None
         end = start + len(value)

@@ -36,7 +36,7 @@ BY_MARK: Final = {
     "facebook-access-token": "|",
     "hashicorp-tf-api-token": ".atlasv1.",
     "maxmind-license-key": "_mmk",
-    "sidekiq-sensitive-url": "contribsys.com",
+    "sidekiq-sensitive-url": "contribsys",
     "microsoft-teams-webhook": ".webhook.office.com",
 }
 _PRE: Final = r"[\w.-]{0,50}?"
@@ -168,6 +168,8 @@ def _token(base: dict[str, Any], regex: str) -> dict[str, Any]:
     regex = pythonic(regex.replace(_END, _BORDER).replace(r"""(?:[\x60'"\s;]|\\[nr]|$|\b)""", _BORDER))
     if base["id"] == "sourcegraph-access-token":  # a bare hash counts beside the name alone (assignments.py)
         regex = regex.replace(r"|[a-fA-F0-9]{40})", ")")
+    if base["id"] == "facebook-access-token":  # an encoded one is looked for as it is written
+        regex = regex.replace(r"(\||%)", r"(\|)")
     if base["id"] in BY_MARK:
         return {**base, "regex": regex, "mark": BY_MARK[base["id"]]}
     return {**base, "regex": regex, "prefixes": prefixes(regex)}

@@ -24,7 +24,7 @@ _WORD: Final = re.compile(
     rb"""k(?:ey|en(?<=token))
     | w(?:d(?:(?<=pwd)|(?<=passwd))|ord(?<=password))
     | c(?:ret(?<=secret)|redential|ode(?<=passcode))
-    | p(?:hrase(?<=passphrase)|utty-user-key-file-)
+    | phrase(?<=passphrase)
     | b(?:earer|asic|egin(?:(?<=-begin)|(?<=-[ ]begin)))
     | -u(?:ser)?(?=[ \t="'])""",
     re.VERBOSE,
@@ -34,6 +34,9 @@ _LEFT_OF_WORD: Final = 12
 _FEW_CHARS: Final = 64
 _CHINESE: Final = re.compile("密(?:码|碼|钥|鑰)|口令|秘[钥鑰]|私[钥鑰]|金鑰|令牌|授权码|授權碼|凭证|憑證|通行码|暗号")
 _CHINESE_PASSWORDS: Final = frozenset({"密码", "密碼", "口令", "通行码", "暗号"})
+_PUTTY_HEAD: Final = b"putty-user-"
+_PUTTY: Final = re.compile(rb"-File-[0-9]{1,2}: ?[^\n\\\"]{0,48}+", re.IGNORECASE)
+_PUTTY_CHARS_MIN: Final = 9  # of the line: `-File-3:`
 _OPENING_TAIL: Final = 11  # "-----", a blank and the most of "BEGIN" that is no trigger yet
 _DASHES: Final = re.compile(rb"-{4,5} ?\Z")
 
@@ -85,12 +88,22 @@ class SecretWalk(Walker):
             return self._sentences.bearer(view, word, end, final)
         if word == b"begin":
             return self._opened(view, place, final)
-        if word.startswith(b"putty"):
-            self._block = Block(end, end)
-            return []
+        if word == b"key" and view[max(0, place - len(_PUTTY_HEAD)) : place].lower() == _PUTTY_HEAD:
+            return self._putty(view, end, final)
         if kind == 0x2D:
             return self._sentences.curl(view, place, final)
         return self._sentences.judge(text, view, word, end, final)
+
+    def _putty(self, view: bytes, end: int, final: bool) -> Verdict:
+        """A key of PuTTY begins behind its first line, whose beginning is the trigger."""
+        line = _PUTTY.match(view, end)
+        size = len(view)
+        if line is None:
+            return size if not final and size - end < _PUTTY_CHARS_MIN else []
+        if line.end() == size and not final:
+            return size
+        self._block = Block(line.end(), line.end())
+        return []
 
     def _opened(self, view: bytes, place: int, final: bool) -> Verdict:
         low = max(0, place - 6)

@@ -19,7 +19,12 @@ LEAD_CHARS_MAX: Final = 64
 _LEAD: Final = re.compile(
     rb"s?['\"`*]{0,3}(?:[ \t]{1,2}(?:for|of|to|on|in|at|from|with)[ \t](?:[^\s.;!?:=]|[.:=](?=\w)|[ \t]){1,36}?)?[ \t]{1,2}"
     rb"(?:is|was|are|will be|should be|has been (?:changed|set|reset) to|changed to|set to|now|reads|equals)"
-    rb"(?:[ \t](?:now|still|currently|set to|simply|just|actually|probably|called))?(?:[ \t]{0,2}:)?[ \t\n]{1,3}[\"'`*]{0,3}+(?=[^\s\"'`*])",
+    rb"(?:[ \t]{0,2}:)?[ \t\n]{1,3}[\"'`*]{0,3}+(?=[^\s\"'`*:])",
+    re.IGNORECASE,
+)
+# Words between the verb and the value.
+_FILLER: Final = re.compile(
+    rb"(?:now|still|currently|set|to|simply|just|actually|probably|called|as|follows)(?::|[ \t]){1,3}+[\"'`*]{0,3}+",
     re.IGNORECASE,
 )
 # The first word behind a key word, and those with which a lead can start.
@@ -30,7 +35,7 @@ _FIRSTS: Final = frozenset(
 _OPEN: Final = re.compile(rb"s?['\"`*]{0,3}[ \t]{0,2}\Z")
 _DIRECT: Final = re.compile(rb"['\"`]?[ \t]{1,2}(['\"`]?)(?=[^\s'\"`])")
 _CHINESE_LEAD: Final = re.compile(
-    r"[\"'”」』`*\s]{0,3}(?:[^\n，。；！？,.;!?、\x21-\x7e\s]{0,12}?(?:是|为|為|爲|成|叫|用|：|:|=|＝|为：|是：)了?[：:]?)[\s\"'“‘「『`*]{0,3}+(?=[!#-&(-_a-~])"
+    r"[\"'”」』`*\s]{0,3}(?:[^\n，。；！？,.;!?、\x21-\x7e\s]{0,12}?(?:是|为|為|爲|成|叫|用|：|:|=|＝|为：|是：)了?+[：:]?+)[\s\"'“‘「『`*]{0,3}+(?=[!#-&(-_a-~])"
 )
 _CHINESE_DIRECT: Final = re.compile(r"[\s\"'“「`*]{0,3}+(?=[!#-&(-_a-~])")
 _CHINESE_OPEN: Final = re.compile(
@@ -94,6 +99,10 @@ class Sentences:
     def _said(self, view: bytes, start: int, password: bool, final: bool, *, direct: bool) -> Verdict:
         """The secret that starts at `start`, if there is one."""
         size = len(view)
+        while (filler := _FILLER.match(view, start)) is not None:
+            start = filler.end()
+            if start == size:
+                return [] if final else size
         quote = view[start - 1]
         quoted = quote in b"\"'`"
         match = _SAID_VALUE.match(view, start)
@@ -112,7 +121,7 @@ class Sentences:
                 return []
             if match.end() == size and not final and match.end() - start <= _SAID_CHARS_MAX:
                 return start
-            value = match[0].rstrip(b".,;:?)]}*")
+            value = match[0].rstrip(b".,;:?)]}").removesuffix(b"**")
             if len(value) > _SAID_CHARS_MAX or b"(" in value or b"[" in value[1:] or value.endswith(b"="):
                 return []
         end = start + len(value)
@@ -157,7 +166,7 @@ class Sentences:
             return []
         if match.end() == size and not final and match.end() - start <= _SAID_CHARS_MAX:
             return start
-        value = match[0].rstrip(b".,;:?)]}*!")
+        value = match[0].rstrip(b".,;:?)]}").removesuffix(b"**")
         last = start + len(value)
         if last < len(text) and text[last] in _COUNTED and (value.isdigit() or len(value) < 6):
             return []

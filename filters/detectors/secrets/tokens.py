@@ -108,6 +108,7 @@ _SHOWN: Final = re.compile(
     rb"(?:pass(?:w(?:or)?d)?|pwd|pw|p|secret|user|root|test|token|key|x+|\*+|\.+|_+|postgres|mysql|guest|admin|api[_-]?key|[0-9]{1,5})",
     re.IGNORECASE,
 )
+_PORT: Final = re.compile(rb"[0-9]{1,5}/")  # `http://host:80/a@b` has no user
 _SAS: Final = re.compile(rb"[?&;]sig=([A-Za-z0-9%+/]{40,120}(?:%3[dD]|=))")
 
 
@@ -179,7 +180,7 @@ class Tokens:
         unit = view[start:end]
         for rule, mark in self._marked:
             if mark in unit:
-                for match in rule.find.finditer(view, start, end):
+                for match in rule.find.finditer(view, max(start - 1, 0), end):
                     one = rule.judged(match)
                     if one is not None:
                         found.append(one)
@@ -222,7 +223,7 @@ def _urls(view: bytes, start: int, end: int) -> list[Secret]:
     found = []
     for match in _URL.finditer(view, start, end):
         word = match[3]
-        if placeholder(word):
+        if placeholder(word) or _PORT.match(word):
             continue
         if _STORES.fullmatch(match[1]):
             if not (_SHOWN.fullmatch(word) and (_SHOWN.fullmatch(match[2]) or not match[2])):

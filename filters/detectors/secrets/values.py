@@ -34,7 +34,7 @@ _MADE_UP: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _VARIABLE: Final = re.compile(
-    rb"\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|@[A-Za-z_]+@|%[a-z]|:[a-z_]+|&[a-z_]+|[{][a-zA-Z_.]*[}]|<[^<>]*>|\[[^\[\]]*\]"
+    rb"(?:required|nullable|sometimes|confirmed|string|min|max)[|:,].*|\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|@[A-Za-z_]+@|%[a-z]|:[a-z_]+|&[a-z_]+|[{][a-zA-Z_.]*[}]|<[^<>]*>|\[[^\[\]]*\]"
 )
 # Words, joined as names of code and files are, with a small number behind.
 _WORDS: Final = re.compile(rb"[A-Za-z]{2,}(?:[ _./:-][A-Za-z]+)*[_.-]?[0-9]{0,2}")

@@ -19,7 +19,7 @@ from filters.finding import Finding
 # What a judge may look at to the left of a value. Less than what every scanner finds to the left of its open offset.
 CONTEXT_CHARS: Final = 88
 # The longest trigger; a part of one may stand at the end of what has arrived.
-TRIGGER_CHARS: Final = 20
+TRIGGER_CHARS: Final = 12
 # A value that is longer is covered piece by piece.
 VALUE_CHARS_MAX: Final = 1024
 VALUE: Final = rb"[^\s\"'`;,<>\\\x00-\x02]"

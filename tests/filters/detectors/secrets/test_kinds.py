@@ -1,0 +1,167 @@
+"""What is found, kind by kind, with credentials made at random; and what is none, whatever it says about secrets."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Callable
+
+import pytest
+
+from filters.detectors.secrets import SecretsPack
+from filters.engine import Engine
+from tests.filters.detectors.secrets.making import (
+    ALNUM,
+    BASE64,
+    HEX,
+    URLSAFE,
+    jwt,
+    password,
+    pem,
+    some,
+    uuid,
+)
+
+Make = Callable[[random.Random], tuple[str, str]]  # a text, and what in it has to be covered
+UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine((SecretsPack(),), {"prompt": (), "answer": ()})
+
+
+def _in(form: str, make: Callable[[random.Random], str]) -> Make:
+    def text(rng: random.Random) -> tuple[str, str]:
+        value = make(rng)
+        return form.replace("@@", value), value
+
+    return text
+
+
+def _basic(rng: random.Random) -> str:
+    return base64.b64encode(f"user{rng.randint(1, 99)}:{password(rng)}".encode()).decode()
+
+
+def _random(length: int, alphabet: str = ALNUM, start: str = "") -> Callable[[random.Random], str]:
+    return lambda rng: start + some(rng, length, alphabet)
+
+
+KINDS: dict[str, tuple[str, Make]] = {
+    "AWS key id": ("SECRET", _in("use @@, please", _random(16, UPPER, "AKIA"))),
+    "AWS secret key": ("SECRET", _in("aws_secret_access_key = @@", _random(40, BASE64.replace("/", "")))),
+    "GitHub token": ("SECRET", _in("push with @@.", _random(36, ALNUM, "ghp_"))),
+    "GitHub fine-grained token": ("SECRET", _in("token: github_pat_@@", _random(82, ALNUM))),
+    "GitLab token": ("SECRET", _in("my gitlab one is @@ ok", _random(20, ALNUM, "glpat-"))),
+    "OpenAI key": ("SECRET", _in("OPENAI_API_KEY=@@", _random(48, ALNUM, "sk-"))),
+    "OpenAI project key": ("SECRET", _in("the key is @@", _random(100, URLSAFE.replace("-", ""), "sk-proj-"))),
+    "Anthropic key": ("SECRET", _in("(@@)", _random(95, ALNUM, "sk-ant-api03-"))),
+    "Google key": ("SECRET", _in('{"key": "@@"}', _random(35, ALNUM, "AIza"))),
+    "Stripe key": ("SECRET", _in("stripe.api_key = '@@'", _random(24, ALNUM, "sk_live_"))),
+    "Slack token": ("SECRET", _in("@@", lambda r: f"xoxb-{some(r, 12, '0123456789')}-{some(r, 12, '0123456789')}-{some(r, 24)}")),
+    "Slack webhook": ("SECRET", _in("curl https://hooks.slack.com/services/@@", lambda r: f"T{some(r, 8)}/B{some(r, 8)}/{some(r, 24)}")),
+    "Discord webhook": ("SECRET", _in("https://discord.com/api/webhooks/@@", lambda r: f"{some(r, 18, '123456789')}/{some(r, 68, URLSAFE)}")),
+    "Teams webhook": ("SECRET", _in("https://acme.webhook.office.com/webhookb2/@@", lambda r: f"{uuid(r)}@{uuid(r)}/IncomingWebhook/{some(r, 32, HEX)}/{uuid(r)}")),
+    "Feishu webhook": ("SECRET", _in("机器人：https://open.feishu.cn/open-apis/bot/v2/hook/@@", uuid)),
+    "DingTalk webhook": ("SECRET", _in("https://oapi.dingtalk.com/robot/send?access_token=@@", _random(64, HEX))),
+    "WeCom webhook": ("SECRET", _in("https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=@@", uuid)),
+    "Telegram bot": ("SECRET", _in("bot @@ works", lambda r: f"{some(r, 10, '123456789')}:AA{some(r, 33, URLSAFE)}")),
+    "Discord bot": ("SECRET", _in("bot @@ works", lambda r: f"M{some(r, 23)}.{some(r, 6)}.{some(r, 27)}")),
+    "Tencent id": ("SECRET", _in("SecretId: @@", _random(32, ALNUM, "AKID"))),
+    "Tencent key": ("SECRET", _in("SecretKey: @@", _random(32))),
+    "Aliyun id": ("SECRET", _in("阿里云 @@ 的权限", _random(20, ALNUM, "LTAI"))),
+    "Aliyun secret": ("SECRET", _in("AccessKeySecret=@@", _random(30))),
+    "Huawei secret": ("SECRET", _in('"secretAccessKey": "@@"', _random(40))),
+    "Baidu key": ("SECRET", _in("百度 @@", _random(22, ALNUM, "ALTAK"))),
+    "Volcengine id": ("SECRET", _in("火山引擎：@@", _random(44, ALNUM, "AKLT"))),
+    "Qiniu key": ("SECRET", _in("qiniu_secret_key: '@@'", _random(40, URLSAFE))),
+    "npm token": ("SECRET", _in("//registry.npmjs.org/:_authToken=@@", _random(36, ALNUM, "npm_"))),
+    "PyPI token": ("SECRET", _in("password = @@", _random(100, URLSAFE, "pypi-AgEIcHlwaS5vcmc"))),
+    "JWT": ("JWT", _in("Cookie: session=@@; Path=/", jwt)),
+    "bearer token": ("SECRET", _in("Authorization: Bearer @@", _random(40))),
+    "bearer token, said": ("SECRET", _in("use the bearer token @@ there", _random(32, HEX))),
+    "basic credentials": ("SECRET", _in("Authorization: Basic @@", _basic)),
+    "generic key": ("SECRET", _in('"api_key": "@@"', _random(32))),
+    "generic key, said": ("SECRET", _in("the api key is @@, keep it safe", _random(24))),
+    "key said in Chinese": ("SECRET", _in("密钥为 @@ 请保存", _random(24))),
+    "password, said": ("PASSWORD", _in("hi, my password is @@ thanks", password)),
+    "password of something, said": ("PASSWORD", _in("the wifi password for the guest room is @@.", password)),
+    "password in quotes": ("PASSWORD", _in('My passphrase is "@@"', password)),
+    "password, pwd": ("PASSWORD", _in("user: bob pwd: @@", password)),
+    "password in JSON": ("PASSWORD", _in('{"user": "bob", "password": "@@"}', password)),
+    "password in .env": ("PASSWORD", _in("DB_PASSWORD=@@\nDB_HOST=x", password)),
+    "password in code": ("PASSWORD", _in("conn(user='a', password='@@')", password)),
+    "password in YAML": ("PASSWORD", _in("- name: DB_PASSWORD\n  value: @@", password)),
+    "password in XML": ("PASSWORD", _in("<password>@@</password>", password)),
+    "password as an option": ("PASSWORD", _in("mysql --password @@ shop", password)),
+    "password in netrc": ("PASSWORD", _in("machine h.example.com login bob password @@", password)),
+    "password in Chinese": ("PASSWORD", _in("我的密码是：@@，别告诉别人", password)),
+    "password in Chinese, no mark": ("PASSWORD", _in("登录密码@@。", password)),
+    "password in Chinese, changed": ("PASSWORD", _in("口令已经改成了 @@", password)),
+    "password in both": ("PASSWORD", _in("我的password是@@", password)),
+    "curl user": ("PASSWORD", _in("curl -u admin:@@ https://h.example.com/x", password)),
+    "URL user": ("PASSWORD", _in("git clone https://bob:@@@git.example.com/x.git", _random(16))),
+    "Postgres URL": ("CONNECTION_STRING", _in("DATABASE_URL=@@", lambda r: f"postgres://app:{some(r, 12)}@db.example.com:5432/prod")),
+    "MongoDB URL": ("CONNECTION_STRING", _in("@@", lambda r: f"mongodb+srv://app:{some(r, 12)}@c0.example.net/test")),
+    "Redis URL": ("CONNECTION_STRING", _in("at @@ now", lambda r: f"redis://:{some(r, 12)}@10.0.0.3:6379/0")),
+    "AMQP URL": ("CONNECTION_STRING", _in("at @@ now", lambda r: f"amqp://svc:{some(r, 12)}@mq:5672/")),
+    "ADO string": ("CONNECTION_STRING", _in("Server=db;Database=x;User Id=sa;Password=@@;Encrypt=true", password)),
+    "JDBC password": ("PASSWORD", _in("jdbc:mysql://h/db?user=root&password=@@", _random(12))),
+    "account key": ("CONNECTION_STRING", _in("AccountName=x;AccountKey=@@;", _random(86, BASE64))),
+    "Docker auth": ("SECRET", _in('{"auths": {"x": {"auth": "@@"}}}', _basic)),
+    "RSA key": ("PRIVATE_KEY", _in("my key:\n@@\nthanks", lambda r: pem(r, 1600))),
+    "EC key": ("PRIVATE_KEY", _in("@@", lambda r: pem(r, 160, "EC PRIVATE KEY"))),
+    "OpenSSH key": ("PRIVATE_KEY", _in("@@", lambda r: pem(r, 400, "OPENSSH PRIVATE KEY", width=70))),
+    "PGP key": ("PRIVATE_KEY", _in("@@", lambda r: pem(r, 2000, "PGP PRIVATE KEY BLOCK"))),
+    "encrypted key": ("PRIVATE_KEY", _in("@@", lambda r: pem(r, 800, "ENCRYPTED PRIVATE KEY"))),
+    "key in JSON": ("PRIVATE_KEY", _in('{"private_key": "@@\\n"}', lambda r: pem(r, 1600, "PRIVATE KEY", line="\\n"))),
+    "key without end": ("PRIVATE_KEY", _in("@@", lambda r: pem(r, 640, ended=False))),
+    "key in a quoted mail": ("PRIVATE_KEY", _in("> @@", lambda r: pem(r, 640, line="\n> "))),
+    "PuTTY key": ("PRIVATE_KEY", _in("PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\nComment: k\nPublic-Lines: 2\n@@", lambda r: f"{some(r, 64)}\n{some(r, 64)}\nPrivate-Lines: 1\n{some(r, 64)}\nPrivate-MAC: {some(r, 64, HEX)}")),
+    "key in base64": ("PRIVATE_KEY", _in("client-key-data: @@", lambda r: base64.b64encode(pem(r, 400, "RSA PRIVATE KEY").encode()).decode())),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_credential_is_found_whole(engine: Engine, kind: str) -> None:
+    entity, make = KINDS[kind]
+    rng = random.Random(kind)
+    missed = []
+    for _ in range(8):
+        text, value = make(rng)
+        start = text.index(value)
+        covered = set[int]()
+        for found in engine.find(text):
+            if found.entity == entity:
+                covered.update(range(found.start, found.end))
+        if not covered >= set(range(start, start + len(value))):
+            missed.append(text)
+    assert len(missed) <= 1, missed  # a random value may hold a word that shows it to be none
+
+
+ORDINARY = (
+    "I forgot my password, can you help me reset it?", "the key is to relax and breathe", "密码忘了怎么办", "请输入密码：",
+    "The token count is 4096 tokens per request", "Key points: 1) speed 2) cost", "My password is too weak, it needs at least 8 characters",
+    "The password is incorrect!", "password must be 8-20 characters", "密码长度为8-20位", "密码是6位数字", "这个密码是错误的", "口令是2024年设置的",
+    "密钥是什么意思", "Password: ********", 'api_key = "YOUR_API_KEY"', 'api_key="<your key>"', "export TOKEN=${GITHUB_TOKEN}", "password = get_password()",
+    "def f(token: str, password: Optional[str] = None):", 'os.environ["API_KEY2"]', 'password = os.environ["DB_PASSWORD1"]', "password=args.password1",
+    "secret: {{ .Values.secret1 }}", "commit 9fceb02d0ae598e95dc970b74767f19372d61af8", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    '"id": "123e4567-e89b-12d3-a456-426614174000"', '"key": "123e4567-e89b-12d3-a456-426614174000"', "cache_key: d41d8cd98f00b204e9800998ecf8427e",
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk", "The bearer of bad news came in 2024", "basic information about plan B2",
+    "The secret is out: sales grew 25% in Q3 2024", "Our password policy: 12+ characters, 90-day rotation", "password for the new portal will be sent by SMS",
+    "the password reset link expires in 24 hours: https://example.com/reset/abc123", "keyboard shortcuts: Ctrl+Shift+F12", "Author: J2EE team",
+    "access: granted at 10:32:44", "What is the difference between a password hash (bcrypt) and SHA-256?", "token limit is 128k, the key takeaway is GPT-4o",
+    "docker run -u 1000:1000 image", "The passphrase is used to encrypt the key.", "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA\n-----END PUBLIC KEY-----",
+    "The header says -----BEGIN RSA PRIVATE KEY----- and then base64 follows.", "-----BEGIN PRIVATE KEY-----...-----END PRIVATE KEY-----",
+    '<input type="password" name="password1" autocomplete="current-password">', "his password was changed on 2024-05-01", "token = tokens[i+1]",
+    "const token = response.data.token1;", "API key rotation: 2024-05-01T10:22:33Z", "sorted(items, key=operator.itemgetter(1))", 'primary_key=True, foreign_key="user.id1"',
+    "access_token is required; see RFC6749", "the order key is ORD-2024-000123", "postgres://user:password@localhost/db", "redis://localhost:6379/0",
+    "http://example.com:8080/a@b", "meet at 10:30, gate B12; token ring, secret santa, key lime pie", "SECRET_KEY = os.getenv('SECRET_KEY')", "Passwords: never reuse them in 2024.",
+    "password: string // min 8", '"password": "required|min:8"', "key: value", "auth: true, token: null", "The pass is 1500m high", "s3://bucket/key=2024-01-01/part-0001.parquet",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_ordinary_text_about_secrets_has_none(engine: Engine, text: str) -> None:
+    assert engine.find(text) == []
+    assert engine.find(f"Well, {text}\n\nThat is all; 就这样。") == []
