@@ -284,10 +284,11 @@ _SOFT: Final = rb",;\[\]\\"  # end it unless it has a slash before
 _HEAD: Final = rb"[^" + _BREAK + _SOFT + rb"/]"
 _UNIT: Final = re.compile(_HEAD + rb"++(?:/[^" + _BREAK + rb"]*+)?|/[^" + _BREAK + rb"]*+")
 # Blanks, and closed tokens in which nothing can be: no digit, no @, no dot or colon inside a name; or a number so short
-# that no pattern takes it (the least is six digits, or three groups).
+# that no pattern takes it (the least is six digits, or three groups). A run of 20 letters may be a key without any digit.
 _DULL: Final = (
     rb"(?:[" + _BREAK + _SOFT + rb"]++"
-    rb"|(?:[^" + _BREAK + _SOFT + rb"/0-9@.:]++|\.(?![0-9A-Za-z])|:(?![0-9A-Fa-f:/]))++(?=[" + _BREAK + _SOFT + rb"])"
+    rb"|(?:[^" + _BREAK + _SOFT + rb"/0-9@.:]{1,19}+(?![^" + _BREAK + _SOFT + rb"/0-9@.:])"
+    rb"|\.(?![0-9A-Za-z])|:(?![0-9A-Fa-f:/]))++(?=[" + _BREAK + _SOFT + rb"])"
     rb"|[+=*-]*+[0-9]{1,5}+(?:\.[0-9]{1,5}+)?+(?=[" + _BREAK + _SOFT + rb"]))*+"
 )
 _SKIP: Final = re.compile(_DULL)
