@@ -47,6 +47,7 @@ _NAMES: Final = re.compile(
 _SPACED: Final = re.compile(
     rf"(?:[{_LETTER}._+-](?:[ ]|\Z)){{3,64}}"
 )  # a name one character at a time, reversed or not
+_SPACED_OPEN: Final = re.compile(rf"[ ]?(?:[{_LETTER}._+-](?:[ ]|\Z)){{1,64}}")  # one that may still become long enough
 _SPACED_TAIL: Final = re.compile(rf"[{_LETTER}](?:[ ][{_LETTER}.-](?![{_LETTER}])){{3,64}}+")
 # The end of a text that may be the begin of a sign, or a sign whose label is still being written.
 _BEGUN_DOT: Final = rf"[ \t]?(?:{_OPEN}[ \t]?(?:\w{{0,5}}|\.)[ \t]?{_CLOSE}?|d|do|dot|D|DO|DOT|-d?o?t?|点|\.)?[ \t\n]?"
@@ -87,7 +88,7 @@ class Addresses:
                 return found, at, len(text)
             first, end, spaced = _unit(text, sign)
             if not final and size - max(end, sign.end()) < _TAIL_CHARS:
-                return found, sign.start(), first
+                return found, sign.start(), min(first, _first(text, sign.start()))
             if first < sign.start() < end or sign["scheme"]:
                 found += self._judged(text, first, end, sign, spaced)
             at = max(end, sign.end())
@@ -128,7 +129,7 @@ def _first(text: str, place: int) -> int:
     """Where the names begin that end at `place`."""
     left = text[max(0, place - REACH_CHARS) : place][::-1]
     names = _NAMES.match(left)
-    spaced = _SPACED.match(left)
+    spaced = _SPACED_OPEN.match(left)
     return place - max(names.end() if names else 0, spaced.end() if spaced else 0)
 
 
