@@ -7,18 +7,24 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
 if TYPE_CHECKING:
-    from gateway.scan.look import Options
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from gateway.scan.look import Event, Options, Scanner
     from gateway.scan.report import Report, Summary
+    from gateway.scan.sources import Source
 
 CLEAN: Final = 0
 FOUND: Final = 1
+JOBS_MAX: Final = 64  # each loads detectors of its own: 80 MB, and up to 400 MB more with models for names
 NOT_SCANNED: Final = 2  # something could not be scanned, or the options cannot be carried out
 
 
@@ -102,6 +108,7 @@ def scan(
         Path | None,
         typer.Option(help="An earlier report of format json: findings at the same places are not reported."),
     ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=JOBS_MAX, help="Processes that scan, for big folders.")] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Say of each finding why it was found.")] = False,
     show: Annotated[
         bool, typer.Option("--show", help="Show the last characters of each value. Without it no value is ever shown.")
@@ -139,7 +146,7 @@ def scan(
         baseline=baseline,
     )
     try:
-        summary, code = _run(listed, exclude or (), options, format_, output, fail_on)
+        summary, code = _run(listed, exclude or (), options, jobs, format_, output, fail_on)
     except UsageError as error:
         raise _refused(str(error)) from error
     _tell(summary)
@@ -162,6 +169,7 @@ def _run(
     paths: Sequence[Path],
     exclude: Sequence[str],
     options: Options,
+    jobs: int,
     format_: Format,
     output: Path | None,
     fail_on: FailOn,
@@ -175,20 +183,46 @@ def _run(
     part = output.with_name(output.name + ".part") if output is not None else None
     never = [p.resolve() for p in (output, part) if p is not None]
     with _opened(part) as out:
-        report = _report(format_, out)
-        with _progress(sum(s.size for s in sources(paths, exclude, never) if isinstance(s, Source))) as advance:
-            for source in sources(paths, exclude, never):
-                events = scanner.scan(source, advance) if isinstance(source, Source) else iter((source,))
-                for event in events:
-                    summary.add(event)
-                    if isinstance(event, Hit):
-                        report.hit(event)
+        bar = _bar(format_, out)
+        if bar is not None:
+            total = sum(one.size for one in sources(paths, exclude, never) if isinstance(one, Source))
+            task = bar.add_task("scan", total=total or None)
+        # On one terminal, findings are printed above the bar.
+        report = _report(format_, out, bar.console if bar is not None and sys.stdout.isatty() else None)
+        with bar or nullcontext():
+            advance = partial(bar.advance, task) if bar is not None else None
+            listed = sources(paths, exclude, never)
+            for event in _events(scanner, options, listed, jobs, advance):
+                summary.add(event)
+                if isinstance(event, Hit):
+                    report.hit(event)
         summary.files, summary.chars, summary.known = scanner.files, scanner.chars, scanner.known
         code = _exit_code(summary, fail_on)
         report.end(summary, code)
     if part is not None and output is not None:
         part.replace(output)
     return summary, code
+
+
+def _events(
+    scanner: Scanner,
+    options: Options,
+    listed: Iterator[Source | Event],
+    jobs: int,
+    advance: Callable[[int], None] | None,
+) -> Iterator[Event]:
+    from gateway.scan.sources import Source
+
+    if jobs > 1:
+        from gateway.scan.jobs import scan_each
+
+        yield from scan_each(scanner, options, listed, jobs, advance)
+        return
+    for one in listed:
+        if isinstance(one, Source):
+            yield from scanner.scan(one, advance)
+        else:
+            yield one
 
 
 def _exit_code(summary: Summary, fail_on: FailOn) -> int:
@@ -199,11 +233,11 @@ def _exit_code(summary: Summary, fail_on: FailOn) -> int:
     return FOUND if fail_on is FailOn.BLOCK and summary.actions["block"] else CLEAN
 
 
-def _report(format_: Format, out: TextIO | None) -> Report:
+def _report(format_: Format, out: TextIO | None, console: Console | None) -> Report:
     from gateway.scan.report import JsonReport, SarifReport, TableReport
 
     if format_ is Format.TABLE:
-        return TableReport(out)
+        return TableReport(out, None if out is not None else console)
     return (JsonReport if format_ is Format.JSON else SarifReport)(out or sys.stdout)
 
 
@@ -227,21 +261,20 @@ def _opened(part: Path | None) -> Iterator[TextIO | None]:
         raise
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None] | None]:
-    """A bar on standard error, if that is a terminal."""
+def _bar(format_: Format, out: TextIO | None) -> Progress | None:
+    """A bar on standard error, if that is a terminal and no document is written to the same one."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield None
-        return
+        return None
+    if out is None and format_ is not Format.TABLE and sys.stdout.isatty():
+        return None
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-    bar = Progress(
-        "scanning", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    )
-    with bar:
-        task = bar.add_task("scan", total=total or None)
-        yield lambda count: bar.advance(task, count)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    return Progress(
+        "scanning", BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+        console=console, transient=True, redirect_stdout=False, redirect_stderr=False,
+    )  # fmt: skip
 
 
 def _tell(summary: Summary) -> None:

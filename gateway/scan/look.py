@@ -19,7 +19,7 @@ from filters.explain import LEFT_CHARS, RIGHT_CHARS, Explainer, Explanation
 from filters.finding import LABEL
 from filters.segments import Segmenter
 from gateway.errors import ConfigError
-from gateway.scan.lines import LineReader
+from gateway.scan.lines import LineReader, Value
 from gateway.scan.places import JUDGED_KEPT_CHARS, KEPT_CHARS, Places
 from gateway.scan.sources import BinaryFileError, Problem, Skipped, Source, TextReader, UnreadableError
 
@@ -182,14 +182,20 @@ class Scanner:
 
     def _lines(self, source: Source, reader: LineReader) -> Iterator[Event]:
         for value in reader.values():
-            channel = self._channel()
             self.chars += len(value.text)
-            for at in range(0, len(value.text), SLICE_CHARS):
-                found = channel.feed(value.text[at : at + SLICE_CHARS])
-                yield from self._hits(source.name, channel, found, value.line, value.field)
-            yield from self._hits(source.name, channel, channel.close(), value.line, value.field)
+            try:
+                yield from self._value(source.name, value)
+            except UndecidedError as error:
+                yield Problem(source.name, f"line {value.line:,}, {value.field}: not scanned to its end: {error}")
         for problem in reader.problems:
             yield Problem(source.name, problem)
+
+    def _value(self, file: str, value: Value) -> Iterator[Event]:
+        channel = self._channel()
+        for at in range(0, len(value.text), SLICE_CHARS):
+            found = channel.feed(value.text[at : at + SLICE_CHARS])
+            yield from self._hits(file, channel, found, value.line, value.field)
+        yield from self._hits(file, channel, channel.close(), value.line, value.field)
 
     def _channel(self) -> _Channel:
         if isinstance(self._engine, Engine):

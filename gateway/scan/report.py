@@ -87,9 +87,9 @@ def printable(text: str) -> str:
 class TableReport:
     """For people: a line for each finding, and the counts."""
 
-    def __init__(self, out: TextIO | None) -> None:
-        """`out` None: standard output, with colors where it is a terminal."""
-        self._console = Console(file=out, highlight=False, soft_wrap=True)
+    def __init__(self, out: TextIO | None, console: Console | None = None) -> None:
+        """`out` None: standard output, with colors where it is a terminal; or a console that somebody has already."""
+        self._console = console or Console(file=out, highlight=False, soft_wrap=True)
 
     def hit(self, hit: Hit) -> None:
         place = f"{printable(hit.file)}:{hit.line}" + (

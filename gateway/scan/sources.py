@@ -73,7 +73,7 @@ def sources(
         if str(path) == STDIN:
             yield Source(STDIN_NAME, None, True, 0)
         elif path.is_dir():
-            yield from _walk(path, path, exclude, frozenset(never))
+            yield from _walk(path, exclude, frozenset(never))
         else:
             try:
                 yield Source(str(path), path, True, path.stat().st_size)
@@ -81,28 +81,27 @@ def sources(
                 yield Problem(str(path), _said(error))
 
 
-def _walk(
-    top: Path, folder: Path, exclude: Sequence[str], never: frozenset[Path]
-) -> Iterator[Source | Problem | Skipped]:
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        yield Problem(str(folder), _said(error))
-        return
-    for entry in entries:
-        path = folder / entry.name
-        if entry.name in _NEVER or _excluded(path.relative_to(top).as_posix(), entry.name, exclude):
-            continue
-        try:
-            info = entry.stat(follow_symlinks=False)
-        except OSError as error:
-            yield Problem(str(path), _said(error))
-            continue
-        if stat.S_ISLNK(info.st_mode):
+def _walk(top: Path, exclude: Sequence[str], never: frozenset[Path]) -> Iterator[Source | Problem | Skipped]:
+    # What is still to come, the next one last. Not by recursion: folders may be deeper than Python's stack.
+    todo: list[tuple[Path, os.stat_result | None]] = [(top, None)]
+    while todo:
+        path, info = todo.pop()
+        if info is None or stat.S_ISDIR(info.st_mode):
+            try:
+                inner = sorted((below.name for below in path.iterdir()), reverse=True)
+            except OSError as error:
+                yield Problem(str(path), _said(error))
+                continue
+            for name in inner:
+                below = path / name
+                if name in _NEVER or (exclude and _excluded(below.relative_to(top).as_posix(), name, exclude)):
+                    continue
+                try:
+                    todo.append((below, below.lstat()))
+                except OSError as error:
+                    yield Problem(str(below), _said(error))
+        elif stat.S_ISLNK(info.st_mode):
             yield Skipped(str(path), "symbolic link")
-        elif stat.S_ISDIR(info.st_mode):
-            yield from _walk(top, path, exclude, never)
         elif not stat.S_ISREG(info.st_mode):
             yield Skipped(str(path), "no regular file")
         elif not never or path.resolve() not in never:

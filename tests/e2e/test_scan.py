@@ -86,6 +86,21 @@ def test_a_terminal_gets_a_bar_and_a_pipe_none(tmp_path: Path) -> None:
     assert b"CREDIT_CARD" in out
 
 
+def test_l3_several_processes_give_the_same_report(tmp_path: Path) -> None:
+    for index in range(12):
+        (tmp_path / f"{index:02}.txt").write_text(f"line\nu{index}@example.com {CARD}\n" * (index + 1))
+    (tmp_path / "41.bin").write_bytes(b"\0")
+    (tmp_path / "42.txt").write_bytes(b"\xff")
+    reports = []
+    for jobs in ("1", "2"):
+        done = licet("scan", tmp_path, "--format", "json", "--jobs", jobs)
+        assert done.returncode == 2
+        reports.append(json.loads(done.stdout))
+    assert reports[0] == reports[1]
+    assert reports[0]["entities"] == {"EMAIL_ADDRESS": 78, "CREDIT_CARD": 78}
+    assert reports[0]["files"] == 13
+
+
 def test_without_paths_at_a_terminal_it_says_what_to_do() -> None:
     leader, follower = pty.openpty()
     done = subprocess.run(

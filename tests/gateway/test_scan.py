@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import multiprocessing
 import os
 import random
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +20,7 @@ from typer.testing import CliRunner
 from filters import Engine, Finding, NameRules, Rules, UndecidedError
 from filters.names import NameFinder
 from gateway.cli import app
+from gateway.scan.jobs import scan_each
 from gateway.scan.lines import LINE_BYTES_MAX, LineReader
 from gateway.scan.look import Hit, Options, Scanner, UsageError
 from gateway.scan.places import Places
@@ -111,6 +115,21 @@ def test_exclude_takes_names_and_paths(tmp_path: Path, pattern: str, left: set[s
         file.parent.mkdir(exist_ok=True)
         file.write_text("x")
     assert {os.path.relpath(name, tmp_path) for name in listing(tmp_path, exclude=(pattern,))} == left
+
+
+def test_folders_deeper_than_the_stack_are_walked(tmp_path: Path) -> None:
+    path = tmp_path
+    for _ in range(1_100):
+        path = path / "d"
+    with contextlib.chdir(tmp_path):
+        for _ in range(1_100):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("a.txt").write_text("x")
+    try:
+        assert listing(tmp_path) == {str(path / "a.txt"): "scan"}
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)  # shutil.rmtree goes by recursion
 
 
 def test_l1_what_is_not_there_or_may_not_be_read_is_a_problem(tmp_path: Path) -> None:
@@ -292,14 +311,14 @@ def test_names_are_looked_for_in_segments_of_the_whole_text(tmp_path: Path) -> N
     scanner = Scanner(
         options, Rules(names=NameRules(chars_max=1 << 60)), None, Engine.load(), cast(NameFinder, Finder())
     )
-    text = "".join(f"Line {n} of Ada and {MAIL}.\n" for n in range(3_000))
+    text = "".join(f"Line {n} of Ada and {MAIL}.\n" for n in range(400))
     file = tmp_path / "a.txt"
     file.write_text(text)
     found = hits(scanner, file)
     assert [(h.line, h.column) for h in found if h.entity == "PERSON"] == [
-        (n + 1, len(f"Line {n} of ") + 1) for n in range(3_000)
+        (n + 1, len(f"Line {n} of ") + 1) for n in range(400)
     ]
-    assert sum(h.entity == "EMAIL_ADDRESS" for h in found) == 3_000
+    assert sum(h.entity == "EMAIL_ADDRESS" for h in found) == 400
     why = {h.entity: h.why for h in found}
     assert why["PERSON"] is not None
     assert why["EMAIL_ADDRESS"] is not None
@@ -401,6 +420,17 @@ def test_findings_in_json_lines_have_line_and_field(tmp_path: Path) -> None:
         {"entity": "EMAIL_ADDRESS", "line": 2, "field": "m[0].c", "start": 3, "end": 18},
     ]
     assert f"{file}:1 m[1].c" in licet_scan(file, "--jsonl", "m.c").out
+
+
+def test_l1_a_value_that_cannot_be_decided_is_a_problem_and_the_next_is_judged(tmp_path: Path) -> None:
+    finder = cast(NameFinder, Finder())
+    scanner = Scanner(Options(fields=["t"]), Rules(names=NameRules(chars_max=1 << 60)), None, Engine.load(), finder)
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"t": "Bob"}\n{"t": "Ada"}\n')
+    first, second = scanner.scan(source(file))
+    assert first == Problem(str(file), "line 1, t: not scanned to its end: names-fake failed: RuntimeError")
+    assert isinstance(second, Hit)
+    assert (second.entity, second.line) == ("PERSON", 2)
 
 
 # --- reports and exit codes
@@ -656,6 +686,24 @@ def test_l9_the_compatible_profile_refuses_what_it_cannot_hold(tmp_path: Path) -
             out.write("word word word\n" * 4_500)
     (problem,) = problems(scanner, file)
     assert "use --profile hardened" in problem
+
+
+@pytest.mark.slow
+def test_l1_the_end_of_a_process_is_a_problem_of_its_files(tmp_path: Path) -> None:
+    for index in range(40):
+        (tmp_path / f"{index:02}.txt").write_text(MAIL)
+    options = Options()
+    scanner = Scanner.load(options)
+    events = scan_each(scanner, options, sources([tmp_path]), 2)
+    assert isinstance(next(events), Hit)
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
+    rest = list(events)
+    told = [event for event in rest if isinstance(event, Problem)]
+    assert len(told) >= 30
+    assert {event.reason for event in told} == {"the process that scanned it has ended"}
+    assert {event.file for event in rest} >= {str(tmp_path / f"{index:02}.txt") for index in range(1, 40)}
 
 
 def test_models_that_are_missing_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
