@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from filters.detectors.impersonation import ClaimDetector, RequestDetector
 from filters.detectors.presidio import PresidioPack
+from filters.detectors.secrets import SecretsPack
 from filters.detectors.walk import Pack, Walk
 from filters.finding import Action, Detector, Finding, Namer, Release, Restoring, Rules, UndecidedError
 from filters.judge import JUDGE_DEADLINE_S, Judge
@@ -140,7 +141,7 @@ class Engine:
         if profile != "hardened":
             raise ValueError(f"profile {profile!r} is not available; use 'hardened'")
         return cls(
-            (PresidioPack(),),
+            (PresidioPack(), SecretsPack()),
             {"prompt": (RequestDetector(),), "answer": (ClaimDetector(),)},
             judges=judges,
             judge=judge,
