@@ -33,13 +33,17 @@ class Context:
         self._tokens: list[Token] | None = None
         self._starts: list[int] = []
         self._keywords: list[str | None] = []
+        self._there: dict[int, list[str]] = {}  # of a recognizer's words, those that stand anywhere in the text
         self._near: dict[int, tuple[str, ...]] = {}
 
     def word(self, words: Sequence[str], start: int) -> str | None:
         """The first of the words that stands around `start`."""
-        if self._lower is None:
-            self._lower = self._text.lower()
-        there = [word for word in words if word in self._lower or not word.isascii()]
+        there = self._there.get(id(words))
+        if there is None:
+            if self._lower is None:
+                self._lower = self._text.lower()
+            there = [word for word in words if word in self._lower or not word.isascii()]
+            self._there[id(words)] = there
         if not there:
             return None
         near = self._around(start)

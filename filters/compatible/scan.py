@@ -59,6 +59,8 @@ _COLONS: Final = re.compile(r"::|:[a-f]{2}:[a-f]{2}:|:(?:[a-f]{1,4}:){5}", re.IG
 _HYPHENS: Final = re.compile(r"-[a-f]{2}-[a-f]{2}-|-[a-f]{4}-[a-f]{4}-", re.IGNORECASE)
 _DOTS: Final = re.compile(r"\.[a-f]{4}\.[a-f]{4}", re.IGNORECASE)
 
+_DIGITLESS_MIN: Final = len("abcd.abcd.abcd")  # the shortest of them but for `::`
+
 # Shapes that are remembered, and the longest: bounded, so that nobody fills memory with them. No value can be read off a
 # shape (L7).
 _SHAPES_MAX: Final = 8192
@@ -280,7 +282,13 @@ class _Look:
         unit = _UNIT.search(view, start, end)
         if unit is not None and unit.span() != (start, end):
             for unit in _UNIT.finditer(view, start, end):
-                self._chunk(unit.start(), unit.end())
+                first, last = unit.span()
+                if last - first > 1 and (
+                    last - first >= _DIGITLESS_MIN
+                    or _DIGIT.search(view, first, last) is not None
+                    or view.find("::", first, last) >= 0
+                ):
+                    self._chunk(first, last)
             return
         for word in _WORD.finditer(view, start, end + 1):
             if word.end() <= end:
