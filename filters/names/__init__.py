@@ -44,6 +44,7 @@ Mode = Literal["fast", "thorough"]
 # Raised by hand with every change of the code that can change a finding.
 CODE_VERSION: Final = 2
 ENTITIES: Final = frozenset({"PERSON", "LOCATION", "ORGANIZATION", "EMAIL_ADDRESS", "PHONE_NUMBER"})
+SURE: Final = 0.7  # the score from which a finding of the lists needs no second opinion
 _DIGITS: Final = re.compile(r"\d")
 
 
@@ -94,6 +95,8 @@ class NameFinder:
         if not _worth(words, text):
             return []
         listed = self._lexicon.find(text, words)
+        if not _open(words, listed, text, capitals=self._spacy is not None):
+            return unite(text, words, listed, [], [])
         guessed = self._rampart.find(text)
         parsed = self._spacy.find([text])[0] if self._spacy is not None else []
         return unite(text, words, listed, guessed, parsed)
@@ -111,6 +114,28 @@ def _worth(words: Sequence[Word], text: str) -> bool:
         if word.shape != "l" and word.flags & (GIVEN | SURNAME):
             return True
     return bool(_DIGITS.search(text)) and bool(words)
+
+
+def _open(words: Sequence[Word], listed: Sequence[Finding], text: str, *, capitals: bool) -> bool:
+    """Whether the lists leave anything to guess: a word that they do not explain, or a number.
+
+    With `capitals`, a capitalised word within the sentence is one, even an ordinary one: it may name an organization.
+    The small network costs a hundred times as much as the lists, and adds nothing to a sentence whose every word is
+    either ordinary or within a name that they are sure of.
+    """
+    from filters.names.lexicon import GIVEN, ORDINARY, SURNAME
+
+    if _DIGITS.search(text):
+        return True
+    sure = [finding for finding in listed if finding.score >= SURE]
+    for index, word in enumerate(words):
+        if len(word.low) < 2 or any(f.start <= word.start and word.end <= f.end for f in sure):
+            continue
+        if not word.flags & ORDINARY or (word.shape != "l" and word.flags & (GIVEN | SURNAME)):
+            return True
+        if capitals and index and word.shape != "l":
+            return True
+    return False
 
 
 def _moved(finding: Finding, by: int) -> Finding:

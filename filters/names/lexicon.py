@@ -133,6 +133,11 @@ class Lexicon:
         return found
 
 
+def _initial(words: list[Word], at: int) -> bool:
+    """Whether an initial stands here; the letters of `U.S.` are none."""
+    return words[at].shape == "I" and words[at].low != "u"
+
+
 class _Walk:
     """One text's walk: finds the runs of capitalised words and says what each is."""
 
@@ -297,13 +302,16 @@ class _Walk:
             return True
         if word.low in CORPORATE or word.low in LOCAL or word.code:
             return False
+        if self._shouted:
+            return word.flags & (SURNAME | ORDINARY) == SURNAME
         return bool(word.flags & SURNAME) or not word.flags & ORDINARY
 
     def _single(self, at: int, last: int, word: Word) -> tuple[int, float] | None:
         """A name of one word: a given name, an initial and a surname, or a surname that speaks."""
         if word.shape == "U" or word.flags & ORDINARY:
             return None
-        if last - at > 1 and word.flags & (GIVEN | SURNAME):  # `J. Novak`
+        initialed = last - at > 1 and _initial(self._words, at)
+        if initialed and (word.flags & (GIVEN | SURNAME) or not word.flags):  # `J. Novak`, `J.K. Zorvak`
             return last, 0.7
         if word.flags & GIVEN and not word.flags & PLACE:
             return last, 0.75 if word.flags & FREQUENT else 0.55
