@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from filters.detectors.china.pack import ChinaPack
 from filters.detectors.impersonation import ClaimDetector, RequestDetector
 from filters.detectors.presidio import PresidioPack
 from filters.detectors.secrets import SecretsPack
@@ -141,7 +142,7 @@ class Engine:
         if profile != "hardened":
             raise ValueError(f"profile {profile!r} is not available; use 'hardened'")
         return cls(
-            (PresidioPack(), SecretsPack()),
+            (PresidioPack(), ChinaPack(), SecretsPack()),
             {"prompt": (RequestDetector(),), "answer": (ClaimDetector(),)},
             judges=judges,
             judge=judge,
