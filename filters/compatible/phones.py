@@ -73,7 +73,8 @@ _FOREIGN: Final = re.compile(r"[^\0-\x7f]")
 _TWICE: Final = re.compile(r"/[^/]+/|(?:\s-|-\s)\s*[^\s-].*(?:\s-|-\s)")
 _BARE_X: Final = re.compile(r"[xX][^xX\d](?=\D*\Z)|[xX]{2}(?=\D*\Z)")
 _CHANGED: Final = re.compile(
-    r"(?:[+\uff0b]|0\D*[01])\D*(?:\d\D*){0,3}?(?:2\D*(?:6\D*7|9\D*0|3\D*[38])|5\D*(?:9\D*2|0\D*6)|4\D*5)"
+    r"(?:[+\uff0b]\D*|(?<!\d)0\D*(?:0\D*(?:\d\D*\d\D*)?|1\D*[1-9]\D*|1\D*0\D*5\D*))"  # a plus, or 00, 00xx, 01x, 0105
+    r"(?:2\D*(?:6\D*7|9\D*0|3\D*[38])|5\D*(?:9\D*2|0\D*6)|4\D*5)"
 )
 _ORIGINAL_COST: Final = 10
 
@@ -160,14 +161,21 @@ class _Walk:
             first, last = core.span()
             if last <= at:
                 continue
-            if first >= at and last - first < _DIGITS_MIN and not self._extended(last):
+            if first >= at and self._dull(core[0], first, last) and _EXTENDED.match(text, last) is None:
                 continue
             at = self._walk(max(at, first - _LEAD_CHARS_MAX), last)
         return list(self._spans)
 
-    def _extended(self, last: int) -> bool:
-        """True if an extension may follow, which would make the run behind it a part of this candidate."""
-        return _EXTENDED.match(self._text, last) is not None
+    def _dull(self, core: str, first: int, last: int) -> bool:
+        """True for a run that is no number, whatever stands before it, unless an extension makes what follows a part of it."""
+        if len(core) < _DIGITS_MIN or len(core.translate(_NOT_DIGITS)) < _DIGITS_MIN:
+            return True
+        return core.isdecimal() and self._beside_letter(first, last)
+
+    def _beside_letter(self, first: int, last: int) -> bool:
+        """True if a letter rules out a number there that has no parts."""
+        text = self._text
+        return bool((first and _LATIN_BORDER.match(text, first - 1)) or _LATIN_BORDER.match(text, last))
 
     def _walk(self, at: int, last: int) -> int:
         """Judges the candidates that begin before `last`; returns where the search goes on."""
@@ -212,10 +220,8 @@ class _Walk:
     def _regions(self, match: re.Match[str], end: int) -> tuple[str, ...]:
         text = self._text
         candidate = match[0] if end == match.end() else text[match.start() : end]
-        if candidate.isdigit() and (
-            (match.start() and _LATIN_BORDER.match(text, match.start() - 1)) or _LATIN_BORDER.match(text, end)
-        ):
-            return ()  # a letter beside a number rules it out, and it has no parts
+        if candidate.isdecimal() and self._beside_letter(match.start(), end):
+            return ()
         return self._phones.regions(candidate)
 
     def _ask(self, match: re.Match[str], end: int, region: str) -> int:

@@ -150,7 +150,7 @@ def dense(r: random.Random) -> str:
 
 
 def _timed(judge: Callable[[str], object], listed: Sequence[str]) -> float:
-    """Median milliseconds of a text."""
+    """Mean milliseconds of a text."""
     spent = []
     for text in listed:
         start = time.thread_time_ns()
@@ -247,9 +247,10 @@ def linear(tokens: Tokens) -> None:
 
 def main() -> None:
     """All tables."""
-    for tokens in ("none", "blank"):
+    engines: tuple[Tokens, ...] = ("none", "blank")
+    for tokens in engines:
         beside(tokens)
-    for tokens in ("none", "blank"):
+    for tokens in engines:
         linear(tokens)
 
 
