@@ -11,7 +11,14 @@ from typing import Final
 
 from filters.detectors.secrets.rules import GUESSED, NAMED, PASSWORD, SAID, SECRET, Data, secret
 from filters.detectors.secrets.tokens import decoded
-from filters.detectors.secrets.values import code_or_text, entropy, password_like, placeholder, secret_like
+from filters.detectors.secrets.values import (
+    STRONG_ENTROPY_MIN,
+    code_or_text,
+    entropy,
+    password_like,
+    placeholder,
+    secret_like,
+)
 from filters.detectors.secrets.walker import CONTEXT_CHARS, Verdict
 
 # What may stand between a key word and its value. With the longest trigger less than what is kept to the left of a value.
@@ -124,28 +131,20 @@ class Sentences:
             value = match[0].rstrip(b".,;:?)]}").removesuffix(b"**")
             if len(value) > _SAID_CHARS_MAX or b"(" in value or b"[" in value[1:] or value.endswith(b"="):
                 return []
+        if direct and not (quoted and password) and not _plain(view, start, value):
+            return []
+        return self._rated(start, value, password, quoted=quoted, direct=direct)
+
+    def _rated(self, start: int, value: bytes, password: bool, *, quoted: bool, direct: bool) -> list[Secret]:
+        """The secret that a value is which was said to be one."""
         end = start + len(value)
-        if (
-            direct
-            and not (quoted and password)
-            and (
-                len(value) < 6
-                or code_or_text(value)
-                or not (
-                    (_mixed(value) and _LOGIN.search(view[max(0, start - CONTEXT_CHARS) : start])) or _strong(value)
-                )
-            )
-        ):
-            return []
         if password:
-            if not password_like(value, quoted=quoted and not direct, said=True):
-                return []
-            return [secret(PASSWORD, start, end, SAID, "password-said")]
-        if (not quoted and value.isalpha()) or not secret_like(
-            value, self._data.stop_words, weak=True, entropy_min=3.0
-        ):
+            known = password_like(value, quoted=quoted and not direct, said=True)
+            return [secret(PASSWORD, start, end, SAID, "password-said")] if known else []
+        if value.isalpha() and not quoted:
             return []
-        return [secret(SECRET, start, end, SAID, "secret-said")]
+        known = secret_like(value, self._data.stop_words, weak=True, entropy_min=STRONG_ENTROPY_MIN)
+        return [secret(SECRET, start, end, SAID, "secret-said")] if known else []
 
     def chinese(self, text: str, view: bytes, end: int, password: bool, final: bool) -> Verdict:
         """What a key word that ends at `end` leads to in Chinese."""
@@ -232,6 +231,14 @@ class Sentences:
 
 
 _CURL_GROWS: Final = re.compile(rb"(?:-u|-user)[ \t=]{0,3}[\"']?[^\s:\"']{0,64}(?::)?\Z")
+
+
+def _plain(view: bytes, start: int, value: bytes) -> bool:
+    """Whether a value is a secret though nothing but a blank stands between it and the key word."""
+    if len(value) < 6 or code_or_text(value):
+        return False
+    login = _LOGIN.search(view[max(0, start - CONTEXT_CHARS) : start]) is not None
+    return (login and _mixed(value)) or _strong(value)
 
 
 def _mixed(value: bytes) -> bool:

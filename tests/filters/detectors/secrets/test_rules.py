@@ -75,7 +75,6 @@ def test_nearly_every_rule_finds_what_its_expression_makes(engine: Engine) -> No
             found += any(f.start <= at + len(value) - 1 and f.end > at for f in engine.find(text))
         if found < tried * 0.6:
             missed[rule["id"]] = f"{found}/{tried}"
-    print(missed)
     assert len(missed) <= len(DATA["rules"]) * 0.05, missed
 
 
