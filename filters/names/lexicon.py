@@ -307,12 +307,13 @@ class _Walk:
         return bool(word.flags & SURNAME) or not word.flags & ORDINARY
 
     def _single(self, at: int, last: int, word: Word) -> tuple[int, float] | None:
-        """A name of one word: a given name, an initial and a surname, or a surname that speaks."""
+        """A name of one word: a given name, initials and a surname, or a surname alone."""
+        initials = sum(before.shape == "I" for before in self._words[at:last]) if _initial(self._words, at) else 0
+        if initials and word.shape == "T":
+            named = word.flags & (GIVEN | SURNAME) or not word.flags  # `J. Novak`
+            return (last, 0.7) if named or (initials > 1 and word.low not in LOCAL | CORPORATE) else None
         if word.shape == "U" or word.flags & ORDINARY:
             return None
-        initialed = last - at > 1 and _initial(self._words, at)
-        if initialed and (word.flags & (GIVEN | SURNAME) or not word.flags):  # `J. Novak`, `J.K. Zorvak`
-            return last, 0.7
         if word.flags & GIVEN and not word.flags & PLACE:
             return last, 0.75 if word.flags & FREQUENT else 0.55
         if word.flags & SURNAME and not word.flags & PLACE:
