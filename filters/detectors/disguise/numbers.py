@@ -47,6 +47,11 @@ _ITEM: Final = (
     rf"|(?<![A-Za-z])(?:{_WORD}{{1,8}}+(?![A-Za-z])|{_LETTER}{{3,19}}+(?![A-Za-z])))"
 )
 _CHAIN: Final = re.compile(rf"[(\[{{\"']?{_ITEM}(?:{_SEPARATOR}?+{_ITEM})*+")
+# Where a chain begins, without walking along it.
+_HEAD: Final = re.compile(
+    rf"[(\[{{\"']?(?:\d|[{NUMERALS}]|(?<![A-Za-z])(?:{_WORD}{{1,8}}+(?![A-Za-z])|{_LETTER}{{3,19}}+(?![A-Za-z])))"
+)
+_MARGIN_CHARS: Final = 96  # above a separator with markup and the longest item of words
 _BEGUN: Final = "|".join(sorted({w[:n] for w in (*WORDS, *TIMES) for n in range(1, len(w) + 1)}, key=len, reverse=True))
 # The end of a text behind a chain that may still go on.
 _GROWING: Final = re.compile(
@@ -80,6 +85,14 @@ _CARD_GROUPS: Final = frozenset(
 _GROUPS: Final = _CARD_GROUPS | {(3, 4, 4), (3, 8), (7, 4), (6, 8, 4), (6, 8, 3), (6, 4, 4, 4), (6, 4, 4, 3), (6, 4, 2, 2, 4), (6, 4, 2, 2, 3), (3, 2, 4), (3, 3, 4)}  # fmt: skip
 # The two parts of a number that was broken at the end of a line, by all digits: cards, mobiles, resident IDs.
 _BROKEN_DIGITS: Final = frozenset((11, 15, 16, 17, 18, 19))
+# What a chain of figures alone must have to be looked at: digit by digit, one of those groups, or two parts on two lines.
+_GAP: Final = rf"(?:[{_SEPARATORS}]{{1,6}}+(?:{_TAG})?+|{_TAG})"
+_HINT: Final = re.compile(
+    rf"(?<!\d)(?:\d{_GAP}){{6}}\d|\d[{_SEPARATORS}]{{0,5}}\n|(?<!\d)(?:"
+    + "|".join(_GAP.join(rf"\d{{{n}}}" for n in shape) for shape in sorted(_GROUPS))
+    + ")"
+)
+_OTHER: Final = re.compile(rf"[{HANS}A-Za-z]")
 # Between figures these are read by the patterns themselves.
 _USUAL: Final = re.compile(r"[ \-\u00a0\u2000-\u200a\u3000‐-―−]")
 # Card schemes (ISO/IEC 7812 prefixes as the schemes publish them): presidio's expression also takes any number in 1 and 3.
@@ -113,10 +126,12 @@ class Numbers:
         at = start
         size = len(text)
         while True:
-            chain = _CHAIN.search(text, at)
-            if chain is None:
+            head = _HEAD.search(text, at)
+            if head is None:
                 break
-            at, end = chain.span()
+            at = head.start()
+            chain = _CHAIN.match(text, at, at + 2 * HALF_CHARS + _MARGIN_CHARS)
+            end = head.end() if chain is None else chain.end()
             if end - at > 2 * HALF_CHARS:
                 self._window(text, at, at + 2 * HALF_CHARS, found)
                 at += HALF_CHARS
@@ -132,6 +147,8 @@ class Numbers:
 
     def _window(self, text: str, start: int, end: int, found: list[Finding]) -> None:
         if end - start <= DIGITS_MIN or text[start:end].isdigit():
+            return
+        if _OTHER.search(text, start, end) is None and _HINT.search(text, start, end) is None:
             return
         groups = list(_groups(text, start, end))
         if not _spoken(groups):

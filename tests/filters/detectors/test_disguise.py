@@ -40,6 +40,9 @@ class Mobiles:
     def in_number(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
         return []
 
+    def at_least(self, score: float) -> Pack:
+        return self
+
     def late(self) -> LateStarts | None:
         return None
 
