@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from filters.detectors.secrets.rules import GUESSED, NAMED, PASSWORD, SAID, SECRET, Data, secret
+from filters.detectors.secrets.rules import GUESSED, NAMED, PASSWORD, SAID, SECRET, Data, Secret, secret
 from filters.detectors.secrets.tokens import decoded
 from filters.detectors.secrets.values import (
     STRONG_ENTROPY_MIN,
@@ -39,7 +39,7 @@ _FIRST: Final = re.compile(rb"s?['\"`*]{0,3}[ \t]{1,2}([A-Za-z]{1,8})(?=([ \t])?
 _FIRSTS: Final = frozenset(
     b"for of to on in at from with is was are will should has changed set now reads equals".split()
 )
-_OPEN: Final = re.compile(rb"s?['\"`*]{0,3}[ \t]{0,2}\Z")
+_OPEN: Final = re.compile(rb"s?['\"`*]{0,3}[ \t]{0,3}['\"`*]{0,3}\Z")
 _DIRECT: Final = re.compile(rb"['\"`]?[ \t]{1,2}(['\"`]?)(?=[^\s'\"`])")
 _CHINESE_LEAD: Final = re.compile(
     r"[\"'”」』`*\s]{0,3}(?:[^\n，。；！？,.;!?、\x21-\x7e\s]{0,12}?(?:是|为|為|爲|成|叫|用|：|:|=|＝|为：|是：)了?+[：:]?+)[\s\"'“‘「『`*]{0,3}+(?=[!#-&(-_a-~])"

@@ -60,6 +60,8 @@ def test_l3_mixtures_at_random_cuts(engine: Engine) -> None:
         *_pieces(3),
         "key",
         "password is",
+        "password 'a1B2c3D4'",
+        "my password is now hunter2x",
         "-----BEGIN",
         "-----BEGIN RSA PRIVATE",
         "密码",
