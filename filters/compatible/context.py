@@ -32,7 +32,7 @@ class Context:
         self._lower: str | None = None
         self._tokens: list[Token] | None = None
         self._starts: list[int] = []
-        self._keywords: list[str | None] = []
+        self._parts: set[str] = set()  # of keywords with a colon
         self._there: dict[int, list[str]] = {}  # of a recognizer's words, those that stand anywhere in the text
         self._near: dict[int, tuple[str, ...]] = {}
 
@@ -66,15 +66,15 @@ class Context:
 
     def _collect(self, at: int) -> list[str]:
         found: list[str] = []
-        keywords = self._keywords
+        size = len(self._starts)
         left = at
-        while 0 <= left < len(keywords) and len(found) <= _WORDS_BEFORE:
-            word = keywords[left]
+        while 0 <= left < size and len(found) <= _WORDS_BEFORE:
+            word = self._keyword(left)
             if word is not None:
                 found.append(word)
             left -= 1
-        while at < len(keywords):
-            word = keywords[at]
+        while at < size:
+            word = self._keyword(at)
             if word is not None:
                 found.append(word)
                 break
@@ -91,7 +91,10 @@ class Context:
             for token in tokens:
                 if ":" in token.text and english.keyword(token.text):
                     parts.update(token.text.lower().split(":"))
-        for token in tokens:
-            lower = token.text.lower()
-            known = lower in parts or (":" not in lower and english.keyword(token.text))
-            self._keywords.append(lower if known else None)
+        self._parts = parts
+
+    def _keyword(self, at: int) -> str | None:
+        """The token at that place in lower case, if it counts as a keyword."""
+        token = self._tokens[at].text  # type: ignore[index]  # there are tokens
+        lower = token.lower()
+        return lower if lower in self._parts or (":" not in lower and self._english.keyword(token)) else None

@@ -58,8 +58,12 @@ class English:
         found: list[Token] = []
         again = False
         for start, end in _chunks(text):
+            chunk = text[start:end]
+            if chunk.isascii() and chunk.isalpha() and chunk not in self._rules:
+                found.append(Token(chunk, start))  # nothing in it is a prefix, suffix or infix
+                continue
             at = start
-            for piece in self._chunk(text[start:end]):
+            for piece in self._chunk(chunk):
                 found.append(Token(piece, at))
                 at += len(piece)
                 again = again or piece in self._matched
@@ -67,6 +71,8 @@ class English:
 
     def keyword(self, token: str) -> bool:
         """True if presidio counts the token's text among the keywords of a text, before it splits them at colons."""
+        if token.isalnum():
+            return token.lower() not in self._stop_words
         return not (token.lower() in self._stop_words or token == _PRONOUN or self.is_punct(token))
 
     @staticmethod
@@ -77,8 +83,6 @@ class English:
     def _chunk(self, chunk: str) -> list[str]:
         pieces = self._chunks.get(chunk)
         if pieces is None:
-            if chunk.isascii() and chunk.isalpha() and chunk not in self._rules:
-                return [chunk]  # nothing in it is a prefix, suffix or infix
             pieces = self._rules.get(chunk) or self._tokenized(chunk, special=True)
             if len(chunk) <= _CHUNK_CHARS_MAX:
                 if len(self._chunks) >= _CHUNKS_MAX:
@@ -194,17 +198,15 @@ def _alternatives(expression: str) -> list[str]:
 
 def _chunks(text: str) -> Iterator[tuple[int, int]]:
     """Runs of spaces and of other characters, without the one space that ends a run of others."""
-    size = len(text)
-    start = 0
-    while start < size:
-        space = text[start].isspace()
-        match = (_BLANKS if space else _OTHERS).match(text, start)
-        end = start if match is None else match.end()
-        yield start, end
-        start = end
-        if not space and text[start : start + 1] == " ":
-            start += 1
+    open_at = 0
+    for match in _RUN.finditer(text):
+        start, end = match.span()
+        if start < open_at:
+            start = open_at  # its first space ended the run before
+        if start < end:
+            yield start, end
+        if text[end : end + 1] == " " and not text[end - 1].isspace():
+            open_at = end + 1
 
 
-_BLANKS: Final = re.compile(r"\s+")
-_OTHERS: Final = re.compile(r"\S+")
+_RUN: Final = re.compile(r"\s+|\S+")

@@ -161,8 +161,7 @@ def _timed(judge: Callable[[str], object], listed: Sequence[str]) -> float:
 
 def _warm(engine: CompatibleEngine, expected: Oracle) -> None:
     r = random.Random(1)
-    for _ in range(150):
-        text = dense(r) + sentence(r)
+    for text in (*(dense(r) + sentence(r) for _ in range(150)), *evaluator(300, 1)):
         engine.find(text)
         expected.find(text)
 
