@@ -61,7 +61,8 @@ class FailOn(enum.StrEnum):
 
 def scan(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Files and folders; `-` is standard input, as is none at all in a pipe.")
+        list[Path] | None,
+        typer.Argument(metavar="PATHS", help="Files and folders; `-` is standard input, as is none at all in a pipe."),
     ] = None,
     exclude: Annotated[
         list[str] | None,
@@ -114,14 +115,22 @@ def scan(
         bool, typer.Option("--show", help="Show the last characters of each value. Without it no value is ever shown.")
     ] = False,
 ) -> None:
-    """Find sensitive data in files, folders, JSON lines or standard input.
+    """Find sensitive data in files, folders, JSON lines or standard input, without printing it.
 
-    Examples: `licet scan .` looks through this folder; `git diff | licet scan` through a change;
-    `licet scan chats.jsonl --jsonl messages.content` through the texts of a log;
-    `licet scan src --format sarif --output licet.sarif` is for CI.
+    \b
+    licet scan .                                       this folder
+    git diff | licet scan                              a pipe
+    licet scan chats.jsonl --jsonl messages.content    the texts of a log of chats
+    licet scan src --format sarif --output out.sarif   for CI
+    licet scan notes.txt --explain                     why each thing was found
 
-    Exit codes: 0 nothing was found, 1 something was found (see --fail-on), 2 something could not be scanned (it says
-    what), or an option is wrong. Folders are gone through without .git, links and binary files.
+    \b
+    Exit codes:
+    0  nothing was found
+    1  something was found (--fail-on says what counts)
+    2  something could not be scanned, or an option is wrong; standard error says what
+
+    Folders are gone through without .git, symbolic links and binary files.
     """
     listed = list(paths or ())
     if not listed:

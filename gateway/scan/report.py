@@ -138,7 +138,7 @@ def reason(why: Explanation) -> str:
     if why.validated is not None:
         parts.append("checked: valid" if why.validated else "checked: invalid")
     if why.context_word:
-        parts.append(f"context word “{why.context_word}”")
+        parts.append(f"context word '{why.context_word}'")
     return "; ".join(parts) + f" -> {why.finding.score:.2f}"
 
 

@@ -31,7 +31,7 @@ def piped(data: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-def test_l7_a_folder_in_three_formats_with_exit_codes_and_no_value(tmp_path: Path) -> None:
+def test_l7_a_folder_is_told_with_places_and_an_exit_code_and_no_value(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "note.md").write_text(f"# Title\n\n卡号{CARD}，谢谢\n")
     (tmp_path / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
@@ -41,10 +41,6 @@ def test_l7_a_folder_in_three_formats_with_exit_codes_and_no_value(tmp_path: Pat
     assert done.stderr == "skipped: 1 (1 binary); --format json names them\n"
     assert "\x1b" not in done.stdout + done.stderr
     assert "1111" not in done.stdout + done.stderr
-    sarif = licet("scan", "src", "--format", "sarif", "--output", "out.sarif", cwd=tmp_path)
-    assert (sarif.returncode, sarif.stdout, sarif.stderr) == (1, "", "")
-    result = json.loads((tmp_path / "out.sarif").read_bytes())["runs"][0]["results"][0]
-    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "src/note.md"
 
 
 def test_a_pipe_is_scanned_without_being_asked_to() -> None:
@@ -54,7 +50,6 @@ def test_a_pipe_is_scanned_without_being_asked_to() -> None:
     assert (found["file"], found["line"], found["column"]) == ("<stdin>", 2, 3)
     assert found["why"]["rule"] == "All Credit Cards (weak)"
     assert found["why"]["validated"] is True
-    assert piped(b"nothing\n", "-").returncode == 0
 
 
 def test_a_terminal_gets_a_bar_and_a_pipe_none(tmp_path: Path) -> None:
@@ -86,6 +81,7 @@ def test_a_terminal_gets_a_bar_and_a_pipe_none(tmp_path: Path) -> None:
     assert b"CREDIT_CARD" in out
 
 
+@pytest.mark.slow
 def test_l3_several_processes_give_the_same_report(tmp_path: Path) -> None:
     for index in range(12):
         (tmp_path / f"{index:02}.txt").write_text(f"line\nu{index}@example.com {CARD}\n" * (index + 1))

@@ -117,6 +117,7 @@ def test_exclude_takes_names_and_paths(tmp_path: Path, pattern: str, left: set[s
     assert {os.path.relpath(name, tmp_path) for name in listing(tmp_path, exclude=(pattern,))} == left
 
 
+@pytest.mark.slow
 def test_folders_deeper_than_the_stack_are_walked(tmp_path: Path) -> None:
     path = tmp_path
     for _ in range(1_100):
