@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from filters.compatible.checks import Check, checks
 from filters.compatible.data import DOTLESS, DOTTED, WORD, Table, shape
 from filters.compatible.hosts import Urls, mails, may_hold_url
-from filters.compatible.phones import Phones
+from filters.compatible.phones import Phones, runs_of_digits
 
 FLAGS: Final = re.DOTALL | re.MULTILINE | re.IGNORECASE  # as presidio compiles its expressions
 _RECOGNIZERS_BY_CODE: Final = frozenset({"EmailRecognizer", "UrlRecognizer", "PhoneRecognizer", "IbanRecognizer"})
@@ -167,10 +168,11 @@ class Scan:
                 for number, (start, end) in self._urls.find(look.views[Letters.LOWER])
             ]
         look.without_digits()
-        digit = _DIGIT.search(view)
-        if digit is not None:
-            look.with_digits(digit.start())
-            look.hits += [Hit(self.phone, s, e, self.phone_score, -1, None) for s, e in self._phones.find(text)]
+        cores = runs_of_digits(view)
+        if cores:
+            look.with_digits(cores)
+            numbers = self._phones.find(text, cores if view is text else runs_of_digits(text))
+            look.hits += [Hit(self.phone, s, e, self.phone_score, -1, None) for s, e in numbers]
         return look.hits
 
     def plan(self, form: str) -> _Plan:
@@ -224,27 +226,29 @@ class _Look:
         self._iban_at = 0  # an IBAN starts only behind the one before
         self._slip = "]]" in view
 
-    def with_digits(self, at: int) -> None:
-        """All chunks with a digit, the first of which stands at `at`, and all numbers."""
+    def with_digits(self, cores: Sequence[re.Match[str]]) -> None:
+        """All chunks with a digit, and all numbers."""
         view = self._view
         size = len(view)
-        first = at
         left = 0
-        while True:
-            start = max(left, view.rfind(" ", left, at) + 1)
-            left = view.find(" ", at)
-            if left < 0:
-                left = size
-            self._chunk(start, left)
-            digit = _DIGIT.search(view, left)
-            if digit is None:
-                break
-            at = digit.start()
+        for core in cores:
+            at, last = core.span()
+            while at < last:
+                if at >= left:
+                    start = max(left, view.rfind(" ", left, at) + 1)
+                    left = view.find(" ", at)
+                    if left < 0:
+                        left = size
+                    self._chunk(start, left)
+                if last <= left:
+                    break
+                at = _DIGIT.search(view, left).start()  # type: ignore[union-attr]  # a run ends with a digit
+            if last - core.start() >= _NUMBER_DIGITS_MIN:
+                for match in _NUMBER.finditer(view, core.start(), last):
+                    for pattern in self._scan.numbers(match):
+                        self._run(pattern, match.start(), match.end())
         if self._slip:
             self._run(self._scan.slip, 0, size)
-        for match in _NUMBER.finditer(view, first):
-            for pattern in self._scan.numbers(match):
-                self._run(pattern, match.start(), match.end())
 
     def without_digits(self) -> None:
         """The chunks without a digit in which something may match."""
