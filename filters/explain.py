@@ -13,7 +13,7 @@ import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
@@ -35,6 +35,9 @@ from filters.view import END, fold
 # The text around a finding that is looked at again: a window of a token to the left (patterns.py), a border to the right.
 LEFT_CHARS: Final = 1_280
 RIGHT_CHARS: Final = 256
+# And before that, a tenth of it: enough for context and most tokens, if the same score comes out.
+_NEAR_LEFT_CHARS: Final = 160
+_NEAR_RIGHT_CHARS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +72,34 @@ class Explainer:
 
     def explain(self, text: str, finding: Finding) -> Explanation:
         """Why `finding`, in offsets of `text`, was found there. Looks at no more than the text around it."""
-        shift = max(0, finding.start - LEFT_CHARS)
-        near = text[shift : finding.end + RIGHT_CHARS]
-        local = finding._replace(start=finding.start - shift, end=finding.end - shift)
-        told = self._explain(near, local)
-        return Explanation(
-            finding, told.detector, told.rule, told.score_base, told.validated, told.context_word, told.form
-        )
-
-    def _explain(self, text: str, finding: Finding) -> Explanation:
-        possible = [one for one in self._detectors if finding.entity in one.entities]
-        for one in possible:
-            told = one.explain(text, finding) if isinstance(one, Explaining) else self._looked_up(one, text, finding)
+        for left, right in ((_NEAR_LEFT_CHARS, _NEAR_RIGHT_CHARS), (LEFT_CHARS, RIGHT_CHARS)):
+            shift = max(0, finding.start - left)
+            local = finding._replace(start=finding.start - shift, end=finding.end - shift)
+            told = self._explain(text[shift : finding.end + right], local, exact=left != LEFT_CHARS)
             if told is not None:
-                return told
+                return replace(told, finding=finding)
         if self._names:
             return Explanation(finding, self._names)
         # Found in a window of a token that is too long to be looked at again: whoever may have done it.
-        return Explanation(finding, " or ".join(one.name for one in possible) or "unknown")
+        possible = [one.name for one in self._detectors if finding.entity in one.entities]
+        return Explanation(finding, " or ".join(possible) or "unknown")
 
-    def _looked_up(self, detector: Detector, text: str, finding: Finding) -> Explanation | None:
+    def _explain(self, text: str, finding: Finding, *, exact: bool) -> Explanation | None:
+        for one in self._detectors:
+            if finding.entity not in one.entities:
+                continue
+            told = (
+                one.explain(text, finding)
+                if isinstance(one, Explaining)
+                else self._looked_up(one, text, finding, exact)
+            )
+            if told is not None:
+                return told
+        return None
+
+    def _looked_up(self, detector: Detector, text: str, finding: Finding, exact: bool) -> Explanation | None:
         again = self._again(detector, text, finding)
-        if again is None:
+        if again is None or (exact and again.score != finding.score):
             return None
         if isinstance(detector, PresidioPack):
             return _presidio(detector, text, finding)
@@ -110,11 +119,14 @@ class Explainer:
         """The finding as this detector alone makes it."""
         scanners = Walk([cast(Pack, detector)]).scanners() if id(detector) in self._packs else detector.scanners()
         view = fold(text) + END
+        same: Finding | None = None
         for scanner in scanners:
             for one in scanner.scan(text, view, True):
-                if one[:3] == finding[:3]:
+                if one == finding:
                     return one
-        return None
+                if one[:3] == finding[:3]:
+                    same = same or one
+        return same
 
 
 def explain(engine: Engine, text: str, *, direction: Direction = "prompt") -> list[Explanation]:
