@@ -122,20 +122,19 @@ class Scanner:
     @classmethod
     def load(cls, options: Options) -> Scanner:
         """Loads what the options need. Raises UsageError."""
-        policy, custom_entities = _policy(options.policy)
+        hardened = Engine.load()
+        policy = _policy(options.policy, hardened) if options.policy is not None else None
         mode: NamesMode = options.names or (policy.prompt.names.mode.value if policy is not None else "off")
         finder = _finder(mode)
-        engine: Engine | CompatibleEngine
+        engine: Engine | CompatibleEngine = hardened
         if options.profile == "compatible":
-            if custom_entities:
+            if policy is not None and policy.custom:
                 raise UsageError("the compatible profile knows no entities of a policy; use --profile hardened")
             engine = _compatible()
-        else:
-            engine = Engine.load()
-            if policy is not None and policy.custom:
-                from filters.detectors.custom import CustomDetector
+        elif policy is not None and policy.custom:
+            from filters.detectors.custom import CustomDetector
 
-                engine = engine.extended((CustomDetector(policy.custom),))
+            engine = hardened.extended((CustomDetector(policy.custom),))
         known = engine.entities | (finder.entities if finder is not None else frozenset())
         for entity in options.entities:
             if entity not in known:
@@ -362,20 +361,17 @@ def _named() -> frozenset[str]:
     return NAME_ENTITIES
 
 
-def _policy(path: Path | None) -> tuple[Policy | None, bool]:
-    """The policy, and whether it defines entities."""
-    if path is None:
-        return None, False
-    from filters.detectors.custom import check
-    from policies import PolicyError, explain, load
+def _policy(path: Path, engine: Engine) -> Policy:
+    """The policy, held against what the gateway can find, as the gateway would read it."""
+    from gateway.catalog import read_policy
+    from policies import PolicyError, explain
 
     try:
-        policy = load(path.read_bytes(), source=str(path), check_pattern=check)
+        return read_policy(path.read_bytes(), source=str(path), entities=engine.entities)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
     except PolicyError as error:
         raise UsageError("\n".join(explain(problem) for problem in error.problems)) from error
-    return policy, bool(policy.custom)
 
 
 def _actions(policy: Policy | None) -> Rules | None:

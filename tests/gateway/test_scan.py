@@ -478,6 +478,17 @@ def test_a_policy_says_what_it_would_do(policy: Path) -> None:
     assert done.report["policy"].startswith("scan-test@")
 
 
+def test_tags_of_a_policy_are_the_entities_under_them(tmp_path: Path) -> None:
+    file = tmp_path / "tags.yaml"
+    file.write_text("version: 1\nname: t\nowner: t@bank.example\nprompt:\n  tags: {pci.chd: block}\n")
+    done = licet_scan("--policy", file, "--format", "json", "--fail-on", "block", stdin=f"{CARD} {MAIL}".encode())
+    assert done.code == 1
+    assert {f["entity"]: f["action"] for f in done.report["findings"]} == {
+        "CREDIT_CARD": "block",
+        "EMAIL_ADDRESS": "report",
+    }
+
+
 def test_a_policy_with_mistakes_is_explained(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(POLICY.replace("block", "blok"))
@@ -488,7 +499,7 @@ def test_a_policy_with_mistakes_is_explained(tmp_path: Path) -> None:
 
 def test_entities_of_a_policy_are_found(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
-    file.write_text(POLICY + 'custom:\n  EMPLOYEE_ID: {pattern: "EMP-[0-9]{6}"}\n'.replace("custom", "custom"))
+    file.write_text(POLICY + 'custom:\n  EMPLOYEE_ID: {pattern: "EMP-[0-9]{6}"}\n')
     file.write_text(file.read_text().replace("default: allow", "default: allow, EMPLOYEE_ID: block"))
     done = licet_scan("--policy", file, "--format", "json", stdin=b"badge EMP-123456 x")
     assert [(f["entity"], f["column"], f["action"]) for f in done.report["findings"]] == [("EMPLOYEE_ID", 7, "block")]
