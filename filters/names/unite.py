@@ -19,9 +19,10 @@ _STRETCHED: Final = re.compile(r"(.)\1\1")  # `Sooo`
 _DIGIT: Final = re.compile(r"\d")
 _NAME: Final = GIVEN | SURNAME
 # A guess that no list supports has to be this sure. Below, half of the guesses on social media are wrong.
-_UNKNOWN_SCORE_MIN: Final = 0.7
+_UNKNOWN_SCORE_MIN: Final = 0.55
 _ORDINARY_SCORE_MIN: Final = 0.95
 _PLACE_SCORE_MIN: Final = 0.9
+_SMALL_SCORE_MIN: Final = 0.85
 
 
 def unite(
@@ -29,14 +30,39 @@ def unite(
 ) -> list[Finding]:
     """One list, sorted, of `listed` (lexicon), `guessed` (Rampart) and `parsed` (spaCy) findings."""
     believed = _Believed(text, words)
-    found = list(listed)
+    found = [finding for finding in listed if _stands(finding, guessed, parsed)]
     for one, other in ((guessed, parsed), (parsed, guessed)):
         for finding in one:
             agreed = finding.entity == "PERSON" and _met(finding, other)
+            if finding.entity == "PERSON" and one is parsed and not agreed and _within(finding, guessed):
+                continue
             kept = believed(finding, agreed=agreed)
             if kept is not None:
                 found.append(kept)
     return believed.ranked(joined(found))
+
+
+def _stands(finding: Finding, guessed: Sequence[Finding], parsed: Sequence[Finding]) -> bool:
+    """Whether a person of the lists stays one beside what the models say.
+
+    A street or a town that bears a name (`767 Joseph Gateway`) is read as a place by the network that knows addresses,
+    and a company (`McCarthy & Stone`) as one by the parser.
+    """
+    if finding.entity != "PERSON" or _met(finding, guessed):
+        return True
+    if _within(finding, guessed):
+        return False
+    # The parser takes many a surname alone for a company: only a longer name of one counts.
+    longer = [other for other in parsed if other.end - other.start > finding.end - finding.start]
+    return _met(finding, parsed) or not _within(finding, longer)
+
+
+def _within(finding: Finding, others: Sequence[Finding]) -> bool:
+    """Whether a model sees a place or an organization there."""
+    return any(
+        other.start <= finding.start and finding.end <= other.end and other.entity in {"LOCATION", "ORGANIZATION"}
+        for other in others
+    )
 
 
 def _met(finding: Finding, others: Sequence[Finding]) -> bool:
@@ -120,9 +146,9 @@ class _Believed:
                 return True
             if sure and len(inside) > 1 and len(sure) == len(inside) and score >= _PLACE_SCORE_MIN:
                 return True
-            if any(word.flags for word in inside) or score < _PLACE_SCORE_MIN:
+            if any(word.flags & (ORDINARY | PLACE) for word in inside) or score < _SMALL_SCORE_MIN:
                 return False
-            return before in INTRODUCED or not self._cased
+            return before in INTRODUCED or not self._cased or len(inside) > 1
         if self._shouted or self._titled:
             return bool(sure) and len(named) > 1
         if sure:
@@ -130,7 +156,9 @@ class _Believed:
         unknown = [w for w in capital if not w.flags and w.shape == "T" and not _STRETCHED.search(w.low)]
         if unknown:
             return score >= _UNKNOWN_SCORE_MIN
-        return bool(named) and (score >= _ORDINARY_SCORE_MIN or first > 0)
+        if first == 0:
+            return bool(named) and score >= _ORDINARY_SCORE_MIN
+        return bool(named) or score >= _PLACE_SCORE_MIN
 
     def _location(self, finding: Finding) -> Finding | None:
         words = self._words
