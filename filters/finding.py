@@ -9,7 +9,7 @@ import enum
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import ClassVar, Final, Literal, NamedTuple, Protocol
 
 # The entity of a placeholder that stands for a value of the caller's (vault.py); it never appears in a policy.
 PSEUDONYM: Final = "PSEUDONYM"
@@ -77,6 +77,34 @@ class Scanner(Protocol):
 
     def drop(self, chars: int) -> None:
         """The buffer lost its first `chars` characters; at least LEFT_CHARS before `at` always remain."""
+
+
+class Sleeper:
+    """A scanner that most texts say nothing to: while it holds nothing, a text of its `quiet` bytes need not be shown to it.
+
+    Those bytes (of the view) begin no match, and in one only behind a byte that is not quiet, or in front of it within the
+    same token, which the walk over tokens holds to its end. Of characters that the view calls FOREIGN only those of
+    `foreign` wake it; None: all of them.
+    """
+
+    quiet: ClassVar[bytes]
+    foreign: frozenset[str] | None = None
+    _at = 0
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it waits for nothing, given that it holds nothing."""
+        return True
+
+    def wake(self, at: int) -> None:
+        """Walk on from `at`, or from where it stands if that is later."""
+        if at > self._at:
+            self._at = at
+
+
+def quiet_but(loud: bytes) -> bytes:
+    """Every byte but those: for `Sleeper.quiet`."""
+    return bytes(range(256)).translate(None, loud)
 
 
 class Detector(Protocol):

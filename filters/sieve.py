@@ -15,16 +15,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from filters.detectors.patterns import LEFT_CHARS
-from filters.finding import Finding, Namer, Release, Restoring, Rules, Scanner, UndecidedError
+from filters.finding import Finding, Namer, Release, Restoring, Rules, Scanner, Sleeper, UndecidedError
 from filters.resolve import Resolver
 from filters.segments import Segment, Segmenter
-from filters.view import END, fold
+from filters.view import END, FOREIGN, fold
 
 # The most that is held without a judge: a chain of masks (CLUSTER_CHARS_MAX) before an open token (1,024), and what
 # the impersonation scanner holds. Reaching it refuses; it is never released (L9).
 HELD_CHARS_MAX: Final = 8192
 # The same with a judge, between two calls of it: feed at most SLICE_CHARS at once and settle before the next.
 JUDGED_HELD_CHARS_MAX: Final = 65_536
+_FOREIGN: Final = FOREIGN.encode()
 # Decided text is cut off the buffer in steps of this many characters, so that most feeds copy nothing.
 _TRIM_CHARS: Final = 512
 
@@ -46,6 +47,8 @@ class Sieve:
         `namer` gives pseudonyms where the rules ask for them, `restoring` turns those in this text into values.
         """
         self._scanners = tuple(scanners) if restoring is None else (*scanners, restoring.scanner())
+        self._sleepers = tuple(s if isinstance(s, Sleeper) else None for s in self._scanners)
+        self._asleep = [sleeper is not None for sleeper in self._sleepers]
         self._resolver = Resolver(rules, namer, restoring)
         self._names = rules.names
         self._judged = judged
@@ -79,6 +82,8 @@ class Sieve:
         """Another sieve that stands where this one does, to see what would be released if the text ended here."""
         other = copy.copy(self)
         other._scanners = tuple(map(copy.copy, self._scanners))
+        other._sleepers = tuple(s if isinstance(s, Sleeper) else None for s in other._scanners)
+        other._asleep = list(self._asleep)
         other._resolver = self._resolver.fork()
         other._segmenter = copy.copy(self._segmenter)
         other._queue = list(self._queue)
@@ -98,9 +103,10 @@ class Sieve:
         self._check_open()
         if self._resolver.blocked is not None:
             return self._nothing()
+        view = fold(text)
         self._text += text
-        self._view += fold(text)
-        return self._advance(final=False)
+        self._view += view
+        return self._advance(text, view, final=False)
 
     def close(self) -> Release:
         """What may be shown now that the channel has ended. Without a judge that is all the rest."""
@@ -108,7 +114,7 @@ class Sieve:
         self._closed = True
         if self._resolver.blocked is not None:
             return self._nothing()
-        return self._advance(final=True)
+        return self._advance("", b"", final=True)
 
     @property
     def waits(self) -> bool:
@@ -168,13 +174,26 @@ class Sieve:
     def _nothing(self) -> Release:
         return Release(self._released, self._released, "", blocked=self._resolver.blocked)
 
-    def _advance(self, *, final: bool) -> Release:
+    def _advance(self, text: str, more: bytes, *, final: bool) -> Release:
+        """`more` is the view of `text`, which was just added."""
         view = self._view + END if final else self._view
         base = self._base
         size = decided = len(self._text)
+        asleep = self._asleep
         try:
-            for scanner in self._scanners:
-                found = scanner.scan(self._text, view, final)
+            for index, scanner in enumerate(self._scanners):
+                sleeper = self._sleepers[index]
+                if sleeper is not None:
+                    if asleep[index]:
+                        loud = more.translate(None, sleeper.quiet)
+                        foreign = sleeper.foreign
+                        if not loud or (foreign is not None and not loud.strip(_FOREIGN) and foreign.isdisjoint(text)):
+                            continue
+                        sleeper.wake(self._released - base)
+                    found = scanner.scan(self._text, view, final)
+                    asleep[index] = scanner.at >= size and sleeper.sleeps
+                else:
+                    found = scanner.scan(self._text, view, final)
                 at = scanner.at
                 if at < decided and not final:
                     decided = at

@@ -19,7 +19,7 @@ from typing import Final
 
 from filters.detectors import figures
 from filters.detectors.figures import NONE, OPEN, HanNames, LatinNames
-from filters.finding import Finding, Scanner
+from filters.finding import Finding, Scanner, Sleeper, quiet_but
 
 REQUEST: Final = "IMPERSONATION_PUBLIC_FIGURE"
 CLAIM: Final = "IMPERSONATION_SELF_CLAIM"
@@ -358,15 +358,19 @@ class _HanActs:
         self.anchor = re.compile("|".join(map(re.escape, ordered)))
         self.starts = frozenset(word[:n] for word in ordered for n in range(1, len(word)))
         self.words_chars_max = max(map(len, ordered))
+        self.firsts = frozenset(word[0] for word in ordered)
 
 
-class HanScanner:
+class HanScanner(Sleeper):
     """Acts and names in Chinese characters, on the text itself."""
+
+    quiet = quiet_but(b"\x02")
 
     def __init__(self, acts: _HanActs, names: HanNames) -> None:
         self._acts = acts
         self._names = names
         self._at = 0
+        self.foreign = acts.firsts
 
     @property
     def at(self) -> int:

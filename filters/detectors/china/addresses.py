@@ -64,6 +64,7 @@ _LOOKAHEAD_CHARS: Final = 3  # 号 may become 号大院, 街 may become 街道
 _SUFFIX_CHARS: Final = 6  # and 自治 or 特别行 a whole suffix
 _LEAD: Final = re.compile("地址|住址|住所|家住|住在|寄到|寄往|送到|送至|送货至|籍贯|户籍")
 _LEAD_STARTS: Final = frozenset("地住家寄送籍户") | {"送货"}
+_LEAD_FIRSTS: Final = frozenset("地住家寄送籍户")
 _LEAD_GAP: Final = re.compile(r"[:：是为在於于\s\"“]{0,4}")
 _LEAD_GAP_CHARS: Final = 4
 _ROOM_OF: Final = frozenset("楼樓元座栋棟幢层層号")
@@ -105,6 +106,7 @@ class AddressScanner(AnchoredScanner):
     def __init__(self, places: Places) -> None:
         super().__init__()
         self._places = places
+        self.foreign = places.firsts | _LEAD_FIRSTS
 
     def _next(self, text: str, view: bytes, at: int, final: bool) -> int:
         size = len(text)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from filters.finding import Finding
+from filters.finding import Finding, Sleeper, quiet_but
 
 OPEN: Final = -1
 NONE: Final = -2
 
 
-class AnchoredScanner:
+class AnchoredScanner(Sleeper):
     """What all such walks share. Offsets are those of the buffer."""
+
+    quiet = quiet_but(b"\x02")  # of those whose anchors are Chinese
 
     def __init__(self) -> None:
         self._at = 0

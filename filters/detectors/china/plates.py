@@ -8,7 +8,7 @@ from typing import Final
 from filters.detectors.china import labels, validators
 from filters.detectors.china.anchored import NONE, OPEN, AnchoredScanner
 from filters.detectors.patterns import shape
-from filters.finding import Finding
+from filters.finding import Finding, quiet_but
 
 PROVINCES: Final = frozenset("京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼滬蘇贛鄂黔遼閩貴粵")
 _LETTER: Final = b"\x02a"  # in the shape of a view
@@ -39,6 +39,8 @@ SCORES: Final = {
 
 class PlateScanner(AnchoredScanner):
     """Plates."""
+
+    foreign = PROVINCES
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,6 +101,8 @@ _CARD_CHARS: Final = 12
 
 class HongKongScanner(AnchoredScanner):
     """A123456(7), which no token holds whole."""
+
+    quiet = quiet_but(b"0123456789")  # the letters before them are in the same token
 
     def _next(self, text: str, view: bytes, at: int, final: bool) -> int:
         where = at

@@ -11,7 +11,7 @@ from typing import Final
 
 from filters.detectors.china import labels, validators
 from filters.detectors.china.anchored import NONE, OPEN, AnchoredScanner
-from filters.finding import Finding
+from filters.finding import Finding, quiet_but
 
 GAP_CHARS: Final = 12  # our choice: "账号（ID）是：" and a blank or two
 
@@ -78,6 +78,10 @@ class _Anchor:
 
 class SaidScanner(AnchoredScanner):
     """Things that a word names."""
+
+    # Every word in Latin letters has one of these, and all of it is in one token; the v of v信 is in the token before 信.
+    quiet = quiet_but(b"\x02qQwWxX")
+    foreign = frozenset(word[0] for word in _HAN_WORDS) | {"信"}
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from filters.detectors.secrets.rules import CONNECTION_STRING, JWT, PASSWORD, PR
 from filters.detectors.secrets.sentences import Sentences
 from filters.detectors.secrets.tokens import TOKEN_CHARS_MIN, Tokens
 from filters.detectors.secrets.walker import TRIGGER_CHARS, Verdict, Walker
-from filters.finding import Finding, Scanner
+from filters.finding import Finding, Scanner, Sleeper, quiet_but
 
 CODE_VERSION: Final = 1  # raise when a change of code in this package changes a finding
 
@@ -128,8 +128,11 @@ class SecretWalk(Walker):
         return size if opening is None else opening.start()
 
 
-class ChineseWalk(Walker):
+class ChineseWalk(Walker, Sleeper):
     """Triggers of Chinese, which the view does not show."""
+
+    quiet = quiet_but(b"\x02")
+    foreign = frozenset("密码碼钥鑰口令秘私金牌授权權凭证憑證通行暗号")  # every character of a trigger: it is not held
 
     def __init__(self, sentences: Sentences) -> None:
         super().__init__()
@@ -137,6 +140,16 @@ class ChineseWalk(Walker):
 
     def _fresh(self) -> ChineseWalk:
         return ChineseWalk(self._sentences)
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether no value is waited for."""
+        return not (self._waiting or self._long or self._block)
+
+    def wake(self, at: int) -> None:
+        """Walk on from `at`, or from where it stands if that is later."""
+        self._at = max(self._at, at)
+        self._next = max(self._next, at - TRIGGER_CHARS)
 
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         """Walks on; a text of ASCII has no trigger."""
