@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from filters.detectors.china.pack import ChinaPack
+from filters.detectors.disguise import DisguiseDetector
 from filters.detectors.impersonation import ClaimDetector, RequestDetector
 from filters.detectors.presidio import PresidioPack
 from filters.detectors.secrets import SecretsPack
@@ -17,8 +18,9 @@ from filters.detectors.walk import Pack, Walk
 from filters.finding import Action, Detector, Finding, Namer, Release, Restoring, Rules, UndecidedError
 from filters.judge import JUDGE_DEADLINE_S, Judge
 from filters.resolve import Resolver
-from filters.sieve import Sieve
+from filters.sieve import HELD_CHARS_MAX, Sieve
 from filters.view import END, fold
+from filters.whole import WholeDetector
 
 Direction = Literal["prompt", "answer"]
 
@@ -31,6 +33,8 @@ _WARM: Final = (
     "212-555-1234, 1-800-555-0199, 020 8366 1177, 07400 123456, 030 901820, 0151 23456789, 01 42 68 53 00, 06 12 34 56 78, 02-623-4567, "
     "050-234-5678, 098765 43210, 91 98765 43210, (11) 96123-4567, 0800 123 4567, 4004-1234, +86 10 6552 9988, +61 2 9374 4000"
 )
+# What a stream may hold with the compatible profile, which judges whole texts: four bytes a character of it at the most.
+WHOLE_CHARS_MAX: Final = 1 << 20
 _EXTENDED_MAX: Final = 64  # policies with entities of their own; as above
 _CHOICES_MAX: Final = 256  # policies x roles x directions in force; a reload leaves old ones behind. Our choice.
 # One `examine` is linear in the text, but holds the event loop meanwhile (0.3 ms for this many characters of prose, 30 ms
@@ -106,11 +110,17 @@ class Engine:
         judges: Mapping[str, Judge] | None = None,
         judge: Judge | None = None,
         judge_deadline_s: float = JUDGE_DEADLINE_S,
+        undo: Callable[[Sequence[Pack]], Detector] | None = None,
+        held_chars_max: int = HELD_CHARS_MAX,
     ) -> None:
-        """`packs` serve both directions and share a walk, `detectors` one; see `load` for the rest."""
+        """`packs` serve both directions and share a walk, `detectors` one. `undo` makes a detector of what the packs find
+        in disguise. `held_chars_max`: what a stream without a judge may hold. See `load` for the rest.
+        """
         self._packs = tuple(packs)
         self._detectors = dict(detectors)
-        listed = [*packs, *(d for some in detectors.values() for d in some)]
+        self._undo = undo
+        self._held_chars_max = held_chars_max
+        listed = [*packs, *self._undone(packs), *(d for some in detectors.values() for d in some)]
         self._all: tuple[Detector, ...] = tuple({d.name: d for d in listed}.values())
         self.judges = dict(judges or {})
         self.judge = judge
@@ -127,26 +137,41 @@ class Engine:
     @classmethod
     def load(
         cls,
-        profile: str = "hardened",
+        profile: Literal["hardened", "compatible"] = "hardened",
         *,
         judges: Mapping[str, Judge] | None = None,
         judge: Judge | None = None,
         judge_deadline_s: float = JUDGE_DEADLINE_S,
     ) -> Engine:
-        """The engine of a profile.
+        """The engine of a profile: "hardened", or "compatible", which finds exactly what presidio-analyzer 2.2.366 does
+        (without a language model) and holds all of a stream until it has ended.
 
         `judges`: who looks for names, by the mode that rules ask for ("fast", "thorough"). `judge`: one that is asked
         about every text, whatever the rules say, within `judge_deadline_s`.
         Raises ValueError for a profile that this build does not have.
         """
+        if profile == "compatible":
+            from filters.compatible import CompatibleEngine
+
+            compatible = CompatibleEngine.load()
+            whole = WholeDetector("compatible", compatible.find, compatible.entities, compatible.versions)
+            return cls(
+                (),
+                {"prompt": (whole,), "answer": (whole,)},
+                judges=judges,
+                judge=judge,
+                judge_deadline_s=judge_deadline_s,
+                held_chars_max=WHOLE_CHARS_MAX,
+            )
         if profile != "hardened":
-            raise ValueError(f"profile {profile!r} is not available; use 'hardened'")
+            raise ValueError(f"profile {profile!r} is not available; use 'hardened' or 'compatible'")
         return cls(
             (PresidioPack(), ChinaPack(), SecretsPack()),
             {"prompt": (RequestDetector(),), "answer": (ClaimDetector(),)},
             judges=judges,
             judge=judge,
             judge_deadline_s=judge_deadline_s,
+            undo=DisguiseDetector,
         )
 
     def extended(self, detectors: Sequence[Detector]) -> Engine:
@@ -169,6 +194,8 @@ class Engine:
             judges=self.judges,
             judge=self.judge,
             judge_deadline_s=self._judge_deadline_s,
+            undo=self._undo,
+            held_chars_max=self._held_chars_max,
         )
         other._memo = self._memo
         return other
@@ -227,7 +254,14 @@ class Engine:
         chosen = self._chosen(rules, direction)
         scanners = [scanner for part in chosen.parts for scanner in part.scanners()]
         waits = chosen.judge is not None if judged is None else judged
-        return Sieve(scanners, rules, judged=waits, namer=namer, restoring=restoring)
+        return Sieve(
+            scanners,
+            rules,
+            judged=waits,
+            namer=namer,
+            restoring=restoring,
+            held_chars_max=self._held_chars_max,
+        )
 
     def examine(
         self,
@@ -254,7 +288,7 @@ class Engine:
         chosen = self._chosen(rules, direction)
         if not chosen.parts:
             return ()
-        if len(text) <= SLICE_CHARS:
+        if len(text) <= SLICE_CHARS or self._held_chars_max > HELD_CHARS_MAX:
             return self._find(text, chosen)
         digest = self._memo.digest(text, chosen.key)
         known = self._memo.get(digest)
@@ -313,7 +347,7 @@ class Engine:
         if not rules.off:
             least = min((rules.min_score, *rules.scores.values()))
             packs = [self._at_least(p, least) for p in self._packs if _wanted(p.entities, rules)]
-            detectors = [d for d in self._detectors[direction] if _wanted(d.entities, rules)]
+            detectors = [*self._undone(packs), *(d for d in self._detectors[direction] if _wanted(d.entities, rules))]
             judge = self._judge(rules)
         chosen = _Choice(rules, _key([*packs, *detectors], least), self._parts(packs, detectors), judge)
         if len(self._choices) >= _CHOICES_MAX:
@@ -337,6 +371,10 @@ class Engine:
         if judge is None:
             raise UndecidedError(f"nobody is loaded who looks for names in mode {mode!r}")
         return judge if _wanted(judge.entities, rules) else None
+
+    def _undone(self, packs: Sequence[Pack]) -> list[Detector]:
+        """What finds in disguise what those packs find."""
+        return [self._undo(packs)] if self._undo is not None and packs else []
 
     @staticmethod
     def _parts(packs: Sequence[Pack], detectors: Sequence[Detector]) -> tuple[Detector | Walk, ...]:

@@ -41,11 +41,14 @@ class Sieve:
         judged: bool = False,
         namer: Namer | None = None,
         restoring: Restoring | None = None,
+        held_chars_max: int = HELD_CHARS_MAX,
     ) -> None:
         """`judged`: nothing is released before `judged()` has been called for its segment.
 
         `namer` gives pseudonyms where the rules ask for them, `restoring` turns those in this text into values.
+        `held_chars_max` bounds what is held without a judge.
         """
+        self._held_chars_max = held_chars_max
         self._scanners = tuple(scanners) if restoring is None else (*scanners, restoring.scanner())
         self._sleepers = tuple(s if isinstance(s, Sleeper) else None for s in self._scanners)
         self._asleep = [sleeper is not None for sleeper in self._sleepers]
@@ -246,7 +249,7 @@ class Sieve:
             self._text, self._view, self._queue, self._base = "", b"", [], release.end
             return release
         held = self.held_chars
-        if held > (HELD_CHARS_MAX if self._segmenter is None and not self._queue else JUDGED_HELD_CHARS_MAX):
+        if held > (self._held_chars_max if self._segmenter is None and not self._queue else JUDGED_HELD_CHARS_MAX):
             self.shut()
             raise UndecidedError("more undecided text than a sieve may hold", limit=True)
         if len(self._text) - held > _TRIM_CHARS + LEFT_CHARS:
