@@ -101,7 +101,7 @@ class Explainer:
         again = self._again(detector, text, finding)
         if again is None or (exact and again.score != finding.score):
             return None
-        if isinstance(detector, PresidioPack):
+        if isinstance(detector, PresidioPack) and finding.entity != PHONE:
             return _presidio(detector, text, finding)
         if isinstance(detector, DisguiseDetector):
             return Explanation(finding, detector.name, form=_form(text[finding.start : finding.end]))
@@ -113,7 +113,11 @@ class Explainer:
         if isinstance(detector, ChinaPack):
             form, validated = reasons.rule(finding, base)
             return Explanation(finding, detector.name, form, base, validated, reasons.word(text, finding, base))
-        return Explanation(finding, detector.name, _spoken(finding.entity), base)
+        word = ""
+        if isinstance(detector, PresidioPack) and (base is None or base < finding.score):
+            view = fold(text) + END
+            word = _raised(_presidio_rules()[1], finding.entity, base or 0.0, view, finding.start)[1]
+        return Explanation(finding, detector.name, _spoken(finding.entity), base, None, word)
 
     def _again(self, detector: Detector, text: str, finding: Finding) -> Finding | None:
         """The finding as this detector alone makes it."""
@@ -185,8 +189,6 @@ def _presidio(pack: PresidioPack, text: str, finding: Finding) -> Explanation:
         name, base = "mail address", score
     elif entity == URL:
         name, base = ("URL", 0.6) if view[start:end].lower().startswith(b"http") else ("host name", 0.5)
-    elif entity == PHONE:
-        name, base, valid = "libphonenumber", 0.4, True
     else:
         best: tuple[bool, float] | None = None
         for rule in rules.get(entity, ()):
@@ -199,7 +201,7 @@ def _presidio(pack: PresidioPack, text: str, finding: Finding) -> Explanation:
             if best is None or (reached == score, rule.score) > best:
                 best = (reached == score, rule.score)
                 name, base, valid = rule.name, rule.score, checked
-    word = "" if base is None or (valid and entity != PHONE) else _raised(words, entity, base, view, start)[1]
+    word = "" if base is None or valid else _raised(words, entity, base, view, start)[1]
     return Explanation(finding, pack.name, name, base, valid, word)
 
 
