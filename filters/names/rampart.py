@@ -23,13 +23,12 @@ LABELS: Final = (
     "GIVEN_NAME", "SURNAME", "EMAIL", "PHONE", "URL", "TAX_ID", "BANK_ACCOUNT", "ROUTING_NUMBER", "GOVERNMENT_ID",
     "PASSPORT", "DRIVERS_LICENSE", "BUILDING_NUMBER", "STREET_NAME", "SECONDARY_ADDRESS", "CITY", "STATE", "ZIP_CODE",
 )  # fmt: skip
-# What a policy calls them. Parts of a name, and of an address, are one thing. URLs and bank, routing and license
-# numbers are left to the patterns: they check digits, the model guesses.
+# What a policy calls them. Parts of a name, and of an address, are one thing. URLs and phone, bank and license
+# numbers are left to the patterns: on business messages the model takes 93 order and customs numbers in 400 for phones.
 ENTITIES: Final = {
     "GIVEN_NAME": "PERSON",
     "SURNAME": "PERSON",
     "EMAIL": "EMAIL_ADDRESS",
-    "PHONE": "PHONE_NUMBER",
     "BUILDING_NUMBER": "LOCATION",
     "STREET_NAME": "LOCATION",
     "SECONDARY_ADDRESS": "LOCATION",
@@ -37,7 +36,7 @@ ENTITIES: Final = {
     "STATE": "LOCATION",
     "ZIP_CODE": "LOCATION",
 }
-KINDS: Final = ("PERSON", "LOCATION", "EMAIL_ADDRESS", "PHONE_NUMBER")
+KINDS: Final = ("PERSON", "LOCATION", "EMAIL_ADDRESS")
 THRESHOLD: Final = 0.5  # the probability of a word's kind, from which it counts: the package's own
 PIECES_MAX: Final = 510  # positions of the network, less the two marks around a text
 PIECES_OVERLAP: Final = 64
