@@ -8,7 +8,7 @@ Rules of this room:
 - No name of a channel, no parameter and no message holds text of a call (L7).
 - No I/O and no clock, except the `created` stamp of a refusal that is worded as an answer.
 
-`jsontext` finds values and splices strings; `surfaces` holds the rules that walk a document, `logprobs` one of them;
+`plain` reads the bodies that nearly all callers and models send without a tree; `jsontext` finds values and splices strings; `surfaces` holds the rules that walk a document, `logprobs` one of them;
 `document` is a body with its channels; `streams`, `events` and `sse` are the same for event streams; `bodies` has the
 checks that paths share; `openai` and `anthropic` hold the tables; `refusals` and `models` write bodies of our own.
 """

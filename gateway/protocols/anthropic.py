@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
-from gateway.protocols.base import Answer, Kind, Prompt, Role, StreamCodec, Usage
+from gateway.protocols import plain
+from gateway.protocols.base import Answer, Document, Kind, Prompt, Role, StreamCodec, Usage
 from gateway.protocols.bodies import integer, malformed, model_of, read_answer, read_prompt, stream_of, string, usage_of
 from gateway.protocols.document import JsonBody
 from gateway.protocols.events import Facts
@@ -192,6 +193,21 @@ _ANSWER: Final[Fields] = {
     "context_management": anything,
 }
 
+# plain bodies
+
+
+def _plain_system(w: plain.PlainWalk, value: Any, path: str, role: Role) -> None:
+    plain.content(w, value, path, Role.SYSTEM)
+
+
+_PLAIN_PROMPT: Final = plain.table(
+    _PROMPT,
+    messages=plain.messages(ROLES, plain.table(_MESSAGE, content=plain.content)),
+    system=_plain_system,
+    stream=plain.switch,
+)
+_PLAIN_ANSWER: Final = plain.table(_ANSWER, content=plain.content)
+
 # streams
 
 
@@ -365,6 +381,23 @@ class AnthropicAdapter:
 
     def parse(self, body: bytes) -> Prompt:
         """Channels and facts of a request."""
+        try:
+            return self._parse_plain(body)
+        except plain.UnusualError:
+            return self._parse_full(body)
+
+    def _parse_plain(self, body: bytes) -> Prompt:
+        root, channels = plain.read(body, Role.UNKNOWN, _PLAIN_PROMPT)
+        model = root.get("model")
+        if not model or "messages" not in root:
+            raise plain.UnusualError
+        stream = root.get("stream") is True and self.operation == "messages"
+        return Prompt(plain.PlainBody(body, channels, model, self._document_of_prompt), model, stream)
+
+    def _document_of_prompt(self, body: bytes) -> Document:
+        return self._parse_full(body).document
+
+    def _parse_full(self, body: bytes) -> Prompt:
         text_, root = read_prompt(body, _PROMPT)
         model = model_of(root)
         stream = stream_of(root) if self.operation == "messages" else False
@@ -383,6 +416,24 @@ class AnthropicAdapter:
 
     def answer(self, body: bytes) -> Answer:
         """Channels and facts of an answer."""
+        try:
+            return self._answer_plain(body)
+        except plain.UnusualError:
+            return self._answer_full(body)
+
+    def _answer_plain(self, body: bytes) -> Answer:
+        root, channels = plain.read(body, Role.ASSISTANT, _PLAIN_ANSWER)
+        model, reason = root.get("model"), root.get("stop_reason")
+        usage = plain.usage_of(root, "input_tokens", "output_tokens", body)
+        if root.get("usage") is None and self.operation == "count_tokens":
+            usage = Usage(plain.count_of(root.get("input_tokens"), body))
+        document = plain.PlainBody(body, channels, model, self._document_of_answer)
+        return Answer(document, model, usage, (reason,) if reason else (), root.get("id"))
+
+    def _document_of_answer(self, body: bytes) -> Document:
+        return self._answer_full(body).document
+
+    def _answer_full(self, body: bytes) -> Answer:
         text_, root, walk = read_answer(body, _ANSWER)
         model = root.get("model")
         reason = string(root.get("stop_reason"))

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from gateway.errors import UpstreamError
 from gateway.reasons import Refusal
@@ -55,8 +57,7 @@ class EditLike(Protocol):
     def text(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(msgspec.Struct, frozen=True):
     """One text, as a reader would read it: adjacent text parts of one message are joined into one channel."""
 
     key: str  # unique in its body and free of caller text: "messages[2].content", "choices[0].message.tool_calls[1].arguments/q"
@@ -80,31 +81,26 @@ class Document(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """What an adapter read from a request body."""
 
     document: Document
     model: str
     stream: bool
-    modalities: frozenset[str] = field(
-        default_factory=lambda: frozenset({"text"})
-    )  # text, image, audio, file: what the request carries
+    modalities: frozenset[str] = frozenset({"text"})  # text, image, audio, file: what the request carries
     unjudgeable: tuple[
         str, ...
     ] = ()  # JSON paths of parts no text filter can judge (images, audio, files, URLs to them)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Token counts as the provider states them; None where it does not."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A whole answer body."""
 
     document: Document

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
-from gateway.protocols.base import Answer, Prompt, Role, StreamCodec, Usage
+from gateway.protocols import plain
+from gateway.protocols.base import Answer, Document, Prompt, Role, StreamCodec, Usage
 from gateway.protocols.bodies import (
     malformed,
     model_of,
@@ -304,8 +305,8 @@ def _one_choice(w: Walk, choice: Node, prefix: str, fields: Fields) -> None:
 def _said(choice: Node) -> dict[str, str]:
     """The texts that a choice's logprobs may repeat."""
     texts: dict[str, str] = {}
-    if (plain := choice.get("text")) is not None and plain.kind == STRING:
-        texts["content"] = plain.value
+    if (completion := choice.get("text")) is not None and completion.kind == STRING:
+        texts["content"] = completion.value
     for key in ("message", "delta"):
         message = choice.get(key)
         if message is None or message.repeated:
@@ -327,6 +328,41 @@ _EMBEDDING_ANSWER: Final[Fields] = {
     **_SHARED_ANSWER,
     "data": each(obj({"object": word, "index": small, "embedding": vector})),
 }
+
+# plain bodies
+
+
+def _plain_tokens(w: plain.PlainWalk, value: Any, path: str, role: Role) -> None:
+    _plain_text(w, value, path, Role.USER)
+
+
+def _plain_choices(w: plain.PlainWalk, value: Any, path: str, role: Role) -> None:
+    if type(value) is not list or len(value) > plain.ITEMS_MAX:
+        raise plain.UnusualError
+    for position, choice in enumerate(value):
+        if type(choice) is not dict:
+            raise plain.UnusualError
+        w.group = str(position)
+        plain.members(w, choice, f"choices[{position}].", Role.ASSISTANT, _PLAIN_CHOICE)
+    w.group = ""
+
+
+_plain_text = plain.table({"text": text})["text"]
+_PLAIN_CHAT_PROMPT: Final = plain.table(
+    _CHAT_PROMPT,
+    messages=plain.messages(ROLES, plain.table(_PROMPT_MESSAGE, content=plain.content)),
+    stream=plain.switch,
+)
+_PLAIN_COMPLETION_PROMPT: Final = plain.table(_COMPLETION_PROMPT, prompt=_plain_tokens, stream=plain.switch)
+_PLAIN_EMBEDDING_PROMPT: Final = plain.table(_EMBEDDING_PROMPT, input=_plain_tokens)
+_PLAIN_CHOICE: Final = plain.table(
+    _ANSWER_CHOICE,
+    message=plain.item(
+        plain.table(_ANSWER_MESSAGE, content=plain.content, tool_calls=plain.nothing, function_call=plain.nothing)
+    ),
+    logprobs=plain.nothing,
+)
+_PLAIN_CHAT_ANSWER: Final = plain.table(_CHAT_ANSWER, choices=_plain_choices)
 
 # streams
 
@@ -397,15 +433,48 @@ class OpenAIAdapter:
 
     dialect = "openai"
 
-    def __init__(self, operation: str, upstream_path: str, prompt: Fields, required: str, answer: Fields) -> None:
+    def __init__(
+        self,
+        operation: str,
+        upstream_path: str,
+        prompt: Fields,
+        required: str,
+        answer: Fields,
+        plainly: tuple[plain.PlainFields, plain.PlainFields],
+    ) -> None:
         self.operation = operation
         self.upstream_path = upstream_path
         self._prompt = prompt
         self._required = required
         self._answer = answer
+        self._plain_prompt, self._plain_answer = plainly
 
     def parse(self, body: bytes) -> Prompt:
         """Channels and facts of a request."""
+        try:
+            return self._parse_plain(body)
+        except plain.UnusualError:
+            return self._parse_full(body)
+
+    def _parse_plain(self, body: bytes) -> Prompt:
+        root, channels = plain.read(body, Role.UNKNOWN, self._plain_prompt)
+        model = root.get("model")
+        if not model or not root.get(self._required):
+            raise plain.UnusualError
+        for key in ("n", "best_of"):
+            number = root.get(key)
+            if number is not None and not (type(number) is int and number > 0):
+                raise plain.UnusualError
+        return Prompt(
+            plain.PlainBody(body, channels, model, self._document_of_prompt),
+            model,
+            root.get("stream") is True and self.operation != "embeddings",
+        )
+
+    def _document_of_prompt(self, body: bytes) -> Document:
+        return self._parse_full(body).document
+
+    def _parse_full(self, body: bytes) -> Prompt:
         text_, root = read_prompt(body, self._prompt)
         model = model_of(root)
         stream = stream_of(root) if self.operation != "embeddings" else False
@@ -429,6 +498,28 @@ class OpenAIAdapter:
 
     def answer(self, body: bytes) -> Answer:
         """Channels and facts of an answer."""
+        try:
+            return self._answer_plain(body)
+        except plain.UnusualError:
+            return self._answer_full(body)
+
+    def _answer_plain(self, body: bytes) -> Answer:
+        if not self._plain_answer:
+            raise plain.UnusualError
+        root, channels = plain.read(body, Role.ASSISTANT, self._plain_answer)
+        model = root.get("model")
+        return Answer(
+            plain.PlainBody(body, channels, model, self._document_of_answer),
+            model,
+            plain.usage_of(root, "prompt_tokens", "completion_tokens", body),
+            tuple(reason for choice in root.get("choices", ()) if (reason := choice.get("finish_reason"))),
+            root.get("id"),
+        )
+
+    def _document_of_answer(self, body: bytes) -> Document:
+        return self._answer_full(body).document
+
+    def _answer_full(self, body: bytes) -> Answer:
         text_, root, walk = read_answer(body, self._answer)
         choices = root.get("choices")
         reasons = [string(choice.get("finish_reason")) for choice in (choices.items if choices is not None else ())]
@@ -456,6 +547,12 @@ class OpenAIAdapter:
         return openai_message(refusal, model=model, stream=stream, chat=self.operation == "chat")
 
 
-CHAT: Final = OpenAIAdapter("chat", "/chat/completions", _CHAT_PROMPT, "messages", _CHAT_ANSWER)
-COMPLETIONS: Final = OpenAIAdapter("completions", "/completions", _COMPLETION_PROMPT, "prompt", _CHAT_ANSWER)
-EMBEDDINGS: Final = OpenAIAdapter("embeddings", "/embeddings", _EMBEDDING_PROMPT, "input", _EMBEDDING_ANSWER)
+_CHAT_PLAINLY: Final = (_PLAIN_CHAT_PROMPT, _PLAIN_CHAT_ANSWER)
+_COMPLETIONS_PLAINLY: Final = (_PLAIN_COMPLETION_PROMPT, _PLAIN_CHAT_ANSWER)
+CHAT: Final = OpenAIAdapter("chat", "/chat/completions", _CHAT_PROMPT, "messages", _CHAT_ANSWER, _CHAT_PLAINLY)
+COMPLETIONS: Final = OpenAIAdapter(
+    "completions", "/completions", _COMPLETION_PROMPT, "prompt", _CHAT_ANSWER, _COMPLETIONS_PLAINLY
+)
+EMBEDDINGS: Final = OpenAIAdapter(
+    "embeddings", "/embeddings", _EMBEDDING_PROMPT, "input", _EMBEDDING_ANSWER, (_PLAIN_EMBEDDING_PROMPT, {})
+)

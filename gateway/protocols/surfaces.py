@@ -40,7 +40,7 @@ from gateway.protocols.logprobs import logprobs_fit
 
 Rule = Callable[["Walk", Node, str, Role], None]
 
-_WORD = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,31}")  # roles, types, finish reasons: no digits
+WORD = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,31}")  # roles, types, finish reasons: no digits
 # Ids, judged only if they hold the shape of a card, an account, a phone or social security number or an address: most ids
 # are random or hold a time, and a detector that takes one for a number would refuse an honest call.
 IDENT = re.compile(
@@ -172,7 +172,7 @@ class Walk:
                 if key in _ENUM_KEYS:
                     if not PLAIN.fullmatch(node.value):
                         lines.append(node.value)
-                elif key not in _WORD_KEYS or not _WORD.fullmatch(node.value):
+                elif key not in _WORD_KEYS or not WORD.fullmatch(node.value):
                     strings.append(node)
         elif kind == OBJECT:
             for name, child in node.members:
@@ -330,7 +330,7 @@ def as_stated(value: str | None, *, word: bool = False) -> str | None:
     """What an answer says of itself, as a record may hold it (L7): an id or, if asked for, a word; else "odd"."""
     if not value:
         return None
-    return value if (_WORD if word else IDENT).fullmatch(value) else "odd"
+    return value if (WORD if word else IDENT).fullmatch(value) else "odd"
 
 
 def index_of(node: Node, position: int) -> int:
@@ -387,7 +387,7 @@ def _structural(pattern: re.Pattern[str]) -> Rule:
     return rule
 
 
-word = _structural(_WORD)  # role, type, finish_reason
+word = _structural(WORD)  # role, type, finish_reason
 ident = _structural(IDENT)  # ids that may differ in every event
 name = _structural(PLAIN)  # names of tools: a masked name would call nothing
 opaque = _structural(_OPAQUE)  # signatures, ciphertext
@@ -399,6 +399,11 @@ def constant(w: Walk, node: Node, path: str, role: Role) -> None:
         w.constant(path, role, node)
     else:
         w.bundle(path, role, node)
+
+
+def is_small(number: str) -> bool:
+    """Whether `small` takes a number, as it is written, for no text."""
+    return _SMALL_FLOAT.fullmatch(number) is not None
 
 
 def _number(pattern: re.Pattern[str]) -> Rule:
@@ -422,7 +427,7 @@ def counts(w: Walk, node: Node, path: str, role: Role) -> None:
                 counts(w, child, f"{path}.x{position}", role)
             elif child.kind == NUMBER and _COUNT.fullmatch(child.value) and PLAIN.fullmatch(key):
                 continue
-            elif child.kind == STRING and _WORD.fullmatch(child.value) and PLAIN.fullmatch(key):
+            elif child.kind == STRING and WORD.fullmatch(child.value) and PLAIN.fullmatch(key):
                 w.constant(f"{path}.x{position}", role, child)
             else:
                 w.unknown(key, child, path + ".", position)
