@@ -47,6 +47,7 @@ _CANDIDATE: Final = re.compile(
     f"(?:[{_LEAD}][{_MARKS}]{{0,4}}){{0,2}}\\d{{1,20}}(?:[{_MARKS}]{{0,4}}\\d{{1,20}}){{0,20}}(?:{_EXTENSION})?",
     re.IGNORECASE,
 )
+_RUN_CHARS_MAX: Final = 20 * 21  # digits that a candidate takes without a mark between them
 _LEAD_CHARS_MAX: Final = 10  # two marks with four characters behind each
 _SECOND: Final = re.compile(r"[\\/] *x")
 _SLASH_DATE: Final = re.compile(r"(?:(?:[0-3]?\d/[01]?\d)|(?:[01]?\d/[0-3]?\d))/(?:[12]\d)?\d{2}")
@@ -168,6 +169,7 @@ class _Walk:
             if last <= at:
                 continue
             if first >= at and self._dull(core[0], first, last) and _EXTENDED.match(text, last) is None:
+                at = last  # it is a candidate all the same: the next one starts behind it
                 continue
             at = self._walk(max(at, first - _LEAD_CHARS_MAX), last)
         return list(self._spans)
@@ -176,7 +178,8 @@ class _Walk:
         """True for a run that is no number, whatever stands before it, unless an extension makes what follows a part of it."""
         if len(core) < _DIGITS_MIN or len(core.translate(_NOT_DIGITS)) < _DIGITS_MIN:
             return True
-        return core.isdecimal() and self._beside_letter(first, last)
+        # A run of more digits than a candidate takes goes on in another one, which may have no letter beside it.
+        return len(core) <= _RUN_CHARS_MAX and core.isdecimal() and self._beside_letter(first, last)
 
     def _beside_letter(self, first: int, last: int) -> bool:
         """True if a letter rules out a number there that has no parts."""

@@ -82,6 +82,10 @@ def test_sentences_of_presidio_evaluator_give_what_presidio_gives(engine: Compat
         pytest.param("832-1235 ext. 623, 212-555-1234 x5", id="extensions"),
         pytest.param("1" * 425 + " 5551234567", id="a candidate of twenty-one blocks"),
         pytest.param("1489/75/09 - 906-71-3190, 59x x5/x1962)/4.662/0(53-302)0 54355", id="parts behind two slashes"),
+        pytest.param("h763181071643\nA-Z]]471itin DE55067253629\x0c14252124", id="a number behind a run that is none"),
+        pytest.param(
+            "a" + "1" * 420 + "2125551234 " + "1" * 420 + "2125551234a", id="a letter beside a run of two candidates"
+        ),
         pytest.param("call 1640 or 16401 in 2024 12 at 10:30", id="short numbers"),
         pytest.param("A-Z]]12 A-Z]]12345", id="the slip in the license expression"),
         pytest.param("is:us is us passport 123456789", id="a stop word that is a part of a keyword"),
