@@ -184,7 +184,18 @@ def test_l9_cost_is_linear_in_the_text(unit: str) -> None:
 
 def test_an_unknown_profile_is_refused() -> None:
     with pytest.raises(ValueError, match="compatible"):
-        Engine.load(profile="compatible")
+        Engine.load(profile="other")  # type: ignore[arg-type]  # as a user without a type checker would
+
+
+def test_the_compatible_profile_holds_a_stream_to_its_end() -> None:
+    engine = Engine.load(profile="compatible")
+    text = "Write to bob@example.com, please. " * 300  # more than a stream may hold otherwise
+    stream = engine.stream()
+    assert stream.feed(text) == ""
+    assert stream.close() == text.replace("bob@example.com", "<EMAIL_ADDRESS>")
+    assert engine.examine(text, Rules(default=Action.MASK), direction="prompt").text == text.replace(
+        "bob@example.com", "<EMAIL_ADDRESS>"
+    )
 
 
 def test_the_library_stream_of_the_readme() -> None:
@@ -197,7 +208,7 @@ def test_the_library_stream_of_the_readme() -> None:
         + stream.feed("-1234")
         + stream.close()
     )
-    assert shown == "call 13812345678 or <PHONE_NUMBER>"
+    assert shown == "call <CN_MOBILE> or <PHONE_NUMBER>"
     assert [(f.entity, f.start, f.end) for f in engine.find("mail a@b.com")][:1] == [("EMAIL_ADDRESS", 5, 12)]
 
 
