@@ -19,7 +19,6 @@ from filters.finding import UndecidedError
 # Canada is covered by the United States: one plan.
 REGIONS: Final = ("US", "GB", "DE", "FR", "IL", "IN", "BR")
 _GERMAN: Final = ("DE",)
-_ONE: Final = ("US",)  # a number with a plus is the same in every region
 _LENIENCY: Final = 1  # VALID
 _TRIES_MAX: Final = 65_535  # as PhoneNumberMatcher has it
 # How often the port is asked about one text: 4,000 numbers in all plans, 0.15 s of CPU (measured). Our choice.
@@ -66,17 +65,15 @@ _NOT_DIGITS: Final = str.maketrans("", "", "+ -./()")
 _LATIN_BORDER: Final = re.compile("[A-Za-z%$]")
 _TIME: Final = re.compile(r":[0-5]\d")
 
-_MATCHER: Final = (_LENIENCY, _TRIES_MAX)
 # Where the port (rphonenumbers 0.1.0, plans of 9.0.41) is known to differ from phonenumbers 9.0.43, the original is asked,
-# which is ten times slower: the port takes an `x` that no digit follows for the label of no extension, cuts at other
-# dashes than `-` in another way, tries only the first of several parts behind slashes or dashes, and seven plans have changed (110,000 random numbers over all plans and types).
-_FOREIGN: Final = re.compile(r"[^\0-\x7f]")
+# which is ten times slower: the port reads an `x` in another way, cuts at other dashes than `-` in another way, tries only the first of several parts behind slashes or dashes, and seven plans have changed (110,000 random numbers over all plans and types).
+_OTHER: Final = re.compile(r"[^\0-\x7f]|[xX]")
 _TWICE: Final = re.compile(r"/[^/]+/|(?:\s-|-\s)\s*[^\s-].*(?:\s-|-\s)")
-_BARE_X: Final = re.compile(r"[xX][^xX\d](?=\D*\Z)|[xX]{2}(?=\D*\Z)")
 _CHANGED: Final = re.compile(
     r"(?:[+\uff0b]\D*|(?<!\d)0\D*(?:0\D*(?:\d\D*\d\D*)?|1\D*[1-9]\D*|1\D*0\D*5\D*))"  # a plus, or 00, 00xx, 01x, 0105
     r"(?:2\D*(?:6\D*7|9\D*0|3\D*[38])|5\D*(?:9\D*2|0\D*6)|4\D*5)"
 )
+_DIFFERENT: Final = (_OTHER, _TWICE, _CHANGED)
 _ORIGINAL_COST: Final = 10
 
 Span = tuple[int, int]
@@ -116,7 +113,7 @@ class Phones:
         if count < _DIGITS_MIN or ("/" in candidate and _SLASH_DATE.search(candidate)):
             return ()
         if plus:
-            return REGIONS if self._inner(candidate) else _ONE
+            return REGIONS  # the same number in each, but what follows it in the candidate may be one in some
         found = self._dialled(digits)
         if len(candidate) == count or count == _DIGITS_MIN:
             return tuple(found)  # what it could be a part of has as many digits
@@ -248,13 +245,8 @@ class _Walk:
         if not _TIME.match(behind):
             behind = _border(behind[:1])
         shown = before + match[0] + behind
-        original = any(e.search(match[0]) for e in (_FOREIGN, _TWICE, _CHANGED))
-        number: Any = None
-        if not original:
-            number = next(iter(PhoneNumberMatcher(shown, region, *_MATCHER)), None)
-            original = number is not None and _BARE_X.search(shown, number.start, number.end) is not None
-        if original:
-            number = self._original(shown, region)
+        matcher = self._original if any(e.search(match[0]) for e in _DIFFERENT) else PhoneNumberMatcher
+        number = next(iter(matcher(shown, region, _LENIENCY, _TRIES_MAX)), None)
         if number is None:
             return end
         first, last = number.start - len(before) + start, number.end - len(before) + start
@@ -263,12 +255,12 @@ class _Walk:
         self._spans.add((first, last))
         return int(last)
 
-    def _original(self, shown: str, region: str) -> Any:
-        """The first number as the library finds it that the port was made from, where they are known to differ."""
-        import phonenumbers
+    def _original(self, *asked: Any) -> Any:
+        """The matcher of the library that the port was made from."""
+        from phonenumbers import PhoneNumberMatcher as Original
 
         self._asked += _ORIGINAL_COST
-        return next(iter(phonenumbers.PhoneNumberMatcher(shown, region, *_MATCHER)), None)
+        return Original(*asked)
 
 
 _EXTENDED: Final = re.compile(

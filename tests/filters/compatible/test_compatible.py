@@ -86,6 +86,7 @@ def test_sentences_of_presidio_evaluator_give_what_presidio_gives(engine: Compat
         pytest.param(
             "a" + "1" * 420 + "2125551234 " + "1" * 420 + "2125551234a", id="a letter beside a run of two candidates"
         ),
+        pytest.param("+972-50-268-1488 329 3395 9298:cell; DEo9 3704 28X4 7532 3133 80,", id="what follows a number"),
         pytest.param("call 1640 or 16401 in 2024 12 at 10:30", id="short numbers"),
         pytest.param("A-Z]]12 A-Z]]12345", id="the slip in the license expression"),
         pytest.param("is:us is us passport 123456789", id="a stop word that is a part of a keyword"),
