@@ -24,10 +24,7 @@ taken. Idle connections are dropped after `keepalive_s`, below what common serve
 from __future__ import annotations
 
 import asyncio
-import re
 import select
-import ssl
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,10 +37,10 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
 
-from gateway.errors import ConfigError, UpstreamError
+from gateway.errors import UpstreamError
 from gateway.reasons import Reason
+from gateway.routes import Routes, proxy_url, ssl_context
 
 # Below the idle timeouts of uvicorn and Node.js (5 s each, their documentation), the shortest among common servers.
 KEEPALIVE_S: Final = 4.0
@@ -55,9 +52,6 @@ WRITE_SLICE_BYTES: Final = 128 * 1024
 HEAD_LINE_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 128
 DNS_CACHE_S: Final = 30
-ROUTES_MAX: Final = 1024  # addresses kept parsed; configured targets have a handful
-
-_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _CONNECT_FAULTS: Final = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientConnectorError,  # refused, unreachable, DNS, TLS, certificate
@@ -383,13 +377,15 @@ class AiohttpUpstream:
     def __init__(self, options: UpstreamOptions | None = None) -> None:
         """Raises ConfigError when `ca_file` or `proxy` cannot be used."""
         self._options = options or UpstreamOptions()
-        self._ssl = _ssl_context(self._options.ca_file)
-        self._proxy = _proxy_url(self._options.proxy)
+        self._ssl = ssl_context(self._options.ca_file)
+        self._routes = Routes(proxy_url(self._options.proxy))
         self._connector: aiohttp.TCPConnector | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._routes: dict[str, ClientRequest] = {}
-        self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()  # connections that carried a request before
+        # Connections that carried a request before, each with what tells whether it has something to read.
+        self._used: dict[ResponseHandler, select.poll] = {}
+        timeouts = self._options.timeouts
+        self._limits = aiohttp.ClientTimeout(connect=min(timeouts.connect_s, timeouts.total_s))
         self._replies: dict[ResponseHandler, AiohttpReply] = {}  # those whose body is still on its way
 
     def __repr__(self) -> str:
@@ -402,10 +398,10 @@ class AiohttpUpstream:
         ends_at = loop.time() + timeouts.total_s
         reply: AiohttpReply | None = None
         try:
-            route = self._route(url, loop)
+            route = self._routes.route(url, loop)
             connection = await self._connect(connector, route, skip_payload=method == "HEAD")
             reply = AiohttpReply(loop, connection, ends_at, timeouts, self._replies)
-            await reply.start(_head(route, method, headers, body), body)
+            await reply.start(self._routes.head(url, route, method, headers, body), body)
         except (aiohttp.ClientError, OSError, HttpProcessingError) as fault:
             # OSError holds TimeoutError. Raised below, outside this block: the fault carries the request with its
             # credentials, and must not ride along as the context of our error.
@@ -443,19 +439,10 @@ class AiohttpUpstream:
         """A connection is gone. aiohttp tells the body's reader, except where the framing broke: then it would wait."""
         if not closed.cancelled():
             closed.exception()  # looked at, or the event loop logs it
+        self._used.pop(protocol, None)
         reply = self._replies.get(protocol)
         if reply is not None:
             reply.lost()
-
-    def _route(self, url: str, loop: asyncio.AbstractEventLoop) -> ClientRequest:
-        """What the connector must know to reach `url`. Kept: parsing an address costs more than asking for it."""
-        route = self._routes.get(url)
-        if route is None:
-            if len(self._routes) >= ROUTES_MAX:
-                self._routes.clear()
-            route = ClientRequest("POST", URL(url, encoded=True), loop=loop, proxy=self._proxy)
-            self._routes[url] = route
-        return route
 
     async def _connect(
         self, connector: aiohttp.TCPConnector, request: ClientRequest, *, skip_payload: bool
@@ -464,18 +451,18 @@ class AiohttpUpstream:
 
         Ends, because each turn takes a connection out of the pool and a new one is never found stale.
         """
-        timeouts = self._options.timeouts
-        limits = aiohttp.ClientTimeout(connect=min(timeouts.connect_s, timeouts.total_s))
         while True:
-            connection = await connector.connect(request, [], limits)
+            connection = await connector.connect(request, [], self._limits)
             protocol, transport = connection.protocol, connection.transport
             assert protocol is not None
-            if protocol not in self._used:
-                self._used.add(protocol)
+            poll = self._used.get(protocol)
+            if poll is None:
                 lost = protocol.closed
                 assert lost is not None
                 lost.add_done_callback(partial(self._lost, protocol))
-            elif protocol.should_close or transport is None or transport.is_closing() or _readable(transport):
+                if transport is not None:  # else it is gone already, and the reply will say so
+                    self._used[protocol] = _poll_of(transport)
+            elif protocol.should_close or transport is None or transport.is_closing() or poll.poll(0):
                 connection.close()  # should_close: an answer that nobody asked for has arrived
                 continue
             protocol.set_response_params(
@@ -490,57 +477,11 @@ class AiohttpUpstream:
             return connection
 
 
-def _readable(transport: asyncio.Transport) -> bool:
-    """Whether an idle connection has bytes, an end or an error waiting. No answer is due, so each means it is dead."""
+def _poll_of(transport: asyncio.Transport) -> select.poll:
+    """Tells whether an idle connection has bytes, an end or an error waiting. No answer is due, so each means it is dead."""
     poll = select.poll()
     poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def _head(route: ClientRequest, method: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """The request line and fields. Raises ValueError where a field would break out of its line."""
-    url = route.url
-    plain_proxy = route.proxy is not None and url.scheme == "http"
-    target = str(url) if plain_proxy else url.raw_path_qs
-    if not _VISIBLE.fullmatch(target):
-        raise ValueError("an address holds spaces, control or non-ASCII characters; it must be percent-encoded")
-    lines = [f"{method} {target} HTTP/1.1\r\nHost: {url.host_port_subcomponent}".encode("ascii")]
-    lines += [name + b": " + value for name, value in headers]
-    if plain_proxy and (credentials := route.headers.get("Proxy-Authorization")) is not None:
-        lines.append(b"Proxy-Authorization: " + credentials.encode("ascii"))  # the connector put it there
-    if body or method not in ("GET", "HEAD"):
-        lines.append(b"Content-Length: %d" % len(body))
-    lines.append(b"\r\n")
-    head = b"\r\n".join(lines)
-    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
-        raise ValueError("a method or header field holds a line break or a zero byte")
-    return head
-
-
-def _ssl_context(ca_file: str | None) -> ssl.SSLContext | None:
-    if ca_file is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except OSError as fault:  # ssl.SSLError is one
-        raise ConfigError(
-            f"{ca_file}: cannot be read as PEM certificates ({type(fault).__name__}); name a CA bundle"
-        ) from fault
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _proxy_url(proxy: str | None) -> URL | None:
-    if proxy is None:
-        return None
-    try:
-        url = URL(proxy)
-    except ValueError:
-        url = URL()
-    if url.scheme not in ("http", "https") or not url.raw_host:
-        # The value may hold a password, so it is not repeated.
-        raise ConfigError("proxy: not a proxy address; write http://host:port or https://host:port")
-    return url
+    return poll
 
 
 def _error(fault: BaseException, *, connecting: bool = False) -> UpstreamError:
