@@ -23,12 +23,11 @@ LABELS: Final = (
     "GIVEN_NAME", "SURNAME", "EMAIL", "PHONE", "URL", "TAX_ID", "BANK_ACCOUNT", "ROUTING_NUMBER", "GOVERNMENT_ID",
     "PASSPORT", "DRIVERS_LICENSE", "BUILDING_NUMBER", "STREET_NAME", "SECONDARY_ADDRESS", "CITY", "STATE", "ZIP_CODE",
 )  # fmt: skip
-# What a policy calls them. Parts of a name, and of an address, are one thing. URLs and phone, bank and license
-# numbers are left to the patterns: on business messages the model takes 93 order and customs numbers in 400 for phones.
+# What a policy calls them. Parts of a name, and of an address, are one thing. Mail addresses, URLs and phone,
+# bank and license numbers are left to the patterns: on business messages the model takes 93 order and customs numbers in 400 for phones.
 ENTITIES: Final = {
     "GIVEN_NAME": "PERSON",
     "SURNAME": "PERSON",
-    "EMAIL": "EMAIL_ADDRESS",
     "BUILDING_NUMBER": "LOCATION",
     "STREET_NAME": "LOCATION",
     "SECONDARY_ADDRESS": "LOCATION",
@@ -36,7 +35,7 @@ ENTITIES: Final = {
     "STATE": "LOCATION",
     "ZIP_CODE": "LOCATION",
 }
-KINDS: Final = ("PERSON", "LOCATION", "EMAIL_ADDRESS")
+KINDS: Final = ("PERSON", "LOCATION")
 THRESHOLD: Final = 0.5  # the probability of a word's kind, from which it counts: the package's own
 PIECES_MAX: Final = 510  # positions of the network, less the two marks around a text
 PIECES_OVERLAP: Final = 64
@@ -159,16 +158,10 @@ def _widened(text: str, start: int, end: int, kind: int, score: float) -> Findin
     """Whole words: the pieces of `O'Connor` or `Jean-Luc` are words of their own to the tokenizer."""
     whole = str.isalnum
     limit = len(text)
-    if KINDS[kind] == "EMAIL_ADDRESS":
-        while start > 0 and not text[start - 1].isspace() and text[start - 1] not in "<(\"'":
-            start -= 1
-        while end < limit and not text[end].isspace() and text[end] not in ">)\"',;":
-            end += 1
-    else:
-        while start > 0 and (
-            whole(text[start - 1]) or (text[start - 1] in _INNER and start > 1 and whole(text[start - 2]))
-        ):
-            start -= 1
-        while end < limit and (whole(text[end]) or (text[end] in _INNER and end + 1 < limit and whole(text[end + 1]))):
-            end += 1
+    while start > 0 and (
+        whole(text[start - 1]) or (text[start - 1] in _INNER and start > 1 and whole(text[start - 2]))
+    ):
+        start -= 1
+    while end < limit and (whole(text[end]) or (text[end] in _INNER and end + 1 < limit and whole(text[end + 1]))):
+        end += 1
     return Finding(KINDS[kind], start, end, round(score, 4))

@@ -97,18 +97,18 @@ def test_l1_a_killed_process_is_replaced_and_no_call_passes_unjudged(stack: Stac
     for child in psutil.Process(processes.pid).children():
         os.kill(child.pid, signal.SIGKILL)
     for i in range(5):
-        response = stack.chat(f"Greetings from Walter Bishopson number {i}.")
+        response = stack.chat(f"Regards, Walter Bishop of call {i}")
         if response.status_code == 200:
             assert b"Walter" not in endpoint.seen[-1].body
         else:
             assert response.json()["error"]["code"] == "DETECTOR_FAILED"
-    response = stack.chat("Greetings from Walter Bishopson, once more.")
+    response = stack.chat("Regards from Walter Bishop, once more.")
     assert response.status_code == 200
     os.kill(processes.pid, signal.SIGKILL)
 
     def back() -> bool:
         calls = len(endpoint.seen)
-        response = stack.chat(f"Greetings from Walter Bishopson after {len(stack.records())} records.")
+        response = stack.chat(f"Walter Bishop wrote {len(stack.records())} letters.")
         assert response.status_code == 200 or len(endpoint.seen) == calls
         return response.status_code == 200
 

@@ -11,12 +11,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import Action, Engine, Finding, Judge, Rules, Sieve, UndecidedError, settle
+from filters import Action, Engine, Finding, Judge, Rules, Sieve, UndecidedError, segments, settle
 from filters.segments import SEGMENT_CHARS_MAX, Segment, Segmenter
 from tests.fakes.judges import BrokenJudge, NameJudge
 
 RULES = Rules(default=Action.MASK)
 NAMES = ("John Smith", "李小明", "Ann")
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentences of a word or two end a segment, so that tests can be short."""
+    monkeypatch.setattr(segments, "SEGMENT_CHARS_MIN", 1)
+
+
+def test_short_sentences_and_titles_are_judged_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    text = "Yes. No. We met Dr. J. Smith of St. Ives yesterday. Then it rained.\nEnd"
+    whole = [segment.text for segment in Segmenter().cut(text, 0, True)]
+    assert whole == ["Yes. No. We met Dr. J. Smith of St. Ives yesterday.", " Then it rained.\nEnd"]
+    for step in (1, 2, 7):
+        cutter, found = Segmenter(), []
+        for at in range(0, len(text), step):
+            found += cutter.cut(text[: at + step], 0, False)
+        assert [s.text for s in [*found, *cutter.cut(text, 0, True)]] == whole
 
 
 @pytest.fixture(scope="module")

@@ -303,11 +303,11 @@ def test_silence_lets_other_choices_overtake_but_never_their_own() -> None:
     made = screen()
     frames = sse(
         chat_chunk({"content": "open 4111 1111"}),
-        chat_chunk({"content": "other choice. "}, index=1),
+        chat_chunk({"content": "other choice. Its "}, index=1),
         chat_chunk({"content": " 1111 1111 done. "}),
     )
     shown = asyncio.run(_feed_and_flush(made, frames[:2]))
-    assert texts([shown], 1) == ["other choice. "]
+    assert texts([shown], 1) == ["other choice. "], "a word leaves when the next one cannot make it an address"
     assert texts([shown], 0)[0] in ("", "open ")
     rest = asyncio.run(_feed_and_flush(made, frames[2:])) + asyncio.run(made.close())
     assert "1111" not in (texts([shown]) + texts([rest]))[1]
@@ -425,7 +425,7 @@ def test_case_04_a_detector_that_fails_shows_nothing_from_there_on(step: int) ->
 @pytest.mark.parametrize("step", [1, 40, 100_000])
 def test_l3_a_frame_that_cannot_be_read_shows_the_same_before_it_however_it_arrives(step: int) -> None:
     data = (
-        b"".join(chat_stream(["never ", "saw ", "such ", "things "])[:-2])
+        b"".join(chat_stream(["never ", "saw ", "such ", "things ", "before"])[:-2])
         + b"data: {no json\n\n"
         + chat_stream(["x"])[1]
     )
@@ -441,7 +441,11 @@ def test_l3_a_frame_that_cannot_be_read_shows_the_same_before_it_however_it_arri
 
 def test_another_model_ends_the_stream_before_its_text() -> None:
     made = screen(check_served=lambda name: Reason.MODEL_DRIFT if name == "other" else None)
-    frames = sse(chat_chunk({"content": "fine. "}), chat_chunk({"content": "not. "}) | {"model": "other"})
+    frames = sse(
+        chat_chunk({"content": "fine. "}),
+        chat_chunk({"content": "So"}),
+        chat_chunk({"content": "not. "}) | {"model": "other"},
+    )
     shown = asyncio.run(made.feed(b"".join(frames)))
     assert made.refused is Reason.MODEL_DRIFT
     assert texts([shown]) == ["fine. "]
@@ -544,7 +548,11 @@ def test_l4_an_unknown_number_cannot_be_dropped() -> None:
 
 def test_case_29_a_number_that_would_be_masked_blocks_its_frame() -> None:
     made = screen()
-    frames = sse(chat_chunk({"content": "fine. "}), chat_chunk({"content": "not. "}) | {"card": 4111111111111111})
+    frames = sse(
+        chat_chunk({"content": "fine. "}),
+        chat_chunk({"content": "So"}),
+        chat_chunk({"content": "not. "}) | {"card": 4111111111111111},
+    )
     shown = b"".join(drive(made, frames))
     assert made.blocked is not None
     assert read_stream(shown)[0, "content"] == "fine. "
