@@ -280,6 +280,16 @@ class Engine:
         found = self._find(text, chosen) if chosen.parts else ()
         return self.decide(text, found, rules, namer=namer, restoring=restoring)
 
+    def found(self, text: str, rules: Rules, *, direction: Direction) -> tuple[Finding, ...] | None:
+        """What `search` gives in the end, at once; None for a text that is longer than SLICE_CHARS.
+
+        Raises UndecidedError.
+        """
+        chosen = self._chosen(rules, direction)
+        if not chosen.parts:
+            return ()
+        return self._find(text, chosen) if len(text) <= SLICE_CHARS else None
+
     def search(self, text: str, rules: Rules, *, direction: Direction) -> Generator[None, None, tuple[Finding, ...]]:
         """The detectors' findings in a whole text, as the value of a generator that yields behind each SLICE_CHARS.
 

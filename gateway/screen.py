@@ -8,7 +8,6 @@ hold up other callers. Models look at all texts of a body at once.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -66,14 +65,15 @@ NO_PSEUDONYMS = Pseudonyms()
 class Findings:
     """What was found in one direction of one call, as counts; never as values (L7)."""
 
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (entity, action) -> how many
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)  # (entity, action) -> how many
     blocked: Finding | None = None
     masked: int = 0  # pseudonymized ones among them
     unjudged: bool = False  # some text passed without the models, because the policy says so beyond a bound
 
     def add(self, finding: Finding, action: Action) -> None:
         """Count one finding."""
-        self.counts[finding.entity, action.value] += 1
+        key = finding.entity, action.value
+        self.counts[key] = self.counts.get(key, 0) + 1
         if action is Action.MASK or action is Action.PSEUDONYMIZE:
             self.masked += 1
         elif action is Action.BLOCK and self.blocked is None:
@@ -112,7 +112,9 @@ async def screen_document(
     pseudonyms: Pseudonyms = NO_PSEUDONYMS,
 ) -> Screening:
     """Judges every channel but those that the policy drops. Raises filters.UndecidedError when a detector cannot decide."""
-    channels = [channel for channel in document.channels if channel.key not in dropped]
+    channels = document.channels
+    if dropped:
+        channels = [channel for channel in channels if channel.key not in dropped]
     return await _screen(channels, engine, rules.direction, rules.by_role, Findings(), pseudonyms)
 
 
@@ -197,7 +199,12 @@ async def _search(
         if since_yield > SLICE_CHARS:
             await asyncio.sleep(0)
             since_yield = 0
-        search = engine.search(channel.text, by_role[channel.role], direction=direction)
+        rules = by_role[channel.role]
+        found = engine.found(channel.text, rules, direction=direction)
+        if found is not None:
+            listed.append(found)
+            continue
+        search = engine.search(channel.text, rules, direction=direction)
         while True:
             try:
                 next(search)

@@ -38,6 +38,9 @@ SEGMENT_NAME = re.compile(r"([0-9]{8})\.seg")
 _U32 = struct.Struct(">I")
 _HEAD = struct.Struct(">IIIB")
 _crc = google_crc32c.value
+_extend = google_crc32c.extend
+# Each format byte, and its CRC-32C, which the payload's goes on with.
+_FORMATS = [(bytes((format_,)), _crc(bytes((format_,)))) for format_ in range(256)]
 
 
 class DamagedError(Exception):
@@ -63,8 +66,8 @@ class Header:
 def frame(format_: int, payload: bytes) -> bytes:
     """The payload as it is stored."""
     length = _U32.pack(len(payload))
-    tail = bytes((format_,)) + payload
-    return length + _U32.pack(_crc(length)) + _U32.pack(_crc(tail)) + tail
+    byte, crc = _FORMATS[format_]
+    return b"".join((length, _U32.pack(_crc(length)), _U32.pack(_extend(crc, payload)), byte, payload))
 
 
 def read_frame(data: bytes, offset: int) -> tuple[int, bytes, int] | None:

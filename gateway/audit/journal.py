@@ -85,7 +85,8 @@ class Journal:
         self.poisoned: str | None = None  # why nothing more is written, for operators; None while all is well
         self._shard = shard
         self._now_ms = now_ms
-        self._changed = threading.Condition(threading.Lock())  # guards all below, and the shard's files and counters
+        self._lock = threading.Lock()  # guards all below, and the shard's files and counters
+        self._changed = threading.Condition(self._lock)
         self._asleep = False  # the flusher waits for work
         self._lagging = False  # the flusher waits for more outcomes
         self._hurry = False
@@ -139,7 +140,7 @@ class Journal:
         Raises AuditError: AUDIT_UNAVAILABLE when poisoned, closed, or the disk fails now; INTERNAL for an outcome without
         an open intent (each call has exactly one, L6).
         """
-        with self._changed:
+        with self._lock:
             if self.poisoned is not None or self._closing:
                 raise AuditError(Reason.AUDIT_UNAVAILABLE)
             try:
@@ -160,7 +161,7 @@ class Journal:
     async def wait_durable(self, seq: int, timeout_s: float) -> None:
         """`Receipt.durable` for a record by its number."""
         loop = asyncio.get_running_loop()
-        with self._changed:
+        with self._lock:
             if seq < self.synced:
                 return
             if self.poisoned is not None:

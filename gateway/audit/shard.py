@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.audit import frames, tree
 from gateway.audit.record import End, Intent, OutcomeRecord, Record, Start, encode
@@ -33,8 +34,7 @@ class ShortWriteError(OSError):
     """The disk took fewer bytes than it was given: the frame on it is torn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """Where a record went."""
 
     seq: int
@@ -144,10 +144,10 @@ class Shard:
         leaf = tree.leaf_hash(payload)
         tree.push(self._frontier, seq, leaf)
         self.seq = seq + 1
-        if isinstance(record, Intent):
-            self.open_calls[seq] = record.call_id
-        elif isinstance(record, OutcomeRecord):
+        if isinstance(record, OutcomeRecord):
             del self.open_calls[record.intent]
+        elif isinstance(record, Intent):
+            self.open_calls[seq] = record.call_id
         return Written(seq, record_id, leaf)
 
     def root(self) -> bytes:

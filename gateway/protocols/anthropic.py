@@ -205,6 +205,7 @@ _PLAIN_PROMPT: Final = plain.table(
     messages=plain.messages(ROLES, plain.table(_MESSAGE, content=plain.content)),
     system=_plain_system,
     stream=plain.switch,
+    model=plain.name,
 )
 _PLAIN_ANSWER: Final = plain.table(_ANSWER, content=plain.content)
 
@@ -389,7 +390,7 @@ class AnthropicAdapter:
     def _parse_plain(self, body: bytes) -> Prompt:
         root, channels = plain.read(body, Role.UNKNOWN, _PLAIN_PROMPT)
         model = root.get("model")
-        if not model or "messages" not in root:
+        if not model or not root.get("messages"):
             raise plain.UnusualError
         stream = root.get("stream") is True and self.operation == "messages"
         return Prompt(plain.PlainBody(body, channels, model, self._document_of_prompt), model, stream)

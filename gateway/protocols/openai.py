@@ -333,7 +333,7 @@ _EMBEDDING_ANSWER: Final[Fields] = {
 
 
 def _plain_tokens(w: plain.PlainWalk, value: Any, path: str, role: Role) -> None:
-    _plain_text(w, value, path, Role.USER)
+    plain.text(w, value, path, Role.USER)
 
 
 def _plain_choices(w: plain.PlainWalk, value: Any, path: str, role: Role) -> None:
@@ -347,14 +347,16 @@ def _plain_choices(w: plain.PlainWalk, value: Any, path: str, role: Role) -> Non
     w.group = ""
 
 
-_plain_text = plain.table({"text": text})["text"]
 _PLAIN_CHAT_PROMPT: Final = plain.table(
     _CHAT_PROMPT,
     messages=plain.messages(ROLES, plain.table(_PROMPT_MESSAGE, content=plain.content)),
     stream=plain.switch,
+    model=plain.name,
 )
-_PLAIN_COMPLETION_PROMPT: Final = plain.table(_COMPLETION_PROMPT, prompt=_plain_tokens, stream=plain.switch)
-_PLAIN_EMBEDDING_PROMPT: Final = plain.table(_EMBEDDING_PROMPT, input=_plain_tokens)
+_PLAIN_COMPLETION_PROMPT: Final = plain.table(
+    _COMPLETION_PROMPT, prompt=_plain_tokens, stream=plain.switch, model=plain.name
+)
+_PLAIN_EMBEDDING_PROMPT: Final = plain.table(_EMBEDDING_PROMPT, input=_plain_tokens, model=plain.name)
 _PLAIN_CHOICE: Final = plain.table(
     _ANSWER_CHOICE,
     message=plain.item(
@@ -512,7 +514,7 @@ class OpenAIAdapter:
             plain.PlainBody(body, channels, model, self._document_of_answer),
             model,
             plain.usage_of(root, "prompt_tokens", "completion_tokens", body),
-            tuple(reason for choice in root.get("choices", ()) if (reason := choice.get("finish_reason"))),
+            tuple(reason for choice in (root.get("choices") or ()) if (reason := choice.get("finish_reason"))),
             root.get("id"),
         )
 
