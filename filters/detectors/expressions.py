@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import re2  # type: ignore[import-untyped]  # ships no type information
+import re2
 
 PATTERN_CHARS_MAX: Final = 1000  # our choice: an identifier's form fits in a line
 DEPTH_MAX: Final = 20  # of groups in groups; our choice

