@@ -18,7 +18,7 @@ import pytest
 from gateway.audit.query import newest
 from gateway.audit.verify import verify
 from tests.e2e.process import Process, free_port, gone, port_is_free, running
-from tests.e2e.stack import KEY, Stack, said, shown
+from tests.e2e.stack import KEY, Stack, policy_text, said, shown
 from tests.fakes.endpoint import CUT, Endpoint, Reply, Seen, Wait, chat_answer, chat_stream
 
 CHAT = "/v1/chat/completions"
@@ -187,6 +187,25 @@ def started(folder: Path) -> list[str]:
 def ask(port: int) -> int:
     with client(port) as http_:
         return http_.post(CHAT, json=body("Hi")).status_code
+
+
+@pytest.mark.slow
+def test_two_workers_share_the_models_for_names(tmp_path: Path, endpoint: Endpoint) -> None:
+    """One set of processes for both, which goes with the supervisor; every call is judged, whoever takes it."""
+    names = "{default: report, PERSON: mask}\n  names: {mode: fast, deadline_ms: 20000}"
+    config, port = settings(tmp_path, endpoint, workers=2, policy=policy_text(prompt=names))
+    with running(tmp_path, "serve", "--config", config, port=port) as gateway:
+        gateway.wait_for(lambda: len(started(tmp_path)) == 2)
+        models = [p for p in gateway.children() if "gateway.names.serve" in p.cmdline()]
+        assert len(models) == 3, "a parent and two children"
+        for i in range(8):
+            with client(port) as http_:
+                assert http_.post(CHAT, json=body(f"Letter {i} is from Ada Lovelace of London.")).status_code == 200
+        prompts = [seen.body for seen in endpoint.seen]
+        assert len(prompts) == 8
+        assert not [prompt for prompt in prompts if b"Lovelace" in prompt]
+        gateway.end(signal.SIGKILL)
+        assert gone([p.pid for p in models])
 
 
 @pytest.mark.slow
