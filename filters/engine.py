@@ -16,7 +16,7 @@ from filters.detectors.presidio import PresidioPack
 from filters.detectors.secrets import SecretsPack
 from filters.detectors.walk import Pack, Walk
 from filters.finding import Action, Detector, Finding, Namer, Release, Restoring, Rules, UndecidedError
-from filters.judge import JUDGE_DEADLINE_S, Judge
+from filters.judge import JUDGE_DEADLINE_S, Judge, Together
 from filters.resolve import Resolver
 from filters.sieve import HELD_CHARS_MAX, Sieve
 from filters.view import END, fold
@@ -131,6 +131,7 @@ class Engine:
         self._memo = _Memo()
         self._choices: dict[tuple[int, Direction], _Choice] = {}
         self._extended: dict[bytes, Engine] = {}
+        self._together: dict[str, Together] = {}
         self._thresholds: dict[tuple[str, float], Pack] = {}  # packs by the least score that counts
         self._everything = _Choice(Rules(), _key(self._all), self._parts(self._packs, self._all[len(packs) :]), None)
 
@@ -147,7 +148,7 @@ class Engine:
         (without a language model) and holds all of a stream until it has ended.
 
         `judges`: who looks for names, by the mode that rules ask for ("fast", "thorough"). `judge`: one that is asked
-        about every text, whatever the rules say, within `judge_deadline_s`.
+        about every text, whatever mode the rules say, within `judge_deadline_s` or the deadline for names.
         Raises ValueError for a profile that this build does not have.
         """
         if profile == "compatible":
@@ -205,6 +206,7 @@ class Engine:
         self.judges[mode] = judge
         self._versions[judge.name] = judge.version
         self._choices.clear()
+        self._together.clear()
 
     def warm(self) -> None:
         """Has the phone library build its tables now rather than in the first calls (0.15 s of CPU, 35 MB, measured)."""
@@ -236,7 +238,7 @@ class Engine:
 
     def deadline_s(self, rules: Rules) -> float:
         """How long that may take, for all segments that wait at once."""
-        return self._judge_deadline_s if self.judge is not None else rules.names.deadline_s
+        return rules.names.deadline_s if rules.names.mode != "off" else self._judge_deadline_s
 
     def sieve(
         self,
@@ -372,15 +374,20 @@ class Engine:
         return known
 
     def _judge(self, rules: Rules) -> Judge | None:
-        if self.judge is not None:
-            return self.judge
+        asked = [self.judge] if self.judge is not None else []
         mode = rules.names.mode
-        if mode == "off":
-            return None
-        judge = self.judges.get(mode)
-        if judge is None:
-            raise UndecidedError(f"nobody is loaded who looks for names in mode {mode!r}")
-        return judge if _wanted(judge.entities, rules) else None
+        if mode != "off":
+            judge = self.judges.get(mode)
+            if judge is None:
+                raise UndecidedError(f"nobody is loaded who looks for names in mode {mode!r}")
+            asked.append(judge)
+        asked = [judge for judge in asked if _wanted(judge.entities, rules)]
+        if len(asked) < 2:
+            return asked[0] if asked else None
+        names = "+".join(judge.name for judge in asked)
+        if names not in self._together:
+            self._together[names] = Together(asked)
+        return self._together[names]
 
     def _undone(self, packs: Sequence[Pack]) -> list[Detector]:
         """What finds in disguise what those packs find."""

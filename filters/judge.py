@@ -39,6 +39,29 @@ class Judge(Protocol):
         """The findings of each segment, in its own offsets. Same segment, same findings. Raises when it cannot tell."""
 
 
+class Together:
+    """Several judges as one: each is asked about every segment, all at once."""
+
+    def __init__(self, judges: Sequence[Judge]) -> None:
+        self._judges = tuple(judges)
+        self.name = "+".join(judge.name for judge in judges)
+        self.version = "+".join(judge.version for judge in judges)
+        self.entities: frozenset[str] = frozenset().union(*(judge.entities for judge in judges))
+
+    async def judge(self, segments: Sequence[str]) -> Sequence[Sequence[Finding]]:
+        """What any of them finds. Raises what the first that fails raises; the others are then left."""
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(_listed(judge, segments)) for judge in self._judges]
+        answers = [task.result() for task in asked]
+        if any(len(answer) != len(segments) for answer in answers):
+            raise UndecidedError("a judge answered for another number of segments than it was asked about")
+        return [[one for answer in answers for one in answer[i]] for i in range(len(segments))]
+
+
+async def _listed(judge: Judge, segments: Sequence[str]) -> Sequence[Sequence[Finding]]:
+    return await judge.judge(segments)
+
+
 async def settle(
     sieve: Sieve, judge: Judge, deadline_s: float, *, beyond: Literal["refuse", "patterns"] = "refuse"
 ) -> Release:
