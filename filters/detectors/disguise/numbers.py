@@ -12,7 +12,7 @@ what is found must be the whole run, and its score must be one that a check digi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,6 +51,14 @@ _CHAIN: Final = re.compile(rf"[(\[{{\"']?{_ITEM}(?:{_SEPARATOR}?+{_ITEM})*+")
 _HEAD: Final = re.compile(
     rf"[(\[{{\"']?(?:\d|[{NUMERALS}]|(?<![A-Za-z])(?:{_WORD}{{1,8}}+(?![A-Za-z])|{_LETTER}{{3,19}}+(?![A-Za-z])))"
 )
+# What no chain begins with: other words, marks, and figures so few that they are no number, behind which nothing goes on.
+# Each step needs to see behind itself, so it stops short of an end.
+_HEAD_WORD: Final = rf"(?:{_WORD}{{1,8}}+|{_LETTER}{{3,19}}+)(?![A-Za-z])"
+_DULL: Final = re.compile(
+    rf"(?:(?:[^A-Za-z\d{NUMERALS}(\[{{\"']++|(?:(?<=[A-Za-z])|(?!{_HEAD_WORD}))[A-Za-z]++"
+    rf"|[(\[{{\"'](?:(?=[^A-Za-z\d{NUMERALS}])|(?!{_HEAD_WORD})[A-Za-z]++)"
+    rf"|\d{{1,{DIGITS_MIN - 1}}}+(?!{_LETTER}|\d)(?=[\s\S]{{64}})(?!{_SEPARATOR}?+{_ITEM}))(?!\Z))*+"
+)
 _MARGIN_CHARS: Final = 96  # above a separator with markup and the longest item of words
 _BEGUN: Final = "|".join(sorted({w[:n] for w in (*WORDS, *TIMES) for n in range(1, len(w) + 1)}, key=len, reverse=True))
 # The end of a text behind a chain that may still go on.
@@ -58,8 +66,10 @@ _GROWING: Final = re.compile(
     rf"[{_SEPARATORS}]{{0,5}}(?:<[^<>]{{0,7}}>?)?(?:{_WORD}{{0,8}}+(?i:{_BEGUN})?|{_LETTER}{{0,2}}|[xXＸｘХх])\Z|{_LETTER}{{0,19}}\Z"
 )
 # A number word that is being written, at the end of a text.
-_BEGINNING: Final = re.compile(rf"(?<![A-Za-z])[(\[{{\"']?(?:(?:{_WORD}){{0,8}}+(?i:{_BEGUN})?|{_LETTER}{{0,19}}+)\Z")
+_BEGINNING: Final = re.compile(rf"(?:(?:{_WORD}){{0,8}}+(?i:{_BEGUN})?|{_LETTER}{{0,19}}+)\Z")
 _BEGINNING_CHARS: Final = 64
+# Letters, and what stands for one of them where case does not matter.
+_LETTERS_OF_WORDS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\u017f\u0130\u0131\u212a"
 _GROWING_CHARS: Final = 64
 _PARTS: Final = re.compile(rf"(\d++)|([{HANS}])|({_WORD})|({_LETTER})|({_SEPARATOR})")
 _X: Final = re.compile(rf"[{_SEPARATORS}]{{0,3}}([xXＸｘХх])(?![A-Za-z0-9])")
@@ -86,12 +96,26 @@ _GROUPS: Final = _CARD_GROUPS | {(3, 4, 4), (3, 8), (7, 4), (6, 8, 4), (6, 8, 3)
 # The two parts of a number that was broken at the end of a line, by all digits: cards, mobiles, resident IDs.
 _BROKEN_DIGITS: Final = frozenset((11, 15, 16, 17, 18, 19))
 # What a chain of figures alone must have to be looked at: digit by digit, one of those groups, or two parts on two lines.
-_GAP: Final = rf"(?:[{_SEPARATORS}]{{1,6}}+(?:{_TAG})?+|{_TAG})"
-_HINT: Final = re.compile(
-    rf"(?<!\d)(?:\d{_GAP}){{6}}\d|\d[{_SEPARATORS}]{{0,5}}\n|(?<!\d)(?:"
-    + "|".join(_GAP.join(rf"\d{{{n}}}" for n in shape) for shape in sorted(_GROUPS))
-    + ")"
-)
+
+
+def _shaped(shapes: Iterable[tuple[int, ...]], gap: str) -> str:
+    """An expression for figures in groups of these lengths, what they begin with in common written once."""
+    tails: dict[int, list[tuple[int, ...]]] = {}
+    for shape in shapes:
+        tails.setdefault(shape[0], []).append(shape[1:])
+    parts = []
+    for first, rest in sorted(tails.items()):
+        more = [tail for tail in rest if tail]
+        behind = gap + _shaped(more, gap) if more else ""
+        parts.append(rf"\d{{{first}}}(?!\d)" + (f"(?:{behind})?" if more and len(more) < len(rest) else behind))
+    return "(?:" + "|".join(parts) + ")"
+
+
+_ROW: Final = re.compile(r"(?<!\d)\d(?!\d)(?:[^\d\n]++\d(?!\d)){6,}+")
+_SOFT_ROW: Final = re.compile(r"(?<!\d)\d(?!\d)(?:[^\d\n,;:，、。…<]++\d(?!\d)){6,}+")
+_SHAPED: Final = re.compile(r"(?<!\d)" + _shaped(_GROUPS, r"[^\d\n]++"))
+_BROKEN: Final = re.compile(r"\D*+(?:\d(?:[^\d]++\d)++|\d{1,18}\D++\d{1,18}|" + _shaped(_GROUPS, r"\D++") + r")\D*+")
+_FIGURE: Final = re.compile(r"\d")
 _OTHER: Final = re.compile(rf"[{HANS}A-Za-z]")
 # Between figures these are read by the patterns themselves.
 _USUAL: Final = re.compile(r"[ \-\u00a0\u2000-\u200a\u3000‐-―−]")
@@ -125,7 +149,10 @@ class Numbers:
         found: list[Finding] = []
         at = start
         size = len(text)
+        dull_to = size if final else size - _GROWING_CHARS
         while True:
+            if at < dull_to:
+                at = _DULL.match(text, at, dull_to).end()  # type: ignore[union-attr]  # it matches the empty string
             head = _HEAD.search(text, at)
             if head is None:
                 break
@@ -142,14 +169,15 @@ class Numbers:
             at = end
         if final:
             return found, size
-        beginning = _BEGINNING.search(text, max(at, size - _BEGINNING_CHARS))
-        return found, size if beginning is None else beginning.start()
+        return found, _beginning(text, at)
 
     def _window(self, text: str, start: int, end: int, found: list[Finding]) -> None:
-        if end - start <= DIGITS_MIN or text[start:end].isdigit():
+        if end - start <= DIGITS_MIN:
             return
-        if _OTHER.search(text, start, end) is None and _HINT.search(text, start, end) is None:
-            return
+        if _OTHER.search(text, start, end) is None:
+            window = text[start:end]
+            if window.isdigit() or not _unusual(window):
+                return
         groups = list(_groups(text, start, end))
         if not _spoken(groups):
             return
@@ -201,6 +229,32 @@ class Numbers:
         # What the patterns read as it stands is theirs to report.
         plain = self._inner.find(left, text[start:end], right)
         return [f for f in kept.values() if not any(_covers(one, f.entity, end - start) for one in plain)]
+
+
+def _beginning(text: str, at: int) -> int:
+    """Where, from `at` on, a chain may begin at the end of a text that goes on."""
+    size = len(text)
+    low = max(at, size - _BEGINNING_CHARS)
+    tail = text[low:]
+    word = size - len(tail) + len(tail.rstrip(_LETTERS_OF_WORDS))
+    if word > low and text[word - 1] in _BRACKETS and _BEGINNING.match(text, word):
+        return word - 1
+    if word == low and low and text[low - 1] in _LETTERS_OF_WORDS:
+        return size  # in the midst of a longer word
+    return word if _BEGINNING.match(text, word) else size
+
+
+def _unusual(window: str) -> bool:
+    """Whether figures stand in a chain as `_plausible` asks of one of its runs."""
+    if "\n" in window and _BROKEN.fullmatch(window) is not None:
+        return True
+    if _SHAPED.search(window) is not None:
+        return True
+    for row in (_ROW, _SOFT_ROW):
+        for match in row.finditer(window):
+            if len(_FIGURE.findall(match[0])) <= DIGITS_MAX:
+                return True
+    return False
 
 
 def _covers(one: Finding, entity: str, size: int) -> bool:
