@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from filters.finding import Finding
+from filters.finding import Finding, Sleeper, quiet_but
 
 # Half a window. RFC 5321 allows 64 + 1 + 255 characters for a mail address, the longest thing with a stated length;
 # a longer URL is covered to its end by `carry` below. Our choice: the smallest power of two above it.
@@ -446,6 +446,8 @@ _LABELS: Final = tuple(
         | {"anexo", "int", "ext="}
     )
 )
+# What says behind a number whose it is, where a line or clause ends with it: signatures do so.
+_NAMES: Final = ("office", "mobile", "cell", "fax", "home", "work", "desk", "tel", "phone", "direct")
 _PREFIXES: Final = tuple(
     sorted({label[:n] for label in _LABELS for n in range(1, len(label) + 1)}, key=lambda p: (-len(p), p))
 )
@@ -453,26 +455,31 @@ _TAIL: Final = re.compile(
     rb"(?:[\t,;][ \t,]{0,16}+)?(?:(?:"
     + "|".join(sorted(_LABELS, key=len, reverse=True)).encode()
     + rb")[:.]?[ \t,-]{0,16}+[0-9]{1,20}+#?"
-    rb"|#[:.]?[ \t,-]{0,16}+[0-9]{1,9}+#?|#)|:[0-5][0-9]",
+    rb"|#[:.]?[ \t,-]{0,16}+[0-9]{1,9}+#?|#)|:[0-5][0-9]|(?:" + "|".join(_NAMES).encode() + rb")(?=[\r\n,;.)\]|/\\])",
     re.IGNORECASE,
 )
 _TAIL_OPEN: Final = re.compile(
     rb"(?:[\t,;][ \t,]{0,16})?(?:(?:"
     + "|".join(_PREFIXES).encode()
-    + rb"|#)[:.]?[ \t,-]{0,16}[0-9]{0,20}#?)?|:[0-5]?[0-9]?",
+    + rb"|#)[:.]?[ \t,-]{0,16}[0-9]{0,20}#?)?|:[0-5]?[0-9]?|"
+    + "|".join(sorted({name[:n] for name in _NAMES for n in range(1, len(name) + 1)}, key=len, reverse=True)).encode(),
     re.IGNORECASE,
 )
 # What a tail begins with; most runs have none.
 _TAIL_HEADS: Final = frozenset(
     b"\t,;#:"
-    + b"".join({label[:1] for label in map(str.encode, _LABELS)} | {label[:1].upper().encode() for label in _LABELS})
+    + b"".join({one for label in (*_LABELS, *_NAMES) for one in (label[:1].encode(), label[:1].upper().encode())})
 )
+# Six digits are looked at only in the groups that telephone numbers of small countries have.
+_SIX_DIGITS: Final = re.compile(rb"\(?[0-9]{2,3}\)?[ -][0-9]{2,4}(?:[ -][0-9]{2,3})?")
 # The longest tail: separator, blanks, label, mark, blanks, digits, hash.
 _TAIL_CHARS: Final = 1 + 16 + 10 + 1 + 16 + 20 + 1
 
 
-class NumberScanner:
+class NumberScanner(Sleeper):
     """Walks from number run to number run, those with at least RUN_DIGITS_MIN digits."""
+
+    quiet = quiet_but(b"0123456789+([")
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -515,7 +522,8 @@ class NumberScanner:
         return found
 
     def _window(self, text: str, view: bytes, start: int, end: int, before: int | None, found: list[Finding]) -> None:
-        if count_digits(view[start:end]) < RUN_DIGITS_MIN:
+        digits = count_digits(view[start:end])
+        if digits < RUN_DIGITS_MIN and (digits < RUN_DIGITS_MIN - 1 or _SIX_DIGITS.match(view, start, end) is None):
             return
         judged = self._judge(text, view, start, end)
         if len(judged) > 1:

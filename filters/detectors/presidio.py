@@ -5,8 +5,14 @@ hosts.py, phone numbers in phones.py, and the walk over a channel in patterns.py
 
 What differs from presidio on purpose (the `hardened` profile): the view of filters/view.py is searched, so full-width
 digits and neighbors such as Chinese characters hide nothing; context words are whole words in the CONTEXT_CHARS
-characters to the left; every IBAN start is tried on its own; a token that is one UUID is nothing else besides; and what
-hosts.py and phones.py name.
+characters to the left; a token that is one UUID is nothing else besides; and:
+- cards are found by cards.py: more ranges, lengths and groups, and fewer numbers that merely satisfy Luhn;
+- every IBAN start is tried on its own, in whatever groups it is written, and it ends where its letters and digits do;
+- a check digit that one number in ten or eleven satisfies confirms nothing by itself: NHS and DEA numbers count beside a
+  word that names them (an NHS number also in its usual groups);
+- numbers of nine digits in the groups of an SSN or ITIN do not count directly behind words that name a part, an order or a
+  telephone; areas 900 to 999 are no SSN (the SSA never assigned them); an address does not count as IP_ADDRESS where it is a version;
+- and what hosts.py and phones.py name.
 """
 
 from __future__ import annotations
@@ -20,13 +26,15 @@ from importlib import resources
 from typing import Any, Final
 
 from filters.detectors import validators
+from filters.detectors.cards import cards
+from filters.detectors.evidence import Left
 from filters.detectors.hosts import EMAIL, URL, Hosts
 from filters.detectors.patterns import FLAGS, Context, LateStarts, Nearby, Pattern, Patterns
 from filters.detectors.phones import PHONE, phones
 from filters.finding import Finding, Scanner
 
 DATA: Final = "presidio_patterns.json"
-CODE_VERSION: Final = 1  # raise when a change of code here or in the files named above changes a finding
+CODE_VERSION: Final = 2  # raise when a change of code here or in the files named above changes a finding
 
 _VALIDATORS: Final[dict[str, validators.Validator]] = {
     "CreditCardRecognizer": validators.luhn,
@@ -39,12 +47,43 @@ _VALIDATORS: Final[dict[str, validators.Validator]] = {
     "UuidRecognizer": validators.uuid,
 }
 # Those that confirm a value, which then has the score 1.0; the others only turn values down.
-_CONFIRMING: Final = frozenset({validators.luhn, validators.nhs, validators.crypto, validators.dea})
+_CONFIRMING: Final = frozenset({validators.crypto})
 _BLANK_SEPARATED: Final = frozenset({"CreditCardRecognizer", "UsItinRecognizer", "UsSsnRecognizer", "NhsRecognizer"})
+_CARDS: Final = "CreditCardRecognizer"  # whose work cards.py does
+# Scores of our own, where a check that holds by chance is presidio's evidence.
+_SCORES: Final = {"USA DEA Certificate Number (weak)": 0.3}
+# Context words besides presidio's.
+_WORDS_MORE: Final[dict[str, tuple[str, ...]]] = {
+    "US_SSN": ("soc sec", "ss#", "ss number", "social"),
+    "US_ITIN": ("itins",),
+    "UK_NHS": ("nhs no", "nhs number", "patient", "gp"),
+    "MEDICAL_LICENSE": ("license", "licence", "prescriber", "prescribing", "physician", "practitioner", "doctor", "dr", "npi", "registration"),
+    "URL": ("visit", "site", "web", "homepage", "home page", "domain", "browse", "blog", "online at"),
+    "MAC_ADDRESS": ("wifi", "bssid", "nic"),
+    "IP_ADDRESS": ("host", "server", "gateway", "dns", "ping"),
+    "CRYPTO": ("address", "eth", "ethereum"),
+}  # fmt: skip
+# What the words before a number are asked about (evidence.py): the words that name it.
+_NAMED: Final[dict[str, frozenset[bytes]]] = {
+    "US_SSN": frozenset(b"social security ssn ssns ssid ss".split()),
+    "US_ITIN": frozenset(b"itin tin taxpayer taxid individual".split()),
+    "UK_NHS": frozenset(b"nhs patient health".split()),
+}
+_TELEPHONE: Final = frozenset(
+    b"phone phones tel telephone mobile cell fax call dial text sms whatsapp ring reach".split()
+)
+_VERSION: Final = re.compile(
+    rb"(?<![a-z])(?:version|ver|release|build|firmware|fw|rev|revision|v)[\s:=\"'.#]{0,4}\Z", re.IGNORECASE
+)
+_VERSION_CHARS: Final = 16
+_DOTTED: Final = frozenset({"IP_ADDRESS", "MAC_ADDRESS"})
+_LOWERED: Final = 0.3  # below what counts by default
+_NHS_GROUPS: Final = re.compile(rb"[4679][0-9]{2} [0-9]{3} [0-9]{4}")  # NHS numbers of England and Wales, and for tests
+_WEIGHED_MAX: Final = 0.5  # above it a context word has confirmed what three groups of digits are
+
 # What every match of a pattern holds (bytes) and at least how many digits. Read off the expressions; a pattern that is
 # not listed is always tried. The tests check each entry against strings made from the expression.
 _NEEDS: Final[dict[str, tuple[bytes, int]]] = {
-    "All Credit Cards (weak)": (b"", 13),
     "Bank Account (weak)": (b"", 8),
     "Driver License - Alphanumeric (weak)": (b"", 1),
     "Driver License - Digits (very weak)": (b"", 6),
@@ -140,13 +179,22 @@ _WORDS: Final = frozenset(
 _SLIP: Final = {"Driver License - Alphanumeric (weak)": (b"a-a]]00",)}
 
 # IBAN (ISO 13616): the expression's longest match, and every text that can still grow into one.
-_IBAN_CHARS_MAX: Final = 4 + 7 * 5 + 4
-_IBAN_START: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ \-A-Za-z0-9]|\Z)")
+_IBAN_LENGTH_MAX: Final = 34
+_IBAN_CHARS_MAX: Final = 2 * _IBAN_LENGTH_MAX  # a separator behind each character
+_IBAN_START: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z]{2}[ -]?[0-9]{2}(?=[ .\-A-Za-z0-9]|\Z)")
 _IBAN_HEAD_CHARS: Final = 4
-_IBAN_GROWING: Final = re.compile(rb"[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]{4}){0,7}(?:[ -]?[A-Za-z0-9]{0,3})")
+_IBAN_GROWING: Final = re.compile(rb"[A-Za-z]{2}[ -]?[0-9]{2}(?:[ .-]?[A-Za-z0-9]){0,30}[ .-]?")
 
 
 _UUID_CHARS: Final = 36  # RFC 9562, section 4
+
+
+def _check(recognizer: str) -> validators.Validator | None:
+    """The check of a recognizer. One that any tenth number passes only turns numbers down."""
+    check = _VALIDATORS.get(recognizer)
+    if check not in (validators.nhs, validators.dea):
+        return check
+    return lambda value: None if check(value) else False
 
 
 class PresidioPack:
@@ -158,7 +206,10 @@ class PresidioPack:
         self.name = "presidio"
         self.version = f"{CODE_VERSION}+{hashlib.sha256(raw).hexdigest()[:16]}"
         self.entities = frozenset({p["entity"] for p in data["patterns"]} | {EMAIL, URL, PHONE})
-        self._context = Context(data["context"])
+        self._context_words: dict[str, list[str]] = {
+            entity: [*words, *_WORDS_MORE.get(entity, ())] for entity, words in data["context"].items()
+        }
+        self._context = Context(self._context_words)
         self._hosts = Hosts(data["mail_labels"], data["url_labels"], self._context)
         token: list[Pattern] = []
         words: list[Pattern] = []
@@ -166,13 +217,14 @@ class PresidioPack:
         for item in data["patterns"]:
             name = item["name"]
             if item["recognizer"] == "IbanRecognizer":
-                self._iban = re.compile(item["regex"].encode(), FLAGS)
                 self._iban_score = float(item["score"])
+                continue
+            if item["recognizer"] == _CARDS:
                 continue
             needs, digits_min = _NEEDS.get(name, (b"", 0))
             pattern = Pattern(
-                item["entity"], re.compile(item["regex"].encode(), FLAGS), item["score"],
-                _VALIDATORS.get(item["recognizer"]), needs, digits_min, _LENGTH_MIN.get(name, 1), name in _WITH_LETTERS,
+                item["entity"], re.compile(item["regex"].encode(), FLAGS), _SCORES.get(name, item["score"]),
+                _check(item["recognizer"]), needs, digits_min, _LENGTH_MIN.get(name, 1), name in _WITH_LETTERS,
                 _SLIP.get(name) or _SHAPES.get(name, ()), _NEAR.get(name),
             )  # fmt: skip
             if name in _WORDS:
@@ -183,7 +235,6 @@ class PresidioPack:
                 token.append(pattern)
         self._valid_iban = validators.Iban(data["iban_formats"])
         self._patterns = (token, words, number)
-        self._context_words: dict[str, list[str]] = data["context"]
         self._uuid = Patterns([one for one in token if one.entity == "UUID"], self._context)
         self._split(0.0)
 
@@ -222,9 +273,10 @@ class PresidioPack:
             if found and found[0].end - found[0].start == _UUID_CHARS:
                 return found  # nothing else is looked for in what is one UUID as a whole
         found = self._hosts.mails(view, start, end) if b"@" in form else []
-        if b".a" in form:  # every label that ends a name begins with a letter
+        if b".a" in form or b"://" in form:  # every label that ends a name begins with a letter
             found += self._hosts.urls(view, start, end, found)
-        found += self._token.find(view, start, end, form)
+        strong = self._token.find(view, start, end, form)
+        found += [one for one in strong if not _dotted(view, one)] if strong and b"." in form else strong
         if self._weak_token is not None and b"0" in form:
             found += self._weak_token.find(view, start, end, form)
         return found
@@ -234,17 +286,54 @@ class PresidioPack:
         found = self._number.find(view, start, end, form)
         if self._weak_number is not None:
             found += self._weak_number.find(view, start, end, form)
-        return found + phones(view, start, end, self._context)
+        if found:
+            found = [kept for one in found if (kept := self._weighed(text, view, one)) is not None]
+        return found + cards(text, view, start, end, form) + phones(text, view, start, end, form)
+
+    @staticmethod
+    def _weighed(text: str, view: bytes, one: Finding) -> Finding | None:
+        """A number of three groups in the light of what the words before it say."""
+        entity, start, end, score = one
+        words = _NAMED.get(entity)
+        if words is None or score > _WEIGHED_MAX:
+            return one
+        if entity == "US_SSN" and view[start] == 0x39:
+            return None
+        if score < _LOWERED:
+            return one
+        if entity == "UK_NHS" and _NHS_GROUPS.fullmatch(view, start, end) is None:
+            return one._replace(score=_LOWERED)
+        left = Left(text, view, start)
+        if left.other(words, bare=True) or left.clear(_TELEPHONE):
+            return one._replace(score=_LOWERED)
+        return one
 
     def _find_iban(self, view: bytes, start: int) -> Finding | None:
-        match = self._iban.match(view, start)
-        if match is None:
+        """The IBAN that begins there: as many letters and digits as its country has, in whatever groups."""
+        length = self._valid_iban.length(view[start : start + 2])
+        if length is None:
             return None
-        # The last groups may be words that follow: the longest end that checks is taken.
-        for group in (3, 2, 1):
-            end = match.end(group)
-            valid = self._valid_iban(match.string[start:end])
-            if valid is not False:
-                score = 1.0 if valid else self._context.score("IBAN_CODE", self._iban_score, view, start)
-                return Finding("IBAN_CODE", start, end, score)
-        return None
+        at = start
+        for _ in range(length):
+            if view[at : at + 1] in (b" ", b"-", b".") and at > start:
+                at += 1
+            if not view[at : at + 1].isalnum():
+                return None
+            at += 1
+        if view[at : at + 1].isalnum():
+            return None
+        valid = self._valid_iban(view[start:at])
+        if valid is False:
+            return None
+        score = 1.0 if valid else self._context.score("IBAN_CODE", self._iban_score, view, start)
+        return Finding("IBAN_CODE", start, at, score)
+
+
+def _dotted(view: bytes, one: Finding) -> bool:
+    """Whether an address is the number of a version, or a part of a longer number with dots."""
+    if one.entity not in _DOTTED:
+        return False
+    start, end = one.start, one.end
+    if view[start - 1 : start] == b"." or (view[end : end + 1] == b"." and view[end + 1 : end + 2].isdigit()):
+        return True
+    return one.entity == "IP_ADDRESS" and _VERSION.search(view, max(0, start - _VERSION_CHARS), start) is not None

@@ -133,15 +133,26 @@ def crypto(value: bytes) -> bool:
     return value.startswith(b"bc1") and _bech32(value)
 
 
+def _length(regex: str) -> int:
+    """Characters that a country's expression matches, optional blanks aside."""
+    plain = regex.replace("[ ]?", "")
+    return 2 + sum(int(match[1] or 1) for match in re.finditer(r"\[[^\]]+\]\)?(?:\{(\d+)\})?", plain))
+
+
 class Iban:
     """ISO 13616: check digits and the country's format."""
 
     def __init__(self, formats: Mapping[str, str]) -> None:
         self._formats = {country.encode(): re.compile(regex.encode()) for country, regex in formats.items()}
+        self._lengths = {country.encode(): _length(regex) for country, regex in formats.items()}
+
+    def length(self, country: bytes) -> int | None:
+        """How many letters and digits an IBAN of that country has; None where the country has none."""
+        return self._lengths.get(country.upper())
 
     def __call__(self, value: bytes) -> bool | None:
         """True as written, None if only in capitals (the expression's score stands), else False."""
-        value = value.translate(_STRIP, b"- ")
+        value = value.translate(_STRIP, b"-. ")
         capitals = value.upper()
         if capitals[:2] not in self._formats:
             return False

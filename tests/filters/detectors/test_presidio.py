@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters import Engine
-from filters.detectors import compile_presidio, phones, presidio, validators
+from filters.detectors import compile_presidio, presidio, validators
 from filters.detectors.patterns import FLAGS, WORD, shape
+from filters.detectors.presidio import PresidioPack
 from filters.view import END, fold
 from tests.filters.samples import LONGEST
 
@@ -39,7 +40,7 @@ def oracle() -> Oracle:
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return Engine.load()
+    return Engine((PresidioPack(),), {"prompt": (), "answer": ()})
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,8 @@ def _with_check_digits(value: str) -> str:
 
 def test_every_stated_need_holds(data: dict[str, Any]) -> None:
     """What presidio._NEEDS says every match holds, in strings made from the expressions."""
-    assert {p["name"] for p in data["patterns"]} - set(presidio._NEEDS) == {"IBAN Generic"}
+    # Found by code: presidio.py and cards.py.
+    assert {p["name"] for p in data["patterns"]} - set(presidio._NEEDS) == {"IBAN Generic", "All Credit Cards (weak)"}
     for pattern in data["patterns"]:
         if pattern["name"] not in presidio._NEEDS:
             continue
@@ -218,13 +220,21 @@ def test_the_shape_of_a_run_decides_what_word_patterns_say(data: dict[str, Any])
     assert kinds == {entity for entity, _, _ in expressions}
 
 
-# Entities that must come out exactly as presidio's (before its context step) on ASCII text.
+# Entities that must come out exactly as presidio's (before its context step) on ASCII text. Not here: cards (test_cards.py),
+# NHS and DEA numbers, whose check digit alone confirms nothing here.
 EXACT = {
-    "CreditCardRecognizer": "CREDIT_CARD", "UsBankRecognizer": "US_BANK_NUMBER", "UsLicenseRecognizer": "US_DRIVER_LICENSE",
-    "UsItinRecognizer": "US_ITIN", "UsPassportRecognizer": "US_PASSPORT", "UsSsnRecognizer": "US_SSN", "NhsRecognizer": "UK_NHS",
+    "UsBankRecognizer": "US_BANK_NUMBER", "UsLicenseRecognizer": "US_DRIVER_LICENSE",
+    "UsItinRecognizer": "US_ITIN", "UsPassportRecognizer": "US_PASSPORT", "UsSsnRecognizer": "US_SSN",
     "CryptoRecognizer": "CRYPTO", "DateRecognizer": "DATE_TIME", "IpRecognizer": "IP_ADDRESS", "MacAddressRecognizer": "MAC_ADDRESS",
-    "MedicalLicenseRecognizer": "MEDICAL_LICENSE", "UuidRecognizer": "UUID", "IbanRecognizer": "IBAN_CODE",
+    "UuidRecognizer": "UUID", "IbanRecognizer": "IBAN_CODE",
 }  # fmt: skip
+DOTTED = {"IP_ADDRESS", "MAC_ADDRESS"}
+
+
+def _dotted(text: str, start: int, end: int) -> bool:
+    return text[max(0, start - 1) : start] == "." or re.match(r"\.\d", text[end:]) is not None
+
+
 FILLERS = (
     "lorem ",
     "ipsum: ",
@@ -286,68 +296,17 @@ def test_findings_equal_presidios_on_ascii_text(oracle: Oracle, engine: Engine, 
             uuids = [f for f in engine.find(text) if f.entity == "UUID"]
             expected = {e for e in expected if not any(u.start <= e[1] and e[2] <= u.end for u in uuids)}
             found = {f for f in found if not any(u.start <= f[1] and f[2] <= u.end for u in uuids)}
-            # Named difference: every IBAN start is tried, so one may be found that presidio's first match had eaten.
+            # Named difference: areas from 900 are no SSN.
+            expected = {e for e in expected if e[0] != "US_SSN" or text[e[1]] != "9"}
+            # Named difference: what is a part of a longer number with dots is no address.
+            expected = {e for e in expected if e[0] not in DOTTED or not _dotted(text, e[1], e[2])}
+            # Named difference: an IBAN ends where its letters and digits do.
+            expected = {e for e in expected if e[0] != "IBAN_CODE" or not text[e[2] : e[2] + 1].isalnum()}
+            # Named difference: every IBAN start is tried, in any groups, so one may be found that presidio does not see.
             assert {f for f in found ^ expected if f[0] != "IBAN_CODE"} == set(), repr(text)
             assert found >= expected, repr(text)
         kinds |= {f.entity for f in engine.find(text)} & set(EXACT.values())
     assert kinds == set(EXACT.values())
-
-
-def test_a_run_of_digits_outside_the_net_is_no_number_in_that_plan() -> None:
-    """What phones._BARE keeps from the library is nothing to the library, whatever the first three digits."""
-    rng = random.Random(29)
-    tried = 0
-    for (region, count), net in phones._BARE.items():
-        for prefix in range(100, 1000):
-            number = f"{prefix}{rng.randrange(10 ** (count - 3)):0{count - 3}d}"
-            if not net.match(number.encode()):
-                tried += 1
-                assert not phones._matched(f" {number} ".encode(), 1, count + 1, count + 1, region), (region, number)
-    assert tried > 3000
-
-
-def test_phones_cover_presidios(oracle: Oracle, engine: Engine) -> None:
-    """Every number that presidio finds and that has seven digits is found, by example numbers of each region."""
-    import phonenumbers
-
-    rng = random.Random(9)
-    missed = []
-    for region in ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR"):
-        for kind in (0, 1, 3, 4, 7, 10):
-            number = phonenumbers.example_number_for_type(region, kind)
-            if number is None:
-                continue
-            for form in (0, 1, 2, 3):
-                written = phonenumbers.format_number(number, form)
-                for text in (
-                    f"ring {written} now",
-                    f"{written}",
-                    f"({written})",
-                    f"a: {written}, {written}",
-                    f"{written} x12",
-                ):
-                    expected = {
-                        (r.start, r.end)
-                        for r in oracle["PhoneRecognizer"].analyze(text, [])
-                        if sum(c.isdigit() for c in text[r.start : r.end]) >= 7
-                    }
-                    found = {(f.start, f.end) for f in engine.find(text) if f.entity == "PHONE_NUMBER"}
-                    missed += [
-                        (region, text, e) for e in expected if not any(s <= e[0] and e[1] <= t for s, t in found)
-                    ]
-    for _ in range(300):
-        text = (
-            f"no {rng.choice(('', '+', '00', '0', '(0) '))}{rng.choice(('1', '44', '49', '33', '972', '91', '55', ''))} "
-            + "".join(rng.choice("0123456789") + rng.choice(("", "", " ", "-")) for _ in range(rng.randint(7, 11)))
-        )
-        expected = {
-            (r.start, r.end)
-            for r in oracle["PhoneRecognizer"].analyze(text, [])
-            if sum(c.isdigit() for c in text[r.start : r.end]) >= 7
-        }
-        found = {(f.start, f.end) for f in engine.find(text) if f.entity == "PHONE_NUMBER"}
-        missed += [("random", text, e) for e in expected if not any(s <= e[0] and e[1] <= t for s, t in found)]
-    assert missed == []
 
 
 @pytest.mark.parametrize(
@@ -409,19 +368,37 @@ def test_mails_equal_presidios_on_ascii_text(oracle: Oracle, engine: Engine) -> 
     ("text", "urls"),
     [
         ("see https://www.example.com/a?b=1#c now", ["https://www.example.com/a?b=1#c"]),
-        ("see (http://example.org) and www.example.net/x.", ["http://example.org", "www.example.net/x."]),
+        ("see (http://example.org) and www.example.net/x.", ["http://example.org", "www.example.net/x"]),
         ('href="https://example.com/x"', ["https://example.com/x"]),
         ("HTTP://EXAMPLE.COM", ["HTTP://EXAMPLE.COM"]),
         ("见https://example.com/路径", ["https://example.com/"]),
         ("example.com", ["example.com"]),
-        ("self.name = os.path.join(a.b)", ["self.name"]),
+        ("self.name = os.path.join(a.b)", []),
+        ("http://localhost:3000/x and http://10.0.0.1:8080/p", ["http://localhost:3000/x", "http://10.0.0.1:8080/p"]),
+        ("http://[::1]:80/ or http://[2001:db8::1]/x", ["http://[::1]:80/", "http://[2001:db8::1]/x"]),
+        ("https://user:pw@host.example.com:8443/a?b=1#c.", ["https://user:pw@host.example.com:8443/a?b=1#c"]),
+        ("ftp://files.example.org/a.txt, ws://echo.example", ["ftp://files.example.org/a.txt", "ws://echo.example"]),
+        ("https://bücher.example/ https://пример.рф/x", ["https://bücher.example/", "https://пример.рф/x"]),
+        ("mail.example.de:8080", ["mail.example.de:8080"]),
+        ("Amazon.com and EXAMPLE.COM", ["Amazon.com", "EXAMPLE.COM"]),
+        ("KOMATSU CO.LTD and Nissha Co.Ltd.", []),
+        ("console.info(x); java.io.File; a.b.com.self", []),
+        ("visit foo.shop today", ["foo.shop"]),
+        ("foo.shop", []),
+        ("foo.shop/sale and www.foo.shop", ["foo.shop/sale", "www.foo.shop"]),
+        ("main.rs README.md script.pl", []),
         ("end of sentence.Next one", []),
         ("john.sm@example.com", []),
         ("1.2.3 and v2.0 and 3.14", []),
     ],
 )
 def test_urls(engine: Engine, text: str, urls: list[str]) -> None:
-    assert [text[f.start : f.end] for f in engine.find(text) if f.entity == "URL"] == urls
+    assert [text[f.start : f.end] for f in engine.find(text) if f.entity == "URL" and f.score >= 0.4] == urls
+
+
+def test_a_urls_user_information_is_no_mail_address(engine: Engine) -> None:
+    found = engine.find("https://user:pw@host.example.com/x and a@b.com")
+    assert [f.start for f in found if f.entity == "EMAIL_ADDRESS"] == [39]
 
 
 @pytest.mark.parametrize(
@@ -437,6 +414,7 @@ def test_presidios_urls_are_covered_but_for_their_quotes(oracle: Oracle, engine:
         start, end = result.start, result.end
         if text[start] == '"':
             start, end = start + 1, end - 1
+        end -= text[start:end].endswith(",")  # nor is the comma of the sentence
         assert any(s <= start and end <= e for s, e in found), text[start:end]
 
 
@@ -453,7 +431,7 @@ def test_presidios_urls_are_covered_but_for_their_quotes(oracle: Oracle, engine:
     ],
 )
 def test_case_35_other_forms_of_a_card_are_found(engine: Engine, text: str) -> None:
-    assert [f for f in engine.find(text) if f.entity == "CREDIT_CARD" and f.score == 1.0]
+    assert [f for f in engine.find(text) if f.entity == "CREDIT_CARD" and f.score >= 0.7]
 
 
 @pytest.mark.parametrize(
@@ -468,3 +446,49 @@ def test_case_35_other_forms_of_a_card_are_found(engine: Engine, text: str) -> N
 )
 def test_context_words_raise_a_score(engine: Engine, text: str, score: float) -> None:
     assert [f.score for f in engine.find(text) if f.entity == "US_DRIVER_LICENSE"] == [score]
+
+
+@pytest.mark.parametrize(
+    ("text", "entity", "score"),
+    [
+        ("943 476 5919", "UK_NHS", 0.5),  # as they are written
+        ("9434765919", "UK_NHS", 0.3),  # every eleventh run of ten digits has that check digit
+        ("NHS number 9434765919", "UK_NHS", 0.85),
+        ("call 943 476 5919", "UK_NHS", 0.3),
+        ("BB1388568", "MEDICAL_LICENSE", 0.3),  # and every tenth of these
+        ("parcel BB1388568", "MEDICAL_LICENSE", 0.3),
+        ("DEA BB1388568", "MEDICAL_LICENSE", 0.65),
+        ("536-90-4399", "US_SSN", 0.5),
+        ("SSN: 536-90-4399", "US_SSN", 0.85),
+        ("P/N 536-90-4399", "US_SSN", 0.3),
+        ("part number 536-90-4399", "US_SSN", 0.3),
+        ("fax 536-90-4399", "US_SSN", 0.3),
+        ("\u578b\u53f7536-90-4399", "US_SSN", 0.3),
+        ("ITIN 912-70-1234", "US_ITIN", 0.85),
+        ("server 10.0.0.1:8080", "IP_ADDRESS", 0.95),
+    ],
+)
+def test_words_before_a_number_weigh_it(engine: Engine, text: str, entity: str, score: float) -> None:
+    assert [f.score for f in engine.find(text) if f.entity == entity and f.score >= 0.1] == [score]
+
+
+@pytest.mark.parametrize("text", ["version 1.2.3.4", "oid 1.3.6.1.4.1.2021", "fw=10.0.0.1", "1234.5678.9012.3456"])
+def test_parts_of_longer_numbers_and_versions_are_no_addresses(engine: Engine, text: str) -> None:
+    assert [f for f in engine.find(text) if f.entity in DOTTED] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "iban"),
+    [
+        ("to DE89 3704 0044 0532 0130 00 und so weiter", "DE89 3704 0044 0532 0130 00"),
+        ("DE89370400440532013000", "DE89370400440532013000"),
+        ("DE89-370-400-440-532-013-000", "DE89-370-400-440-532-013-000"),
+        ("FR14.2004.1010.0505.0001.3M02.606!", "FR14.2004.1010.0505.0001.3M02.606"),
+        ("GB29 NWBK 601613 31926819", "GB29 NWBK 601613 31926819"),
+        ("DE89370400440532013001", None),
+        ("DE8937040044053201300000", None),
+    ],
+)
+def test_ibans_in_any_groups(engine: Engine, text: str, iban: str | None) -> None:
+    found = [text[f.start : f.end] for f in engine.find(text) if f.entity == "IBAN_CODE"]
+    assert found == ([] if iban is None else [iban])
