@@ -71,6 +71,11 @@ class Resolver:
         other.blocked = self.blocked
         return other
 
+    @property
+    def idle(self) -> bool:
+        """Whether no finding waits for its release."""
+        return not self._waiting and not self._reports
+
     def add(self, found: list[Finding]) -> None:
         """Takes findings, which all end after what was released."""
         rules = self._rules

@@ -11,6 +11,7 @@ One sieve per channel. Not for use by two tasks at once.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import Final
 
@@ -51,7 +52,10 @@ class Sieve:
         self._held_chars_max = held_chars_max
         self._scanners = tuple(scanners) if restoring is None else (*scanners, restoring.scanner())
         self._sleepers = tuple(s if isinstance(s, Sleeper) else None for s in self._scanners)
-        self._asleep = [sleeper is not None for sleeper in self._sleepers]
+        self._asleep = [True] * len(self._scanners)  # of those that are no sleepers it says nothing
+        # While all sleep and a text has nothing but the bytes that are quiet to all, only the others are asked.
+        self._quiet = _quiet_to_all(tuple(s.quiet for s in self._sleepers if s is not None))
+        self._restless = tuple(index for index, sleeper in enumerate(self._sleepers) if sleeper is None)
         self._resolver = Resolver(rules, namer, restoring)
         self._names = rules.names
         self._judged = judged
@@ -109,7 +113,19 @@ class Sieve:
         view = fold(text)
         self._text += text
         self._view += view
-        return self._advance(text, view, final=False)
+        release = self._advance(text, view)
+        assert release is not None
+        return release
+
+    def pass_on(self, text: str) -> Release | None:
+        """As `feed`; None where nothing is found, and `released` says how far the channel may be shown."""
+        self._check_open()
+        if self._resolver.blocked is not None:
+            return self._nothing()
+        view = fold(text)
+        self._text += text
+        self._view += view
+        return self._advance(text, view, told=False)
 
     def close(self) -> Release:
         """What may be shown now that the channel has ended. Without a judge that is all the rest."""
@@ -117,7 +133,9 @@ class Sieve:
         self._closed = True
         if self._resolver.blocked is not None:
             return self._nothing()
-        return self._advance("", b"", final=True)
+        release = self._advance("", b"", final=True)
+        assert release is not None
+        return release
 
     @property
     def waits(self) -> bool:
@@ -136,7 +154,7 @@ class Sieve:
         self._queue.clear()
         self._segmenter = None
         self._unjudged = True
-        return self._nothing() if self._resolver.blocked is not None else self._release()
+        return self._nothing() if self._resolver.blocked is not None else self._released_now()
 
     def pending(self) -> Sequence[str]:
         """The segments that wait for the judge, oldest first; empty without one."""
@@ -159,7 +177,7 @@ class Sieve:
         except UndecidedError:
             self.shut()
             raise
-        return self._release()
+        return self._released_now()
 
     def shut(self) -> None:
         """Lets nothing out any more: every later use raises. Drops the text that was held."""
@@ -177,14 +195,16 @@ class Sieve:
     def _nothing(self) -> Release:
         return Release(self._released, self._released, "", blocked=self._resolver.blocked)
 
-    def _advance(self, text: str, more: bytes, *, final: bool) -> Release:
-        """`more` is the view of `text`, which was just added."""
+    def _advance(self, text: str, more: bytes, *, final: bool = False, told: bool = True) -> Release | None:
+        """`more` is the view of `text`, which was just added. Without `told` None stands for a release without findings."""
         view = self._view + END if final else self._view
         base = self._base
         size = decided = len(self._text)
         asleep = self._asleep
         try:
-            for index, scanner in enumerate(self._scanners):
+            calm = False not in asleep and not more.translate(None, self._quiet)
+            for index in self._restless if calm else range(len(asleep)):
+                scanner = self._scanners[index]
                 sleeper = self._sleepers[index]
                 if sleeper is not None:
                     if asleep[index]:
@@ -217,7 +237,7 @@ class Sieve:
             self.shut()
             raise UndecidedError(f"a detector failed: {type(error).__name__}") from error
         self._decided = base + decided
-        return self._release()
+        return self._release(told=told)
 
     def _judge_no_more(self) -> None:
         """The text is longer than the policy has judged: it is refused, or its rest goes on with patterns alone.
@@ -236,19 +256,30 @@ class Sieve:
             return min(self._decided, self._queue[0].start) if self._queue else self._decided
         return min(self._decided, self._queue[0].start if self._queue else self._segmenter.at)
 
-    def _release(self) -> Release:
-        try:
-            final = self._final_at()
-            released = self._released
-            release = self._resolver.release(self._text, self._base, released, final if final > released else released)
-        except UndecidedError:
-            self.shut()
-            raise
-        self._released = release.end
-        if release.blocked is not None:
-            self._text, self._view, self._queue, self._base = "", b"", [], release.end
-            return release
-        held = self.held_chars
+    def _released_now(self) -> Release:
+        release = self._release(told=True)
+        assert release is not None
+        return release
+
+    def _release(self, *, told: bool) -> Release | None:
+        release: Release | None = None
+        final = self._final_at()
+        released = self._released
+        if final < released:
+            final = released
+        if told or not self._resolver.idle:
+            try:
+                release = self._resolver.release(self._text, self._base, released, final)
+            except UndecidedError:
+                self.shut()
+                raise
+            final = release.end
+            if release.blocked is not None:
+                self._released = final
+                self._text, self._view, self._queue, self._base = "", b"", [], final
+                return release
+        self._released = final
+        held = self._base + len(self._text) - final
         if held > (self._held_chars_max if self._segmenter is None and not self._queue else JUDGED_HELD_CHARS_MAX):
             self.shut()
             raise UndecidedError("more undecided text than a sieve may hold", limit=True)
@@ -268,3 +299,9 @@ class Sieve:
         self._base += low
         for scanner in self._scanners:
             scanner.drop(low)
+
+
+@functools.lru_cache(maxsize=256)
+def _quiet_to_all(quiet: tuple[bytes, ...]) -> bytes:
+    """The bytes that are in each of them."""
+    return bytes(byte for byte in range(256) if all(byte in one for one in quiet))
