@@ -197,9 +197,7 @@ async def pump(
                 raise UpstreamError(Reason.UPSTREAM_UNREADABLE, KEY_ECHOED)
             tail = window[1 - len(secret) :] if len(secret) > 1 else b""
         shown = await screen.feed(data[:room]) if data else await screen.close()
-        if screen.failure is None and (
-            not data or screen.ended or screen.blocked is not None or screen.refused is not None
-        ):
+        if screen.over and screen.failure is None:
             return shown
         if shown:
             await outlet.write(shown)

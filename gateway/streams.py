@@ -22,6 +22,7 @@ from filters import Edit, Engine, Finding, Release, Restoring, Rules, Sieve, Und
 from gateway.errors import FilterError, GatewayError, UpstreamError
 from gateway.protocols import json_document
 from gateway.protocols.base import Event, Kind, Piece, Role, StreamCodec, Usage
+from gateway.protocols.events import TextEvent
 from gateway.protocols.jsontext import merged
 from gateway.protocols.surfaces import word_seam
 from gateway.reasons import Reason
@@ -70,12 +71,13 @@ class _Channel:
 class _Held:
     """A frame that waits, and which stretch of which channel each of its pieces is."""
 
-    __slots__ = ("event", "size", "spans")
+    __slots__ = ("event", "size", "spans", "text")
 
-    def __init__(self, event: Event, spans: list[tuple[_Channel, int, int]], size: int) -> None:
+    def __init__(self, event: Event, spans: list[tuple[_Channel, int, int]], size: int, text: str) -> None:
         self.event = event
         self.spans = spans
         self.size = size
+        self.text = text  # of its one piece
 
     def is_final(self) -> bool:
         for channel, _, end in self.spans:  # noqa: SIM110  # all() with a generator costs three times as much here
@@ -154,6 +156,11 @@ class StreamScreen:
         """The finding that ended the stream, if one did."""
         return self.findings.blocked if self._enforce else None
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to be fed: it was closed, failed, was blocked or refused, or its end signal was seen."""
+        return self._shut or self.ended
+
     async def feed(self, data: bytes) -> bytes:
         """Bytes that may be shown now.
 
@@ -214,21 +221,20 @@ class StreamScreen:
 
         False, with nothing done, where the frame has to go the long way.
         """
-        if not event.plain or not self._enforce or event.served_model != self.served_model:
+        if not isinstance(event, TextEvent) or not self._enforce or event.served_model != self.served_model:
             return False
-        pieces = event.pieces
-        if not pieces:
+        text = event.text
+        channel = self._channels.get(event.channel)
+        if channel is None or not channel.short or channel.alone is not None or not text:
             return False
-        piece = pieces[0]
-        channel = self._channels.get(piece.channel)
-        if channel is None or not channel.short or channel.alone is not None:
-            return False
-        assert channel.sieve is not None
-        text = piece.text
+        sieve = channel.sieve
+        assert sieve is not None
         start = channel.length
         channel.length = end = start + len(text)
-        release = channel.sieve.feed(text)
-        if release.findings or release.edits or release.blocked:
+        release = sieve.pass_on(text)
+        if release is None:
+            channel.final = sieve.released
+        elif release.findings or release.edits or release.blocked:
             self._accept(channel, release)
             if self.findings.blocked is not None:
                 return True  # nothing of the frame that brought it, and nothing that was held
@@ -240,7 +246,7 @@ class StreamScreen:
             return True
         size = len(text) + FRAME_COST_BYTES
         self._held_bytes += size
-        queue.append(_Held(event, [(channel, start, end)], size))
+        queue.append(_Held(event, [(channel, start, end)], size, text))
         self._drain(out)
         self._check_room()
         return True
@@ -267,7 +273,7 @@ class StreamScreen:
         await self._judge(event, spans)
         if self.blocked is not None:
             return  # nothing of the frame that brought it, and nothing that was held
-        held = _Held(event, spans, 0)
+        held = _Held(event, spans, 0, event.pieces[0].text if len(spans) == 1 else "")
         if not self._queue and held.is_final():
             out.append(held.render())
             return
@@ -437,7 +443,7 @@ class StreamScreen:
             return 0
         channel, start, end = held.spans[0]
         done = channel.final - start
-        if done <= 0 or channel.final >= end or not held.event.pieces[0].text[:done].strip():
+        if done <= 0 or channel.final >= end or not held.text[:done].strip():
             return 0
         return 0 if any(edit.end > start for edit in channel.edits) else done
 
@@ -495,6 +501,7 @@ class StreamScreen:
         if parts is None:
             return b""
         shown, held.event = parts
+        held.text = held.text[done:]
         channel, start, end = held.spans[0]
         held.spans = [(channel, start + done, end)]
         return shown

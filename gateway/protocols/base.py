@@ -127,10 +127,6 @@ class Event(Protocol):
     """One frame of a stream, complete to its blank line."""
 
     @property
-    def plain(self) -> bool:
-        """Whether it is known to say at most one text, and to end, count and name nothing new but its model."""
-
-    @property
     def pieces(self) -> Sequence[Piece]: ...
     @property
     def closes(self) -> Sequence[str]:

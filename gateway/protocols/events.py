@@ -107,8 +107,6 @@ class Facts:
 class JsonEvent:
     """A frame that was read in full."""
 
-    plain: bool = False
-
     __slots__ = ("_always", "_lines", "_nodes", "_nulls", "facts", "pieces")
 
     def __init__(
@@ -243,6 +241,7 @@ class Template:
         "prefix",
         "role",
         "same",
+        "served_model",
         "suffix",
         "whole",
     )
@@ -267,6 +266,7 @@ class Template:
         self.suffix, self.out_suffix = (arriving[-1], leaving[-1]) if self.padded else (b"", b"")
         self.same = arriving == leaving
         self.facts = facts
+        self.served_model = facts.served_model
         self.channel = piece.channel
         self.role = piece.role
         self.whole = piece.whole
@@ -309,11 +309,11 @@ class Template:
 
 
 class TextEvent:
-    """A frame that fits a template: one text, nothing else."""
+    """A frame that fits a template: at most one text, and it ends, counts and names nothing new but its model."""
 
-    plain: bool = True
-    __slots__ = ("_logprobs", "_middle", "_padding", "_raw", "_template", "closes", "pieces")
+    __slots__ = ("_logprobs", "_middle", "_padding", "_pieces", "_raw", "_template", "channel", "served_model", "text")
 
+    closes: Sequence[str] = ()
     finish_reason: None = None
     usage: None = None
     terminal = False
@@ -327,14 +327,18 @@ class TextEvent:
         self._raw = raw
         self._middle = middle
         self._padding = padding
-        self.closes: Sequence[str] = ()
-        t = template
-        self.pieces: Sequence[Piece] = [Piece(t.channel, t.role, text, Kind.TEXT, t.whole, t.group)] if text else []
+        self.text = text
+        self.channel = template.channel
+        self.served_model = template.served_model
+        self._pieces: Sequence[Piece] | None = None  # most frames leave before anybody asks for them
 
     @property
-    def served_model(self) -> str | None:
-        """What the upstream calls its model."""
-        return self._template.facts.served_model
+    def pieces(self) -> Sequence[Piece]:
+        """The text, unless it is empty."""
+        if self._pieces is None:
+            t = self._template
+            self._pieces = [Piece(t.channel, t.role, self.text, Kind.TEXT, t.whole, t.group)] if self.text else ()
+        return self._pieces
 
     @property
     def provider_id(self) -> str | None:
@@ -356,6 +360,8 @@ class TextEvent:
 
     def _with(self, middle: str, logprobs: bytes = b"") -> bytes:
         t = self._template
+        if not (t.logged or t.padded):
+            return b"%b%b%b" % (t.out_prefix, middle.encode(), t.out_mid)
         return b"".join(
             (t.out_prefix, middle.encode(), t.out_mid, logprobs, t.out_between, self._padding, t.out_suffix)
         )
