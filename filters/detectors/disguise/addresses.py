@@ -56,7 +56,13 @@ _BEGUN: Final = re.compile(
     rf"|(?:{_AT_WORDS}|[ \t\n]?[@＠﹫][ \t\n]?)(?:{_LABEL})?(?:{_BEGUN_DOT}))\Z"
 )
 _BEGUN_CHARS: Final = 96
-_HX: Final = re.compile(r"(?i:h|hx|hxx|hxxp|hxxps)\Z")
+# The beginnings of those that no "at" and no `@` comes before, on the reversed view.
+_JUST_BEGUN: Final = re.compile(
+    rb"[ \t]?[\])}>*_|\"]?[ \t]?(?:[\w\x01\x80-\xff]{0,5}|\.)[ \t]?[\[({<*_|\"]|[aA]?[ \t]|-?(?:a|d|od|tod)?-|[ \t]?(?i:d|od|tod)[ \t]"
+)
+_JUST_BEGUN_CHARS: Final = 16
+# What names before a sign may hold that joins them.
+_WRITTEN: Final = re.compile(rb"[dD][oO][tT]|\x02|[pP][uUoO][nNiI][kKnN][tT]|[\[({<*_|\"][ \t]?\.")
 _REWRITE: Final = re.compile(
     rf"(?P<at>{_AT_BRACKETS}|{_AT_WORDS}|[ \t\n]?[@＠﹫][ \t\n]?)|(?P<dot>{_ANY_DOT})|(?P<scheme>(?i:hxxps?)(?=:|\[))|(?P<colon>\[:\]|\[:(?=//)|(?<=//)\])"
 )
@@ -115,14 +121,31 @@ class Addresses:
         return kept
 
 
-def open_at(text: str) -> int:
-    """Where an address may begin that the end of the text belongs to, or whose first sign is still to come."""
+def open_at(text: str, view: bytes) -> int:
+    """Where an address may begin that the end of the text belongs to, or whose first sign is still to come.
+
+    What is one with the last characters of the text, without a blank, is not looked for: it is held in any case.
+    """
     size = len(text)
-    begun = _BEGUN.search(text, max(0, size - _BEGUN_CHARS))
-    place = size if begun is None else begun.start()
-    scheme = _HX.search(text, max(0, size - 5))
-    first = min(_first(text, place), _first(text, size))
-    return first if scheme is None else min(first, scheme.start())
+    tail = view[-_BEGUN_CHARS:]
+    if b"@" not in tail and b"\x02" not in tail and b"at" not in tail and b"AT" not in tail:
+        # Only what has just been begun.
+        if _JUST_BEGUN.match(tail[: -_JUST_BEGUN_CHARS - 1 : -1]) is None:
+            first = size
+        else:
+            begun = _BEGUN.search(text, max(0, size - _JUST_BEGUN_CHARS))
+            first = size if begun is None else _first(text, begun.start())
+    else:
+        begun = _BEGUN.search(text, max(0, size - _BEGUN_CHARS))
+        first = size if begun is None else _first(text, begun.start())
+    if (
+        size > 2
+        and first == size
+        and _WRITTEN.search(view[-REACH_CHARS:]) is None
+        and b" " not in (tail[-2:-1], tail[-3:-2])
+    ):
+        return size
+    return min(first, _first(text, size))
 
 
 def _first(text: str, place: int) -> int:

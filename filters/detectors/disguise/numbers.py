@@ -119,6 +119,9 @@ _FIGURE: Final = re.compile(r"\d")
 _OTHER: Final = re.compile(rf"[{HANS}A-Za-z]")
 # Between figures these are read by the patterns themselves.
 _USUAL: Final = re.compile(r"[ \-\u00a0\u2000-\u200a\u3000‐-―−]")
+# The groups of telephone numbers in North America, with what they are usually written with, are read by them, too.
+_TELEPHONE: Final = (3, 3, 4)
+_TELEPHONE_GAPS: Final = frozenset((" ", "-", ".", ") ", ")", ")-"))
 # Card schemes (ISO/IEC 7812 prefixes as the schemes publish them): presidio's expression also takes any number in 1 and 3.
 _CARD: Final = re.compile(
     r"4\d{12}(?:\d{3}(?:\d{3})?)?|5[1-5]\d{14}|2(?:2[2-9]|[3-6]\d|7[01])\d{13}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|35\d{14}|6\d{15,18}"
@@ -390,6 +393,8 @@ def _plausible(run: list[_Group]) -> bool:
     if len(run) == 2 and "\n" in gaps[0]:
         return sum(shape) in _BROKEN_DIGITS
     if shape not in _GROUPS or len(kinds) > 2:
+        return False
+    if shape == _TELEPHONE and all(gap in _TELEPHONE_GAPS for gap in gaps):
         return False
     return shape == (6, 13) or not (len(set(gaps)) == 1 and _USUAL.fullmatch(gaps[0]))
 

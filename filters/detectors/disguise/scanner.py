@@ -34,6 +34,9 @@ _DULL: Final = re.compile(
     + rb"|(?i:a|d|do)\Z))*+(?=[A-Za-z]{0,40}[,.;:!?]?[ \n]?\Z)"
 )
 _DULL_CHARS_MAX: Final = 64  # above it the gates are cheaper
+# What a run of characters ends with (and more: some foreign characters belong to it); it is looked at no later than here.
+_BREAKS: Final = re.compile(rb"[\x00-\x20\"<>]")
+_CHUNK_CHARS_MAX: Final = characters.REACH_CHARS + 128
 
 
 def _ranges(first: int, last: int, without: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -70,6 +73,10 @@ class DisguiseScanner:
         self._number_at = 0
         self._address_at = 0
         self._character_at = 0
+        self._seen = 0  # what was looked at
+        self._chunk = (
+            False  # `at` is where it is because of a run of characters that goes on until one of _BREAKS comes
+        )
         self._unit = (0, 0)  # the last of characters.py: two tricks in one are one unit
 
     def __copy__(self) -> DisguiseScanner:
@@ -86,19 +93,25 @@ class DisguiseScanner:
         self._number_at -= chars
         self._address_at -= chars
         self._character_at -= chars
+        self._seen -= chars
         self._unit = (self._unit[0] - chars, self._unit[1] - chars)
 
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         at = self._at
         size = len(text)
-        if size - at <= _DULL_CHARS_MAX and not final:
-            dull = _DULL.match(view, at)
-            if dull is not None:
-                self._at = dull.end()
+        if not final:
+            # Whatever is written in a run of characters is looked at when it has ended: it is held until then anyway.
+            if self._chunk and size - at <= _CHUNK_CHARS_MAX and _BREAKS.search(view, self._seen) is None:
+                self._seen = size
                 return []
-            if _DULL_HAN.match(text, at) is not None:
-                self._at = size
-                return []
+            if size - at <= _DULL_CHARS_MAX:
+                dull = _DULL.match(view, at)
+                if dull is not None:
+                    self._stand(dull.end(), size, chunk=True)
+                    return []
+                if _DULL_HAN.match(text, at) is not None:
+                    self._stand(size, size, chunk=True)
+                    return []
         numbers, characters_, addresses_ = _gates(text, view, at)
         found: list[Finding] = []
         number_at = max(self._number_at, at)
@@ -117,10 +130,18 @@ class DisguiseScanner:
             more, first = self._characters(text, max(self._character_at, at), final)
             found += more
             open_at = min(open_at, first)
-        if not final:
-            open_at = min(open_at, characters.left_of(text, size), addresses.open_at(text))
-        self._at = max(at, open_at)
+        if final:
+            self._stand(max(at, open_at), size, chunk=False)
+            return found
+        left = max(at, characters.left_of(text, size))
+        self._stand(max(at, min(open_at, left, addresses.open_at(text, view))), size, chunk=False)
+        self._chunk = self._at == left
         return found
+
+    def _stand(self, at: int, size: int, *, chunk: bool) -> None:
+        self._at = at
+        self._seen = size
+        self._chunk = chunk
 
     def _characters(self, text: str, start: int, final: bool) -> tuple[list[Finding], int]:
         """Findings in units of characters.py from `start` on, and where the first begins that is not decided."""
