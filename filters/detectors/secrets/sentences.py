@@ -84,6 +84,8 @@ class Sentences:
         return self._said(view, lead.end(), password, final, direct=False)
 
     def _other(self, text: str, view: bytes, end: int, password: bool, final: bool) -> Verdict:
+        if not final and len(view) - end < 2:
+            return end  # the second character may be Chinese, and the first the beginning of a value
         if not text[end : end + 2].isascii():
             chinese = self.chinese(text, view, end, password, final)
             if chinese or isinstance(chinese, int):
