@@ -52,7 +52,7 @@ _CHUNK_CHAR: Final = (
 )
 _ESCAPE: Final = (
     r"%[0-9A-Fa-f]{2}|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,10});"
-    r"|\\{1,8}+(?:u\{?[0-9A-Fa-f]{2,6}\}?|x[0-9A-Fa-f]{2})|(?<=\w)=(?:40|2[eE])(?=\w)"
+    r"|\\+(?:u\{?[0-9A-Fa-f]{2,6}\}?|x[0-9A-Fa-f]{2})|(?<=\w)=(?:40|2[eE])(?=\w)"
 )
 ESCAPE: Final = re.compile(_ESCAPE)
 # In texts that are not ASCII. A mark counts where it sits on something ASCII: accents of other alphabets are their own.
@@ -73,6 +73,7 @@ def may_be_otherwise(text: str, start: int) -> bool:
 
 _GROUP: Final = rf"(?:[\d()+.\-/&#;]{{1,24}}|[A-Z0-9{_LOOK}]{{2,6}})"
 _TO_LEFT: Final = re.compile(rf"[。｡]?+(?:{_CHUNK_CHAR})*+(?:\s{_GROUP}(?!{_CHUNK_CHAR})){{0,8}}")  # on reversed text
+_ALPHANUMERIC: Final = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _CORE: Final = re.compile(rf"(?:{_CHUNK_CHAR})*+")
 _GROUPS: Final = re.compile(rf"(?:\s{_GROUP}(?!{_CHUNK_CHAR})){{0,8}}+")
 _GROUPS_OPEN: Final = re.compile(rf"(?:\s{_GROUP}){{0,8}}(?:\s(?:[\d()+.\-/&#;]{{0,24}}|[A-Z0-9{_LOOK}]))?[。｡]?\Z")
@@ -86,6 +87,8 @@ _WORTH: Final = re.compile(
 
 def left_of(text: str, place: int) -> int:
     """Where the unit begins that holds text[place:place + 1]: bounded, and decided by the characters between."""
+    if 0 < place < len(text) and text[place - 1] in "。｡" and text[place] not in _ALPHANUMERIC:
+        return place  # that stop ends a sentence
     low = max(0, place - REACH_CHARS)
     match = _TO_LEFT.match(text[low:place][::-1])
     assert match is not None  # it matches the empty string

@@ -36,14 +36,7 @@ NAME_CHARS: Final = 72
 _QUOTED_CHARS_MAX: Final = 256
 # Operators, and what has to stand before one, read backwards: `>` ends a tag, `,` stands in a call, `|` is doubled.
 _CALL: Final = re.compile(rb"([\"'`])[\w .-]{1,40}\1\(")
-_OPERATORS: Final[tuple[tuple[bytes, re.Pattern[bytes] | None], ...]] = (
-    (b"=", None),
-    (b":", None),
-    (b">", re.compile(rb"[\w\"'-]")),
-    (b'",', _CALL),
-    (b"',", _CALL),
-    (b"||", None),
-)
+_OPERATOR: Final = re.compile(rb"=|:|>(?<=[\w\"'-]>)|,(?<=[\"'],)|\|(?<=\|\|)")
 _BEHIND: Final = rb"[\s'\"\\`*\])|]{0,4}+"
 # Read backwards from the operator: quotes, then the name.
 _NAME: Final = re.compile(_BEHIND + rb"([\w.\-][\w .\t\-]{0,71})")
@@ -107,14 +100,12 @@ class Assignments:
     def operators(self, low: bytes, at: int) -> list[int]:
         """Where operators stand from `at` on in a text in lower case that have a key word to their left, in no order."""
         places = []
-        for operator, before in _OPERATORS:
-            place = low.find(operator, max(0, at + 1 - len(operator)))
-            while place >= 0:
-                place += len(operator) - 1
-                name = low[max(0, place - _NAME_REACH) : place][::-1]
-                if (before is None or before.match(name)) and self._keyed.match(name):
-                    places.append(place)
-                place = low.find(operator, place + 1)
+        for match in _OPERATOR.finditer(low, at):
+            place = match.start()
+            name = low[place - _NAME_REACH : place] if place > _NAME_REACH else low[:place]
+            name = name[::-1]
+            if self._keyed.match(name) and (low[place] != 0x2C or _CALL.match(name)):
+                places.append(place)
         return places
 
     def judge(self, view: bytes, place: int, final: bool) -> tuple[Verdict, LongValue | None]:

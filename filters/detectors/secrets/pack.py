@@ -13,7 +13,7 @@ from filters.detectors.secrets.blocks import OPENING, OPENING_CHARS_MAX, OPENING
 from filters.detectors.secrets.rules import CONNECTION_STRING, JWT, PASSWORD, PRIVATE_KEY, SECRET
 from filters.detectors.secrets.sentences import Sentences
 from filters.detectors.secrets.tokens import TOKEN_CHARS_MIN, Tokens
-from filters.detectors.secrets.walker import TRIGGER_CHARS, Verdict, Walker
+from filters.detectors.secrets.walker import TRIGGER_CHARS, Verdict, Walker, begun
 from filters.finding import Finding, Scanner, Sleeper, quiet_but
 
 CODE_VERSION: Final = 1  # raise when a change of code in this package changes a finding
@@ -30,7 +30,6 @@ _WORD: Final = re.compile(
     re.VERBOSE,
 )
 _ANY: Final = re.compile(_WORD.pattern + rb"|=|:|,(?<=[\"'`],)|>|\|", re.VERBOSE)
-_LEFT_OF_WORD: Final = 12
 _FEW_CHARS: Final = 64
 _CHINESE: Final = re.compile("密(?:码|碼|钥|鑰)|口令|秘[钥鑰]|私[钥鑰]|金鑰|令牌|授权码|授權碼|凭证|憑證|通行码|暗号")
 _CHINESE_PASSWORDS: Final = frozenset({"密码", "密碼", "口令", "通行码", "暗号"})
@@ -55,24 +54,28 @@ class SecretWalk(Walker):
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         """Walks on. The common case of a stream, a few words without any trigger, is seen at once."""
         at = self._next
-        if len(view) - at < _FEW_CHARS and not self._waiting and not self._long and self._block is None:
-            base = at - _LEFT_OF_WORD if at > _LEFT_OF_WORD else 0
+        size = len(view)
+        if size - at < _FEW_CHARS and not self._waiting and not self._long and self._block is None:
+            base = at - NAME_CHARS if at > NAME_CHARS else 0
             low = view[base:].lower()
-            if _ANY.search(low, at - base) is None and low.find(b"-", -_OPENING_TAIL) < 0:
-                size = len(view)
+            none = _ANY.search(low, at - base) is None or not self._places(low, at - base)
+            if none and (low.find(b"-", -_OPENING_TAIL) < 0 or self._growing(view) == size):
                 self._at = size
-                if size - TRIGGER_CHARS > at:
-                    self._next = size - TRIGGER_CHARS
+                self._next = max(at, begun(view))
                 return []
         return super().scan(text, view, final)
 
     def _triggers(self, text: str, view: bytes, at: int) -> Sequence[tuple[int, int]]:
         base = max(0, at - NAME_CHARS)
         low = view[base:].lower()
-        places = [(m.start() + base, m.end() + base) for m in _WORD.finditer(low, at - base)]
-        operators = self._assignments.operators(low, at - base)
+        return [(start + base, end + base) for start, end in self._places(low, at - base)]
+
+    def _places(self, low: bytes, at: int) -> list[tuple[int, int]]:
+        """Start and end of the triggers in a text in lower case, from an offset on, in order."""
+        places = [m.span() for m in _WORD.finditer(low, at)]
+        operators = self._assignments.operators(low, at)
         if operators:
-            places += [(place + base, place + base + 1) for place in operators]
+            places += [(place, place + 1) for place in operators]
             places.sort()
         return places
 

@@ -23,6 +23,7 @@ TRIGGER_CHARS: Final = 12
 # A value that is longer is covered piece by piece.
 VALUE_CHARS_MAX: Final = 1024
 VALUE: Final = rb"[^\s\"'`;,<>\\\x00-\x02]"
+_TRIGGER_BYTES: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-\x02"
 _VALUE_REST: Final = re.compile(VALUE + rb"*+")
 
 Verdict = list[Secret] | int  # findings, or where the text has to be held from until more has come
@@ -66,6 +67,12 @@ class LongValue:
     def _cover(self, found: list[Secret], end: int) -> None:
         found.append(secret(self._first.entity, self.start, end, self._first.score, self._first.rule))
         self.start = end
+
+
+def begun(view: bytes) -> int:
+    """Where the end of a text may be a part of a trigger: at letters and hyphens; a character that is not ASCII is one itself."""
+    tail = view[-TRIGGER_CHARS:]
+    return len(view) - len(tail) + len(tail.rstrip(_TRIGGER_BYTES))
 
 
 class Walker:
@@ -119,7 +126,7 @@ class Walker:
 
     def _walked(self, text: str, view: bytes, final: bool, found: list[Secret]) -> int:
         """Looks for triggers; where text is held from."""
-        size = hold = len(view)
+        hold = len(view)
         at = max(self._next, 0)
         for place, end in self._triggers(text, view, at):
             if place < at:
@@ -136,7 +143,7 @@ class Walker:
                 if self._block is not None:
                     return hold
                 at = max(at, self._next)
-        self._next = max(at, size - TRIGGER_CHARS)
+        self._next = max(at, begun(view))
         return min(hold, self._growing(view))
 
     def _resumed(self, text: str, view: bytes, final: bool, found: list[Secret]) -> int:
