@@ -6,6 +6,7 @@ counts, bodies are sizes and keyed digests, and what an answer says of itself st
 
 from __future__ import annotations
 
+import functools
 import time
 
 from gateway.audit.record import Durations, Intent, OutcomeRecord, PseudonymCounts, Text, UsageCounts
@@ -65,11 +66,11 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
         outcome=outcome,
         reasons=codes or None,
         status=call.status,
-        served_model=as_stated(call.served_model),
+        served_model=_known(call.served_model),
         provider_id=as_stated(call.provider_id),
         upstream_status=call.reply_status,
         usage=UsageCounts(usage.input_tokens, usage.output_tokens) if usage is not None else None,
-        finish_reasons=tuple(as_stated(reason, word=True) or "" for reason in finishes) or None,
+        finish_reasons=tuple([_known(reason, word=True) or "" for reason in finishes]) or None,
         answer=Text(
             bytes=call.sent_bytes,
             findings=findings or None,
@@ -91,6 +92,8 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
 
 
 _NO_PSEUDONYMS = PseudonymCounts()
+# What most answers say of themselves alike: the model's name, and why it ended.
+_known = functools.lru_cache(maxsize=256)(as_stated)
 
 
 def _issued(call: Call) -> PseudonymCounts | None:

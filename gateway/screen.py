@@ -82,6 +82,8 @@ class Findings:
     def as_record(self) -> dict[str, dict[str, int]]:
         """{entity: {action: count}}, sorted, for the audit record."""
         table: dict[str, dict[str, int]] = {}
+        if not self.counts:
+            return table
         for (entity, action), count in sorted(self.counts.items()):
             table.setdefault(entity, {})[action] = count
         return table
