@@ -52,6 +52,7 @@ class Pattern:
     letters: bool = False  # and an ASCII letter
     shapes: tuple[bytes, ...] = ()  # and one of these in its shape, if any are given
     near: re.Pattern[bytes] | None = None  # and something that this finds
+    form: re.Pattern[bytes] | None = None  # and its shape, borders included, something that this finds
 
 
 class Context:
@@ -188,6 +189,11 @@ class Patterns:
                 self._add(found, pattern, view, start, end)
         return found
 
+    def idle(self, shape: bytes) -> bool:
+        """Whether nothing can be in a text of that shape. Only asked of shapes that `find` has seen."""
+        plan = self._by_shape.get(shape)
+        return plan is not None and not plan[0] and not plan[1]
+
     def _plan(self, shape: bytes) -> _Plan:
         """The runs of a unit of this shape that word patterns match, and the other patterns that could match in it."""
         digits = shape.count(b"0")
@@ -223,6 +229,8 @@ class Patterns:
             )
         chosen = []
         for pattern in patterns:
+            if pattern.form is not None and pattern.form.search(shape) is None:
+                continue
             for one in pattern.shapes:
                 if one in shape:
                     chosen.append(pattern)

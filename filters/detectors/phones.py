@@ -141,8 +141,7 @@ _PLAN_CHARS_MAX: Final = 48
 _plans: dict[bytes, tuple[_Start, ...]] = {}
 
 
-def phones(text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
-    """Phone numbers in view[start:end], a run of digits and separators of that shape, with an extension or a label behind."""
+def _planned_for(form: bytes) -> tuple[_Start, ...]:
     plan = _plans.get(form)
     if plan is None:
         plan = _plan(form)
@@ -150,6 +149,17 @@ def phones(text: str, view: bytes, start: int, end: int, form: bytes) -> list[Fi
             if len(_plans) >= _PLANS_MAX:
                 _plans.clear()
             _plans[form] = plan
+    return plan
+
+
+def may_hold_phone(form: bytes) -> bool:
+    """Whether a phone number can be in a run of that shape; true for those that are too long to be remembered."""
+    return len(form) > _PLAN_CHARS_MAX or bool(_planned_for(form))
+
+
+def phones(text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
+    """Phone numbers in view[start:end], a run of digits and separators of that shape, with an extension or a label behind."""
+    plan = _planned_for(form)
     found: list[Finding] = []
     taken = 0  # offset behind the last number
     after = -1  # the group that follows it

@@ -26,11 +26,12 @@ from importlib import resources
 from typing import Any, Final
 
 from filters.detectors import validators
+from filters.detectors.cards import DIGITS_MIN as CARD_DIGITS_MIN
 from filters.detectors.cards import cards
 from filters.detectors.evidence import Left
 from filters.detectors.hosts import EMAIL, URL, Hosts
 from filters.detectors.patterns import FLAGS, Context, LateStarts, Nearby, Pattern, Patterns
-from filters.detectors.phones import PHONE, phones
+from filters.detectors.phones import PHONE, may_hold_phone, phones
 from filters.finding import Finding, Scanner
 
 DATA: Final = "presidio_patterns.json"
@@ -165,6 +166,22 @@ _NEAR: Final = {
     "IPv6_unspecified": re.compile(rb"::"),
     "MAC_COLON_OR_HYPHEN": re.compile(rb"[:-][0-9A-Fa-f]{2}[:-]"),
 }
+# And what is found in every match's shape, where a list cannot say it.
+_FORMS: Final = {
+    "SSN5 (medium)": re.compile(rb"000[- .]00[- .]0000"),
+    "NHS (medium)": re.compile(rb"000[- ]?000[- ]?0000"),
+    "Crypto (Medium)": re.compile(rb"[a0]{26}"),
+    "MAC_COLON_OR_HYPHEN": re.compile(rb"(?:[a0]{2}[:-]){5}[a0]{2}"),
+    "MAC_CISCO_DOT": re.compile(rb"[a0]{4}\.[a0]{4}\.[a0]{4}"),
+    "IPv4": re.compile(rb"(?:0{1,3}\.){3}0"),
+    "IPv4_mapped": re.compile(rb"(?:0{1,3}\.){3}0"),
+    "IPv4_embedded": re.compile(rb"(?:0{1,3}\.){3}0"),
+    "dd.mm.yyyy or dd.mm.yy": re.compile(rb"(?<![a0_])0{1,2}\.0{1,2}\.00(?:00)?(?![a0_])"),
+    "mm/dd/yyyy or mm/dd/yy": re.compile(rb"(?<![a0_])0{1,2}/0{1,2}/00(?:00)?(?![a0_])"),
+    "dd/mm/yyyy or dd/mm/yy": re.compile(rb"(?<![a0_])0{1,2}/0{1,2}/00(?:00)?(?![a0_])"),
+    "mm/yyyy or m/yyyy": re.compile(rb"(?<![a0_])0{1,2}/0000(?![a0_])"),
+    "mm/yy or m/yy": re.compile(rb"(?<![a0_])0{1,2}/00(?![a0_])"),
+}
 # Patterns whose matches are whole runs of letters and digits (patterns.py, `words`). A slip in an expression, `A-Z]{2}` for
 # `[A-Z]{2}`, is a part of that recognizer: it is looked for on its own.
 _WORDS: Final = frozenset(
@@ -186,6 +203,8 @@ _IBAN_HEAD_CHARS: Final = 4
 _IBAN_GROWING: Final = re.compile(rb"[A-Za-z]{2}[ -]?[0-9]{2}(?:[ .-]?[A-Za-z0-9]){0,30}[ .-]?")
 
 
+_IDLE_MAX: Final = 4096
+_IDLE_CHARS_MAX: Final = 48
 _UUID_CHARS: Final = 36  # RFC 9562, section 4
 
 
@@ -226,6 +245,7 @@ class PresidioPack:
                 item["entity"], re.compile(item["regex"].encode(), FLAGS), _SCORES.get(name, item["score"]),
                 _check(item["recognizer"]), needs, digits_min, _LENGTH_MIN.get(name, 1), name in _WITH_LETTERS,
                 _SLIP.get(name) or _SHAPES.get(name, ()), _NEAR.get(name),
+                _FORMS.get(name),
             )  # fmt: skip
             if name in _WORDS:
                 words.append(pattern)
@@ -235,7 +255,8 @@ class PresidioPack:
                 token.append(pattern)
         self._valid_iban = validators.Iban(data["iban_formats"])
         self._patterns = (token, words, number)
-        self._uuid = Patterns([one for one in token if one.entity == "UUID"], self._context)
+        (uuid,) = [one for one in token if one.entity == "UUID"]
+        self._uuid, self._uuid_score = uuid.find, uuid.score
         self._split(0.0)
 
     def _split(self, score: float) -> None:
@@ -247,6 +268,8 @@ class PresidioPack:
         near = Nearby(word for one in weak for word in self._context_words[one.entity])
         self._weak_number: Patterns | None = None
         self._weak_token: Patterns | None = None
+        self._idle_tokens: set[bytes] = set()
+        self._idle_numbers: set[bytes] = set()
         if weak:
             self._weak_number = Patterns([p for p in number if p in weak], self._context, near=near)
             runs = [p for p in words if p in weak]
@@ -268,27 +291,50 @@ class PresidioPack:
 
     def in_token(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
         """Findings inside one token."""
-        if end - start == _UUID_CHARS and form[8] == form[23] == 0x2D:
-            found = self._uuid.find(view, start, end, form)
-            if found and found[0].end - found[0].start == _UUID_CHARS:
-                return found  # nothing else is looked for in what is one UUID as a whole
+        if (
+            end - start == _UUID_CHARS
+            and form[8] == form[23] == 0x2D
+            and self._uuid.fullmatch(view, start, end)
+            and validators.uuid(view[start:end]) is not False
+        ):
+            # Nothing else is looked for in what is one UUID as a whole.
+            return [Finding("UUID", start, end, self._context.score("UUID", self._uuid_score, view, start))]
         found = self._hosts.mails(view, start, end) if b"@" in form else []
-        if b".a" in form or b"://" in form:  # every label that ends a name begins with a letter
+        if (b".a" in form or b"://" in form) and not (
+            found and found[0].start == start and found[0].end == end
+        ):  # every label that ends a name begins with a letter
             found += self._hosts.urls(view, start, end, found)
+        if form in self._idle_tokens:
+            return found
         strong = self._token.find(view, start, end, form)
-        found += [one for one in strong if not _dotted(view, one)] if strong and b"." in form else strong
-        if self._weak_token is not None and b"0" in form:
-            found += self._weak_token.find(view, start, end, form)
+        weak = self._weak_token
+        if strong:
+            found += [one for one in strong if not _dotted(view, one)] if b"." in form else strong
+        elif self._token.idle(form) and (weak is None or weak.idle(form)):
+            _remember(self._idle_tokens, form)
+            return found
+        if weak is not None and b"0" in form:
+            found += weak.find(view, start, end, form)
         return found
 
     def in_number(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
         """Findings inside one run of digits."""
+        if form in self._idle_numbers:
+            return []
         found = self._number.find(view, start, end, form)
-        if self._weak_number is not None:
-            found += self._weak_number.find(view, start, end, form)
+        weak = self._weak_number
+        if weak is not None:
+            found += weak.find(view, start, end, form)
         if found:
             found = [kept for one in found if (kept := self._weighed(text, view, one)) is not None]
-        return found + cards(text, view, start, end, form) + phones(text, view, start, end, form)
+        cards_may = form.count(b"0") >= CARD_DIGITS_MIN
+        if cards_may:
+            found += cards(text, view, start, end, form)
+        if may_hold_phone(form):
+            found += phones(text, view, start, end, form)
+        elif not (found or cards_may) and self._number.idle(form) and (weak is None or weak.idle(form)):
+            _remember(self._idle_numbers, form)
+        return found
 
     @staticmethod
     def _weighed(text: str, view: bytes, one: Finding) -> Finding | None:
@@ -327,6 +373,14 @@ class PresidioPack:
             return None
         score = 1.0 if valid else self._context.score("IBAN_CODE", self._iban_score, view, start)
         return Finding("IBAN_CODE", start, at, score)
+
+
+def _remember(idle: set[bytes], form: bytes) -> None:
+    """Shapes in which nothing can be: bounded, so that nobody fills memory with them. A shape holds no value (L7)."""
+    if len(form) <= _IDLE_CHARS_MAX:
+        if len(idle) >= _IDLE_MAX:
+            idle.clear()
+        idle.add(form)
 
 
 def _dotted(view: bytes, one: Finding) -> bool:
