@@ -5,7 +5,7 @@ gateway's workers share one such process: its socket lies in a folder that only 
 once and remembered by a keyed digest, so a history that is sent again costs nothing.
 """
 
-from gateway.names.pool import NamePool
-from gateway.names.processes import NameProcesses, hello_of, missing
+from gateway.names.pool import NamePool, Pool
+from gateway.names.processes import NameProcesses, Processes, hello_of, missing
 
-__all__ = ["NamePool", "NameProcesses", "hello_of", "missing"]
+__all__ = ["NamePool", "NameProcesses", "Pool", "Processes", "hello_of", "missing"]

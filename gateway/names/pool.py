@@ -14,7 +14,7 @@ import re
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -47,8 +47,10 @@ class _Asked:
         self.waiters = 0
 
 
-class NamePool:
-    """The filters' `Judge` for one mode. One a worker; safe to use from any number of tasks of one event loop."""
+class Pool:
+    """A `Judge` of the filters. One a worker; safe to use from any number of tasks of one event loop."""
+
+    who: ClassVar[str] = "the processes"  # in what is said of them
 
     def __init__(self, socket: Path, hello: Hello, *, connections: int) -> None:
         """`connections`: how many batches this worker has under way at once, at least 1."""
@@ -74,7 +76,7 @@ class NamePool:
         try:
             fresh = deque(one for one in waiting if one.waiters == 1)
             if len(self._asked) > WAITING_MAX:
-                raise UndecidedError("too many texts wait for the models", limit=True)
+                raise UndecidedError(f"too many texts wait for {self.who}", limit=True)
             if fresh:
                 self._turns.append(fresh)
                 self._start_askers()
@@ -88,6 +90,10 @@ class NamePool:
                     one.answer.cancel()
         return [one.answer.result() if isinstance(one, _Asked) else one for one in answers]
 
+    def concerns(self, segment: str) -> bool:
+        """Whether the processes could find anything in it at all."""
+        return True
+
     async def close(self) -> None:
         """Stops asking. Harmless twice."""
         askers = list(self._askers)
@@ -96,7 +102,7 @@ class NamePool:
         await asyncio.gather(*askers, return_exceptions=True)
 
     def _look_up(self, segment: str) -> tuple[Finding, ...] | _Asked:
-        if _LETTER.search(segment) is None:
+        if not self.concerns(segment):
             return _NOTHING
         data = segment.encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(data, digest_size=16, key=self._key).digest()
@@ -120,7 +126,7 @@ class NamePool:
         """Batch after batch, until nothing waits."""
         while batch := self._next_batch():
             try:
-                found = await self._exchange([one.text for one in batch])
+                found = await self._exchange(batch)
             except UndecidedError as error:
                 for one in batch:
                     if not one.answer.done():
@@ -151,10 +157,10 @@ class NamePool:
                 return batch
         return []
 
-    async def _exchange(self, segments: list[str]) -> wire.Found:
-        """One question. Asked again once if the process that had it ended. Raises UndecidedError."""
+    async def _exchange(self, batch: list[_Asked]) -> wire.Found:
+        """One question. Asked again once if the process that had it ended, and if somebody still waits. Raises UndecidedError."""
         # Lone surrogates have no UTF-8; a replacement of the same length keeps every offset.
-        question = wire.encode([segment.encode("utf-8", "replace").decode() for segment in segments])
+        question = wire.encode([one.text.encode("utf-8", "replace").decode() for one in batch])
         for last in (False, True):
             try:
                 reader, writer = await asyncio.open_unix_connection(self._socket)
@@ -165,13 +171,13 @@ class NamePool:
                 finally:
                     writer.close()
             except (OSError, EOFError, ValueError, msgspec.DecodeError) as error:
-                if last:
-                    raise UndecidedError("the models for names cannot be asked") from error
+                if last or not any(one.waiters for one in batch):
+                    raise UndecidedError(f"{self.who} cannot be asked") from error
                 continue
             if isinstance(answer, str):
-                raise UndecidedError(f"the models for names failed: {answer}")
-            if len(answer) != len(segments):
-                raise UndecidedError("the models for names answered for another number of texts")
+                raise UndecidedError(f"{self.who} failed: {answer}")
+            if len(answer) != len(batch):
+                raise UndecidedError(f"{self.who} answered for another number of texts")
             return answer
         raise AssertionError("the second try either answers or raises")
 
@@ -179,3 +185,13 @@ class NamePool:
         self._known[digest] = found
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)
+
+
+class NamePool(Pool):
+    """The one for names, in one mode."""
+
+    who = "the models for names"
+
+    def concerns(self, segment: str) -> bool:
+        """A name has letters."""
+        return _LETTER.search(segment) is not None

@@ -1,4 +1,4 @@
-"""Starts and ends the processes that hold the models. Whoever starts them owns them: they end with their owner."""
+"""Starts and ends the processes that a pool asks. Whoever starts them owns them: they end with their owner."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,22 +32,20 @@ def hello_of(socket: Path) -> Hello:
     try:
         return msgspec.json.decode(socket.with_name(HELLO).read_bytes(), type=Hello)
     except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{socket}: no processes that look for names are behind this socket") from error
+        raise ConfigError(f"{socket}: no processes are behind this socket") from error
 
 
-class NameProcesses:
-    """One mode's processes, running. `close` ends them."""
+class Processes:
+    """A module's processes, running. `close` ends them."""
 
-    def __init__(self, mode: str, processes: int) -> None:
-        """Starts to load; `ready` waits for it. Raises ConfigError if the models are not installed."""
-        why = missing(mode)
-        if why is not None:
-            raise ConfigError(f"names: {mode}: {why}")
+    def __init__(self, who: str, module: str, options: Sequence[str], processes: int) -> None:
+        """Starts to load; `ready` waits for it. `who`: what they are, for messages."""
+        self.who = who
         # Not in the data folder: the path of a Unix socket has at most 107 bytes.
-        self._folder = Path(tempfile.mkdtemp(prefix="licet-names-"))  # mode 0700
+        self._folder = Path(tempfile.mkdtemp(prefix="licet-"))  # mode 0700
         self.socket = self._folder / "s"
-        self._command = [sys.executable, "-m", "gateway.names.serve", "--socket", str(self.socket)]
-        self._command += ["--mode", mode, "--processes", str(processes)]
+        self._command = [sys.executable, "-m", module, "--socket", str(self.socket)]
+        self._command += ["--processes", str(processes), *options]
         self._process = self._start()
 
     @property
@@ -55,15 +54,19 @@ class NameProcesses:
         return self._process.pid
 
     def ready(self) -> Hello:
-        """Blocks until the models are loaded. Raises ConfigError if they cannot be."""
+        """Blocks until everything is loaded. Raises ConfigError if it cannot be."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()  # ends at the latest with the process
         if not line:
             code = self._process.wait()
             self.close()
-            raise ConfigError(f"the models for names could not be loaded (exit {code}); see the log above")
+            raise ConfigError(f"{self.who} could not be loaded (exit {code}); see the log above")
+        said = _said.decode(line)
+        if isinstance(said, list):
+            self.close()
+            raise ConfigError(said)
         (self._folder / HELLO).write_bytes(line)
-        return msgspec.json.decode(line, type=Hello)
+        return said
 
     def keep_alive(self) -> bool:
         """Starts the processes again if their parent ended; true if it had. Until they are ready calls are refused."""
@@ -92,3 +95,18 @@ class NameProcesses:
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
+
+
+class NameProcesses(Processes):
+    """Those that look for names, in one mode."""
+
+    def __init__(self, mode: str, processes: int) -> None:
+        """As `Processes`. Raises ConfigError if the models are not installed."""
+        why = missing(mode)
+        if why is not None:
+            raise ConfigError(f"names: {mode}: {why}")
+        super().__init__("the models for names", "gateway.names.serve", ["--mode", mode], processes)
+
+
+# What a process says first: what it is, or why it cannot load.
+_said: Final[msgspec.json.Decoder[Hello | list[str]]] = msgspec.json.Decoder(Hello | list[str])
