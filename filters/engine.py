@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from filters.detectors.china.pack import ChinaPack
-from filters.detectors.disguise import DisguiseDetector
+from filters.detectors.disguise import Base64Detector, DisguiseDetector
 from filters.detectors.impersonation import ClaimDetector, RequestDetector
 from filters.detectors.presidio import PresidioPack
 from filters.detectors.secrets import SecretsPack
@@ -208,6 +208,15 @@ class Engine:
         self._choices.clear()
         self._together.clear()
 
+    def set_judge(self, judge: Judge, deadline_s: float) -> None:
+        """A judge, loaded later, that is asked about every text; `deadline_s` holds where rules have no deadline for names."""
+        self.judge = judge
+        self._judge_deadline_s = deadline_s
+        self._versions[judge.name] = judge.version
+        self._choices.clear()
+        self._together.clear()
+        self._extended.clear()
+
     def warm(self) -> None:
         """Has the phone library build its tables now rather than in the first calls (0.15 s of CPU, 35 MB, measured)."""
         self.find(_WARM)
@@ -360,6 +369,8 @@ class Engine:
             least = min((rules.min_score, *rules.scores.values()))
             packs = [self._at_least(p, least) for p in self._packs if _wanted(p.entities, rules)]
             detectors = [*self._undone(packs), *(d for d in self._detectors[direction] if _wanted(d.entities, rules))]
+            if rules.decode_base64 and packs:
+                detectors.append(Base64Detector(packs))
             judge = self._judge(rules)
         chosen = _Choice(rules, _key([*packs, *detectors], least), self._parts(packs, detectors), judge)
         if len(self._choices) >= _CHOICES_MAX:

@@ -171,6 +171,7 @@ class Rules:
     scores: Mapping[str, float] = field(default_factory=dict)  # instead of min_score, for one entity
     masks: Mapping[str, Mask] = field(default_factory=dict)  # how an entity is masked; others by label
     names: NameRules = NO_NAMES
+    decode_base64: bool = False  # whether base64 and hexadecimal tokens are looked into
     restorable: bool = (
         True  # whether pseudonyms of this text's values are restored in answers (not for the application's own text)
     )

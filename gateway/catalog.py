@@ -157,6 +157,7 @@ def role_rules(direction: PolicyDirection, name: Direction, *, mask_key: bytes =
             scores=scores,
             masks=masks,
             names=looked,
+            decode_base64="base64" in direction.decode,
             # What the application wrote is no caller's value: its pseudonyms stay pseudonyms in answers.
             restorable=role is not Role.SYSTEM,
         )

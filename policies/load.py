@@ -265,6 +265,7 @@ def _direction(raw: Mapping[str, Any], tags: Tags) -> Direction:
         min_score=least,
         names=_names(raw["names"]),
         unknown_fields=UnknownFields(raw.get("unknown_fields", UnknownFields.JUDGE)),
+        decode=raw["decode"],
     )
 
 

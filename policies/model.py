@@ -243,6 +243,7 @@ class Direction:
     min_score: float = MIN_SCORE
     names: Names = field(default_factory=Names)
     unknown_fields: UnknownFields = UnknownFields.JUDGE  # of answers only
+    decode: tuple[str, ...] = ()  # encodings that are looked into
 
     def table(self, role: str) -> EntityTable:
         """The actions for text written by a role."""

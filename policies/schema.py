@@ -175,6 +175,8 @@ _LICENSE = Record(
 )
 
 _NAMES_DOC = "Whether models look for names of people, places and organizations."
+_DECODE = Many(Choice(("base64",)))
+_DECODE_DOC = "Encodings that are undone and looked into. `base64` stands for hexadecimal text, too; what is found covers all of it."
 _ENTITIES_DOC = "What to do with each kind of finding: an action, or {action, style, keep, min_score}. `default` is for those not listed."
 _TAGS_DOC = (
     "The same by tag of a law, such as pipl.spi; an entity that is named goes before its tags, of tags the strictest."
@@ -186,6 +188,7 @@ _PROMPT = Record(
         "entities": Key(_entities(_PROMPT_ACTION, tagged=False), _ENTITIES_DOC, {}),
         "tags": Key(_tags(_PROMPT_ACTION), _TAGS_DOC, {}),
         "min_score": Key(_SCORE, "Findings below this score do not count.", MIN_SCORE),
+        "decode": Key(_DECODE, _DECODE_DOC, ()),
         "roles": Key(
             Record(
                 {
@@ -217,6 +220,7 @@ _ANSWER = Record(
         "entities": Key(_entities(_ANSWER_ACTION, tagged=False), _ENTITIES_DOC, {}),
         "tags": Key(_tags(_ANSWER_ACTION), _TAGS_DOC, {}),
         "min_score": Key(_SCORE, "Findings below this score do not count.", MIN_SCORE),
+        "decode": Key(_DECODE, _DECODE_DOC, ()),
         "impersonation": Key(
             Record({"self_claim": Key(_PERSON_ACTION, "The model claims to be a known person.", "block")}),
             "What to do when an answer claims to be somebody.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import base64
+import dataclasses
 import subprocess
 import sys
 import time
@@ -267,3 +269,14 @@ def test_what_counts_does_not_depend_on_the_least_score(parts: list[str]) -> Non
         expected = [f for f in found if f.score >= least and not f.entity.startswith("IMPERSONATION")]
         shown = [f for f in release.findings if not f.entity.startswith("IMPERSONATION")]
         assert sorted(shown) == sorted(expected)
+
+
+def test_base64_is_looked_into_where_the_rules_say_so() -> None:
+    hidden = base64.b64encode(b"my card is 4111 1111 1111 1111, thanks").decode()
+    text = f"payload {hidden} end"
+    masked = Rules(entities={"CREDIT_CARD": Action.MASK})
+    assert ENGINE.examine(text, masked, direction="prompt").text == text
+    decoding = dataclasses.replace(masked, decode_base64=True)
+    assert ENGINE.examine(text, decoding, direction="prompt").text == "payload <CREDIT_CARD> end"
+    sieve = ENGINE.sieve(decoding, direction="answer")
+    assert "".join(sieve.feed(char).text for char in text) + sieve.close().text == "payload <CREDIT_CARD> end"
