@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import re._constants as codes  # type: ignore[import-not-found]  # as of Python 3.11; a build-time tool
 import re._parser as parser  # type: ignore[import-not-found]
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,22 +127,62 @@ _TRUNKS: Final = {
 }  # fmt: skip
 
 
-def _plans() -> dict[str, str]:
-    """By region, an expression for every run of seven digits and more that could be a number as it is dialled there."""
+_KINDS: Final = (
+    "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan", "voicemail",
+)  # fmt: skip
+
+
+def _plans() -> dict[str, list[str]]:
+    """By region, two expressions for runs of seven digits and more: a coarse one, and one for all that could be valid there.
+
+    The second leaves out what is written without the prefix for calls inside the region where the matcher demands it.
+    """
     from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
     plans = {}
     for region, (prefix, trunk) in _TRUNKS.items():
         metadata: Any = PhoneMetadata.metadata_for_region(region)
-        if metadata.national_prefix_for_parsing != prefix:
+        if metadata.national_prefix_for_parsing != prefix or metadata.national_prefix_transform_rule not in (
+            None,
+            "\\2",
+        ):
             raise ValueError(f"the prefix of {region} is not what it was")
         code = metadata.country_code
         sharing: list[Any] = [PhoneMetadata.metadata_for_region(other) for other in COUNTRY_CODE_TO_REGION_CODE[code]]
-        numbers = dict.fromkeys(other.general_desc.national_number_pattern for other in sharing)
-        national = "|".join(f"(?:{number})" for number in numbers)
+        coarse = _any(other.general_desc.national_number_pattern for other in sharing)
+        kinds = (getattr(other, kind) for other in sharing for kind in _KINDS)
+        valid = _any(
+            kind.national_number_pattern for kind in kinds if kind is not None and kind.national_number_pattern
+        )
         abroad = rf"(?:{metadata.international_prefix})\d+"
-        plans[region] = rf"{abroad}|(?:{code})?(?:{trunk})?(?:{code})?(?:{national})"
+        # Abroad, the code with or without the prefix, the prefix, digits that look like it, or neither.
+        heads = rf"{code}(?:{trunk})?(?:{code})?|{trunk}(?:{code})?|(?={trunk})|{_without_trunk(metadata)}"
+        plans[region] = [
+            rf"{abroad}|(?:{code})?(?:{trunk})?(?:{code})?{coarse}",
+            rf"{abroad}|(?:{heads}){valid}",
+        ]
     return plans
+
+
+def _any(expressions: Iterable[str]) -> str:
+    return "(?:" + "|".join(dict.fromkeys("".join(one.split()) for one in expressions)) + ")"
+
+
+def _without_trunk(metadata: Any) -> str:
+    """An expression for where a number starts that may be written without the prefix for calls inside its region."""
+    from phonenumbers import phonenumberutil
+
+    demanding: list[str] = []
+    free: list[str] = []
+    for one in metadata.number_format:
+        rule = one.national_prefix_formatting_rule
+        first_group_only: Any = phonenumberutil._formatting_rule_has_first_group_only
+        demands = rule and not one.national_prefix_optional_when_formatting and not first_group_only(rule)
+        heads = one.leading_digits_pattern
+        (demanding if demands else free).append((f"(?={heads[-1]})" if heads else "") + one.pattern + r"\Z")
+    if not demanding:
+        return ""
+    return f"(?:(?!{_any(demanding)})|(?={_any(free)}))" if free else f"(?!{_any(demanding)})"
 
 
 def _classes() -> tuple[list[int], list[int], list[int]]:
