@@ -24,12 +24,13 @@ from filters.detectors.secrets.rules import (
     alternation,
     secret,
 )
-from filters.detectors.secrets.values import placeholder
+from filters.detectors.secrets.values import placeholder, scattered
 
 # The shortest token that holds a credential: "ftp://a:bcd@e".
 TOKEN_CHARS_MIN: Final = 13
 _EDGE: Final = rb"(?![A-Za-z0-9])"
 _HEX_UUID: Final = rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+_DISCORD_HOOK: Final = rb"discord(?:app)?\.com/api/(?:v\d+/)?webhooks/[0-9]{17,20}/[\w-]{40,100}+"
 
 # Credentials that gitleaks has no rule for, or a narrower one. Beginnings, expression, entropy, entity.
 # Forms as their issuers document or show them: clouds of China, chat webhooks, model providers.
@@ -58,7 +59,7 @@ _OWN: Final[tuple[tuple[str, str, bytes, float, str], ...]] = (
     ("stripe-webhook-secret", "whsec_", rb"whsec_[A-Za-z0-9+/]{24,64}+={0,2}", 3.4, SECRET),
     ("docker-access-token", "dckr_pat_", rb"dckr_pat_[\w-]{20,40}+", 3.4, SECRET),
     ("docker-organization-token", "dckr_oat_", rb"dckr_oat_[\w-]{20,40}+", 3.4, SECRET),
-    ("gitlab-token", "gl", rb"gl(?:pat|ptt|rt|dt|ft|soat|cbt|agent|imt|ffct)-[\w.-]{20,300}+", 3.0, SECRET),
+    ("gitlab-token", "gl", rb"gl(?:pat|ptt|rtr?|dt|ft|soat|cbt|agent|imt|ffct|oas|wt)-[\w-]{20,300}+(?:\.[0-9a-z]{2}[.]?[0-9a-z]{7})?", 3.0, SECRET),
     ("atlassian-token", "ATATT3", rb"ATATT3[\w=-]{60,300}+", 3.4, SECRET),
     ("bitbucket-app-password", "ATBB", rb"ATBB[A-Za-z0-9]{32}+" + _EDGE, 3.4, SECRET),
     ("figma-token", "figd_", rb"figd_[\w-]{30,60}+", 3.4, SECRET),
@@ -67,6 +68,8 @@ _OWN: Final[tuple[tuple[str, str, bytes, float, str], ...]] = (
     ("netlify-token", "nfp_", rb"nfp_[A-Za-z0-9]{36,40}+" + _EDGE, 3.4, SECRET),
     ("render-api-key", "rnd_", rb"rnd_[A-Za-z0-9]{28,36}+" + _EDGE, 3.4, SECRET),
     ("square-token", "sq0csp-", rb"sq0csp-[\w-]{40,48}+", 3.4, SECRET),
+    ("new-relic-key", "NR", rb"NR(?:AK|II|IQ|BR|SP|RA)-[A-Za-z0-9_-]{24,40}+" + _EDGE, 3.0, SECRET),
+    ("new-relic-browser-key", "NRJS-", rb"NRJS-[0-9a-f]{19}+" + _EDGE, 2.5, SECRET),
     ("mailgun-key", "key-", rb"key-[0-9a-f]{32}+" + _EDGE, 3.0, SECRET),
     ("npm-token", "npm_", rb"npm_[A-Za-z0-9]{36}+" + _EDGE, 3.0, SECRET),
     ("pypi-token", "pypi-", rb"pypi-[\w-]{50,1000}+", 3.4, SECRET),
@@ -75,7 +78,10 @@ _OWN: Final[tuple[tuple[str, str, bytes, float, str], ...]] = (
     ("github-token", "gh", rb"gh[pousr]_[A-Za-z0-9]{36,255}+" + _EDGE, 3.0, SECRET),
     ("aws-temporary-key-id", "ASIA", rb"ASIA[A-Z0-9]{16}+" + _EDGE, 2.8, SECRET),
     ("slack-webhook", "hooks.slack.com/", rb"hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/[\w/+-]{20,120}+", 0.0, SECRET),
-    ("discord-webhook", "discord", rb"discord(?:app)?\.com/api/(?:v\d+/)?webhooks/[0-9]{17,20}/[\w-]{40,100}+", 0.0, SECRET),
+    ("discord-webhook", "discord", _DISCORD_HOOK, 0.0, SECRET),
+    ("discord-webhook", "https://discord", rb"https://" + _DISCORD_HOOK, 0.0, SECRET),
+    ("discord-webhook", "https://ptb.discord", rb"https://ptb\." + _DISCORD_HOOK, 0.0, SECRET),
+    ("discord-webhook", "https://canary.discord", rb"https://canary\." + _DISCORD_HOOK, 0.0, SECRET),
     ("teams-webhook", "webhook.office.com/", rb"webhook\.office\.com/webhookb2/[\w@/.-]{40,300}+", 0.0, SECRET),
     ("teams-webhook-legacy", "outlook.office", rb"outlook\.office(?:365)?\.com/webhook/[\w@/.-]{40,300}+", 0.0, SECRET),
     ("feishu-webhook", "open.feishu.cn/", rb"open\.feishu\.cn/open-apis/bot/(?:v2/)?hook/[\w-]{20,64}+", 0.0, SECRET),
@@ -109,6 +115,13 @@ _SHOWN: Final = re.compile(
     re.IGNORECASE,
 )
 _PORT: Final = re.compile(rb"[0-9]{1,5}/")  # `http://host:80/a@b` has no user
+# What stands for the password where the user is a token.
+_NO_PASSWORDS: Final = frozenset((b"x-oauth-basic", b"x-token-auth", b"x-access-token", b"oauth2", b"git"))
+# A user alone, or with one of these. Sentry's are made to be public.
+_URL_TOKEN: Final = re.compile(
+    rb"https?://([\w~.-]{16,255})(?::(?:x-oauth-basic|x-token-auth|x-access-token|oauth2|git)?)?@(?![\w.-]{0,48}sentry)(?=[\w\[])"
+)
+_HEX_TOKEN: Final = re.compile(rb"[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}")
 _SAS: Final = re.compile(rb"[?&;]sig=([A-Za-z0-9%+/]{40,120}(?:%3[dD]|=))")
 
 
@@ -168,13 +181,16 @@ class Tokens:
         return found
 
     def _tried(self, found: list[Secret], head: bytes, view: bytes, at: int, end: int) -> None:
+        best: Secret | None = None
         for rule in self._rules[head]:
             one = rule.at(view, at, end)
             if one is None or (one.rule.startswith("json-web-token") and not _is_jwt(view, one.start, one.end)):
                 continue
-            found.append(one)
-            if one.end < end:
-                break
+            # Tokens that are longer today still match the rule for what was given out before.
+            if best is None or one.end > best.end:
+                best = one
+        if best is not None:
+            found.append(best)
 
     def _by_mark(self, found: list[Secret], view: bytes, start: int, end: int) -> None:
         unit = view[start:end]
@@ -220,10 +236,14 @@ def _decoded(value: bytes) -> bytes:
 
 def _urls(view: bytes, start: int, end: int) -> list[Secret]:
     """URLs with a password: of data stores whole, of others the password."""
-    found = []
+    found = [
+        secret(SECRET, *m.span(1), rules.NAMED, "url-token")
+        for m in _URL_TOKEN.finditer(view, start, end)
+        if _HEX_TOKEN.fullmatch(m[1]) or (scattered(m[1]) and not placeholder(m[1]))
+    ]
     for match in _URL.finditer(view, start, end):
         word = match[3]
-        if placeholder(word) or _PORT.match(word):
+        if placeholder(word) or _PORT.match(word) or word in _NO_PASSWORDS:
             continue
         if _STORES.fullmatch(match[1]):
             if not (_SHOWN.fullmatch(word) and (_SHOWN.fullmatch(match[2]) or not match[2])):
