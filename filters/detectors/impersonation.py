@@ -37,6 +37,7 @@ _WORD: Final = re.compile(rb"[a-z0-9]+")
 _GAP: Final = re.compile(rb"[^a-z0-9\x01\x02]{1,6}")
 _STOP: Final = re.compile(rb"[.!?;]")
 _ANY_WORD_CHAR: Final = b"abcdefghijklmnopqrstuvwxyz0123456789"
+_FEW_CHARS: Final = 64  # as a stream brings them
 _WORD_CHARS_MAX: Final = 16  # longer than any word an act begins with
 
 # Words of an act, by its first word. "you're" is two words here.
@@ -100,6 +101,7 @@ class _LatinActs:
             for word in act.encode().split():
                 node = node.next.setdefault(word, _Trie({}, []))
             node.ends.append(act)
+        self.firsts = frozenset(self.root.next)
         self.anchor = _anchor(self.root, whole=False)
         self.whole = _anchor(self.root, whole=True)
 
@@ -112,6 +114,7 @@ class LatinScanner:
         self._names = names
         self._claims = acts.claims
         self._entity = acts.entity
+        self._firsts = acts.firsts
         self._at = 0
 
     @property
@@ -125,19 +128,27 @@ class LatinScanner:
         found: list[Finding] = []
         size = len(view)
         at = self._at
-        # One character before `at` is seen, so that an act does not begin inside a word; and a leading byte, so that every
-        # word has a border before it that the expression can start with.
-        offset = max(0, at - _BEFORE_CHARS - 1) - 1
-        # The word that is being written may become the first of an act.
         last = size
         if not final:
-            if size - at <= _WORD_CHARS_MAX and view[at:].isalnum():
-                return found
+            if size - at <= _FEW_CHARS:
+                low = view[at:]
+                if size - at <= _WORD_CHARS_MAX and low.isalnum():
+                    return found
+                low = low.lower()
+                if self._firsts.isdisjoint(_WORD.findall(low)):
+                    word = len(low) - len(low.rstrip(_ANY_WORD_CHAR))
+                    self._at = size - word if word <= _WORD_CHARS_MAX else size
+                    return found
+            # One character before `at` is seen, so that an act does not begin inside a word; and a leading byte, so that every
+            # word has a border before it that the expression can start with.
+            offset = max(0, at - _BEFORE_CHARS - 1) - 1
             low = b"\0" + view[offset + 1 :].lower()
+            # The word that is being written may become the first of an act.
             word = min(len(low) - len(low.rstrip(_ANY_WORD_CHAR)), size - at)
             if word <= _WORD_CHARS_MAX:
                 last = size - word
         else:
+            offset = max(0, at - _BEFORE_CHARS - 1) - 1
             low = b"\0" + view[offset + 1 :].lower()
         if last <= at:
             return found

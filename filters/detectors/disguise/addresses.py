@@ -58,11 +58,17 @@ _BEGUN: Final = re.compile(
 _BEGUN_CHARS: Final = 96
 # The beginnings of those that no "at" and no `@` comes before, on the reversed view.
 _JUST_BEGUN: Final = re.compile(
-    rb"[ \t]?[\])}>*_|\"]?[ \t]?(?:[\w\x01\x80-\xff]{0,5}|\.)[ \t]?[\[({<*_|\"]|[aA]?[ \t]|-?(?:a|d|od|tod)?-|[ \t]?(?i:d|od|tod)[ \t]"
+    rb"[ \t]?[\])}>*_|\"]?[ \t]?(?:[\w\x01\x80-\xff]{0,5}|\.)[ \t]?[\[({<*_|\"]|(?:[aA]|ta|TA)?[ \t]|-?(?:a|ta|d|od|tod)?-|[ \t]?(?i:d|od|tod)[ \t]"
 )
 _JUST_BEGUN_CHARS: Final = 16
-# What names before a sign may hold that joins them.
-_WRITTEN: Final = re.compile(rb"[dD][oO][tT]|\x02|[pP][uUoO][nNiI][kKnN][tT]|[\[({<*_|\"][ \t]?\.")
+# Those that have one.
+_SIGN_AHEAD: Final = re.compile(rb"@|\x02|[ \t-](?:at|AT)[ \t-]")
+# Of names as they fold, and of what joins them.
+_NAME_BYTES: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_%.'-\x01"
+_BLANKS: Final = frozenset((b" ", b"\t"))
+_DOT_ENDS: Final = frozenset((b"t", b"T"))
+_CLOSING: Final = frozenset((b"]", b")", b"}", b">", b"*", b"_", b"|", b'"', b"\x02"))
+_OPENING: Final = frozenset((b"[", b"(", b"{", b"<"))
 _REWRITE: Final = re.compile(
     rf"(?P<at>{_AT_BRACKETS}|{_AT_WORDS}|[ \t\n]?[@＠﹫][ \t\n]?)|(?P<dot>{_ANY_DOT})|(?P<scheme>(?i:hxxps?)(?=:|\[))|(?P<colon>\[:\]|\[:(?=//)|(?<=//)\])"
 )
@@ -127,25 +133,34 @@ def open_at(text: str, view: bytes) -> int:
     What is one with the last characters of the text, without a blank, is not looked for: it is held in any case.
     """
     size = len(text)
-    tail = view[-_BEGUN_CHARS:]
-    if b"@" not in tail and b"\x02" not in tail and b"at" not in tail and b"AT" not in tail:
-        # Only what has just been begun.
-        if _JUST_BEGUN.match(tail[: -_JUST_BEGUN_CHARS - 1 : -1]) is None:
-            first = size
-        else:
-            begun = _BEGUN.search(text, max(0, size - _JUST_BEGUN_CHARS))
-            first = size if begun is None else _first(text, begun.start())
-    else:
+    first = size
+    if _SIGN_AHEAD.search(view, max(0, size - _BEGUN_CHARS)) is not None:
         begun = _BEGUN.search(text, max(0, size - _BEGUN_CHARS))
-        first = size if begun is None else _first(text, begun.start())
-    if (
-        size > 2
-        and first == size
-        and _WRITTEN.search(view[-REACH_CHARS:]) is None
-        and b" " not in (tail[-2:-1], tail[-3:-2])
-    ):
-        return size
-    return min(first, _first(text, size))
+        if begun is not None:
+            first = _named(text, view, begun.start())
+    elif _JUST_BEGUN.match(view[: -_JUST_BEGUN_CHARS - 1 : -1]) is not None:
+        begun = _BEGUN.search(text, max(0, size - _JUST_BEGUN_CHARS))
+        if begun is not None:
+            first = _named(text, view, begun.start())
+    return min(first, _named(text, view, size))
+
+
+def _named(text: str, view: bytes, place: int) -> int:
+    """As `_first`, or earlier; most names have nothing in them that is written otherwise."""
+    if place < 3 or view[place - 2] == 0x20 or (view[place - 1] == 0x20 and view[place - 3] == 0x20):
+        return _first(text, place)  # letters with blanks between
+    tail = view[max(0, place - _NAME_CHARS_MAX) : place]
+    ahead = tail.rstrip(_NAME_BYTES)
+    if len(ahead) == 0 and place > len(tail):
+        return _first(text, place)
+    joint = ahead[-1:]
+    if joint in _BLANKS:
+        joint = ahead[-2:-1]
+        if joint in _DOT_ENDS:
+            return _first(text, place)
+    if joint in _CLOSING or (joint in _OPENING and b"_" in tail):
+        return _first(text, place)
+    return place - len(tail) + len(ahead)
 
 
 def _first(text: str, place: int) -> int:

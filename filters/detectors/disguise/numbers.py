@@ -85,6 +85,7 @@ SPOKEN_CHARS_MIN: Final = 32  # so many such letters in a row are rare in prose;
 # Between digits in words, for a row.
 _USUAL_GAP: Final = re.compile(r"[\t\n\v\f\r \-._/,:;*~|+'\"`()\[\]{}\\]*")
 _BRACKETS: Final = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
+_ENDS_OF_BEGINNINGS: Final = frozenset((*_LETTERS_OF_WORDS, *_BRACKETS))
 _HARD: Final = re.compile(r"[\n,;:，、。…<]")
 
 _FIGURES, _HAN, _WORDS, _LETTERS = "figures", "han", "words", "letters"
@@ -115,6 +116,11 @@ _ROW: Final = re.compile(r"(?<!\d)\d(?!\d)(?:[^\d\n]++\d(?!\d)){6,}+")
 _SOFT_ROW: Final = re.compile(r"(?<!\d)\d(?!\d)(?:[^\d\n,;:，、。…<]++\d(?!\d)){6,}+")
 _SHAPED: Final = re.compile(r"(?<!\d)" + _shaped(_GROUPS, r"[^\d\n]++"))
 _BROKEN: Final = re.compile(r"\D*+(?:\d(?:[^\d]++\d)++|\d{1,18}\D++\d{1,18}|" + _shaped(_GROUPS, r"\D++") + r")\D*+")
+# Whether there are such groups in a chain of figures, by its form: `0` for every digit. Bounded; a form tells no digits.
+_FORM: Final = str.maketrans("123456789", "000000000")
+_FORM_CHARS_MAX: Final = 48
+_KNOWN_MAX: Final = 4096
+_KNOWN: Final[dict[str, bool]] = {}
 _FIGURE: Final = re.compile(r"\d")
 _OTHER: Final = re.compile(rf"[{HANS}A-Za-z]")
 # Between figures these are read by the patterns themselves.
@@ -237,6 +243,8 @@ class Numbers:
 def _beginning(text: str, at: int) -> int:
     """Where, from `at` on, a chain may begin at the end of a text that goes on."""
     size = len(text)
+    if text[-1:] not in _ENDS_OF_BEGINNINGS:
+        return size
     low = max(at, size - _BEGINNING_CHARS)
     tail = text[low:]
     word = size - len(tail) + len(tail.rstrip(_LETTERS_OF_WORDS))
@@ -249,6 +257,22 @@ def _beginning(text: str, at: int) -> int:
 
 def _unusual(window: str) -> bool:
     """Whether figures stand in a chain as `_plausible` asks of one of its runs."""
+    if len(window) > _FORM_CHARS_MAX or not window.isascii():
+        return _may_fit(window)
+    form = window.translate(_FORM)
+    known = _KNOWN.get(form)
+    if known is None:
+        if len(_KNOWN) >= _KNOWN_MAX:
+            _KNOWN.clear()
+        known = _KNOWN[form] = _may_fit(form) and any(
+            DIGITS_MIN <= sum(map(_length, run)) <= DIGITS_MAX and _fits(run)
+            for run in _runs(list(_groups(form, 0, len(form))))
+        )
+    return known
+
+
+def _may_fit(window: str) -> bool:
+    """The same, with more that is not."""
     if "\n" in window and _BROKEN.fullmatch(window) is not None:
         return True
     if _SHAPED.search(window) is not None:
@@ -375,6 +399,11 @@ def _plausible(run: list[_Group]) -> bool:
     digits = "".join(g.digits for g in run)
     if digits in _COUNTING or digits[::-1] in _COUNTING or len(set(digits)) == 1:
         return False
+    return _fits(run)
+
+
+def _fits(run: list[_Group]) -> bool:
+    """The same, but for which digits they are."""
     styles = frozenset().union(*(g.styles for g in run))
     gaps = [g.gap for g in run[1:]]
     kinds = {re.sub(r"\s+", " ", gap) for gap in gaps}
@@ -382,8 +411,9 @@ def _plausible(run: list[_Group]) -> bool:
         return len(kinds) <= 3
     if _LETTERS in styles:
         letters = sum(g.letters for g in run)
-        few = letters * 2 <= len(digits)
-        return len(digits) >= 10 and len(kinds) <= 1 and (few or tuple(map(_length, run)) in _CARD_GROUPS)
+        size = sum(map(_length, run))
+        few = letters * 2 <= size
+        return size >= 10 and len(kinds) <= 1 and (few or tuple(map(_length, run)) in _CARD_GROUPS)
     if len(run) < 2:
         return False
     shape = tuple(map(_length, run))

@@ -218,7 +218,11 @@ def _gates(text: str, view: bytes, at: int) -> tuple[bool, bool, bool]:
         addresses_ = text.find("艾特", at) >= 0
     seen = view[at:] if at else view
     marks = seen.translate(None, _PROSE)
-    numbers = numbers or _has_row(seen) or (b"ouble" in seen and _DOUBLE.search(seen) is not None)
+    numbers = (
+        numbers
+        or (len(seen) >= SPOKEN_CHARS_MIN and _has_row(seen))
+        or (b"ouble" in seen and _DOUBLE.search(seen) is not None)
+    )
     addresses_ = addresses_ or b"dot" in seen
     if marks:
         letters = marks.translate(None, _DIGITS)
