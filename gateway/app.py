@@ -32,12 +32,14 @@ from gateway.catalog import Catalog
 from gateway.conversation import Conversations
 from gateway.errors import AuditError
 from gateway.metrics import CONTENT_TYPE, GatewayMetrics
-from gateway.names import NamePool, NameProcesses, hello_of, missing
+from gateway.names import NamePool, NameProcesses, Pool, Processes, hello_of, missing
 from gateway.pipeline import Pipeline, log_fault
 from gateway.protocols import ADAPTERS, adapter_for, model_body, models_body, wants_anthropic
 from gateway.protocols.base import Adapter
 from gateway.pseudonyms import PseudonymKeys
 from gateway.reasons import Reason
+from gateway.recognizers import SOCKET as RECOGNIZERS
+from gateway.recognizers import RecognizerPool, RecognizerProcesses
 from gateway.relay import LiveStreams
 from gateway.settings import Settings
 from gateway.state import MemoryState, RedisState, SharedState
@@ -63,17 +65,25 @@ class Gateway:
         names: Mapping[str, Path] | None = None,
     ) -> None:
         """`store` is where the journal writes; None: the disk. `names`: sockets of the processes that look for names, by
-        mode; without them this worker starts what its policies need."""
+        mode, and of those that run recognizers; without them this worker starts what its settings and policies need."""
         self.settings = settings
         self.engine = Engine.load()
         self.engine.warm()
-        self.catalog = Catalog(
-            settings,
-            entities=self.engine.entities,
-            detectors=self.engine.versions,
-            names_missing=missing,
-            mask_key=lambda: DigestKey.load(settings.data).mask_key,
-        )
+        self._sockets = dict(names or {})
+        self._processes: list[Processes] = []
+        self._pools: list[Pool] = []
+        self._start_recognizers()
+        try:
+            self.catalog = Catalog(
+                settings,
+                entities=self.engine.entities,
+                detectors=self.engine.versions,
+                names_missing=missing,
+                mask_key=lambda: DigestKey.load(settings.data).mask_key,
+            )
+        except BaseException:
+            self._end_processes()
+            raise
         self.callers = Callers(settings.callers)
         self.metrics = GatewayMetrics()
         self._state: SharedState = (
@@ -89,9 +99,6 @@ class Gateway:
         self._gateway_id = gateway_id or host_id()
         self._digest_key: DigestKey | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._sockets = dict(names or {})
-        self._processes: list[NameProcesses] = []
-        self._pools: list[NamePool] = []
         self._dialects: Mapping[str, Adapter] = {
             adapter.dialect: adapter for adapter in reversed(tuple(ADAPTERS.values()))
         }
@@ -125,6 +132,26 @@ class Gateway:
         )
         self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self.live.watch())]
 
+    def _start_recognizers(self) -> None:
+        """Have the settings' recognizers loaded: policies are held against what they may find. Raises ConfigError."""
+        recognizers = self.settings.recognizers
+        if recognizers is None:
+            return
+        socket = self._sockets.get(RECOGNIZERS)
+        if socket is None:
+            started = RecognizerProcesses(recognizers)
+            hello, socket = started.ready(), started.socket
+            self._processes.append(started)
+        else:
+            hello = hello_of(socket)
+        pool = RecognizerPool(socket, hello, connections=recognizers.processes)
+        self._pools.append(pool)
+        self.engine.set_judge(pool, recognizers.deadline_ms / 1000)
+
+    def _end_processes(self) -> None:
+        for processes in self._processes:
+            processes.close()
+
     async def _start_names(self) -> None:
         """Have the models loaded that the policies need, before any call is taken. Raises ConfigError."""
         processes = self.settings.names.processes
@@ -155,8 +182,7 @@ class Gateway:
         finally:
             for pool in self._pools:
                 await pool.close()
-            for processes in self._processes:
-                await asyncio.to_thread(processes.close)
+            await asyncio.to_thread(self._end_processes)
             await self.catalog.close()
             await self._state.close()
 
@@ -184,7 +210,7 @@ class Gateway:
         self.metrics.policy_reload_ok.set_(0 if self.catalog.problems else 1)
         for processes in self._processes:
             if processes.keep_alive():
-                log.error("the processes that look for names ended; they are started again")
+                log.error("%s ended; they are started again", processes.who)
         journal = self.journal
         if journal is None or journal.poisoned is not None:
             return known  # every call is refused and /readyz says so

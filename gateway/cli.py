@@ -52,12 +52,27 @@ def _fail(problems: list[str]) -> typer.Exit:
     return typer.Exit(1)
 
 
-def _reader() -> ReadPolicy:
-    """Reads policies as the gateway does, held against what its detectors find."""
+def _reader(further: frozenset[str] = frozenset()) -> ReadPolicy:
+    """Reads policies as the gateway does, held against what its detectors find, and `further` ones."""
     from filters import Engine
     from gateway.catalog import read_policy
 
-    return functools.partial(read_policy, entities=Engine.load().entities)
+    return functools.partial(read_policy, entities=Engine.load().entities | further)
+
+
+def _recognized(config: Path) -> tuple[frozenset[str] | None, list[str]]:
+    """What the recognizers of the settings may find; None, with the problems, where they cannot be loaded."""
+    from gateway.recognizers import entities_of
+    from gateway.settings import load_settings
+
+    try:
+        recognizers = load_settings(config).recognizers
+    except ConfigError:
+        return frozenset(), []  # reported with everything else
+    try:
+        return entities_of(recognizers), []
+    except ConfigError as error:
+        return None, error.problems
 
 
 @app.command()
@@ -115,7 +130,9 @@ def check(
     """Read the settings and every file they name, offline, and list all problems with file, line and remedy."""
     from gateway.settings import check as check_files
 
-    problems = check_files(config, read_policy=_reader())
+    found, problems = _recognized(config)
+    # Without the recognizers nobody knows which entities a policy may name: only its form is looked at.
+    problems += check_files(config) if found is None else check_files(config, read_policy=_reader(found))
     if as_json:
         typer.echo(orjson.dumps(problems).decode())
     elif problems:
@@ -144,10 +161,18 @@ def key_new() -> None:
 
 
 @policy_app.command("check")
-def policy_check(file: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
+def policy_check(
+    file: Annotated[Path, typer.Argument(help="A policy file.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The gateway's YAML file, where it adds recognizers.")
+    ] = None,
+) -> None:
     """List every mistake of one policy file, with line and remedy."""
+    further, problems = _recognized(config) if config is not None else (frozenset[str](), [])
+    if further is None:
+        raise _fail(problems)
     try:
-        policy = _reader()(file.read_bytes(), source=str(file))
+        policy = _reader(further)(file.read_bytes(), source=str(file))
     except PolicyError as error:
         raise _fail([explain(problem) for problem in error.problems]) from error
     except OSError as error:

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -27,7 +27,9 @@ import uvicorn
 from gateway.app import Gateway
 from gateway.edge import bind_socket, serve_config
 from gateway.errors import ConfigError
-from gateway.names import NameProcesses
+from gateway.names import NameProcesses, Processes
+from gateway.recognizers import SOCKET as RECOGNIZERS
+from gateway.recognizers import RecognizerProcesses
 from gateway.settings import Settings, load_settings
 
 log = logging.getLogger("licet.server")
@@ -143,14 +145,28 @@ def serve(path: Path) -> None:
 
 def _supervise(path: Path, settings: Settings) -> None:
     """Start the workers, start a dead one again, pass the end on to all."""
-    # Every file is read once here, so that a bad one stops the start instead of a restart loop.
-    modes = Gateway(settings).catalog.name_modes
-    if settings.listen.port == 0:
-        raise ConfigError(f"{settings.source}: listen.port: 0 with several workers; name the port that they share")
-    bind_socket(settings.listen.host, settings.listen.port, reuse_port=True).close()  # as is a port that is taken
+    shared: dict[str, Processes] = {}  # what all workers ask
+    try:
+        if settings.recognizers is not None:
+            recognizers = shared[RECOGNIZERS] = RecognizerProcesses(settings.recognizers)
+            recognizers.ready()
+        # Every file is read once here, so that a bad one stops the start instead of a restart loop.
+        modes = Gateway(settings, names={name: one.socket for name, one in shared.items()}).catalog.name_modes
+        if settings.listen.port == 0:
+            raise ConfigError(f"{settings.source}: listen.port: 0 with several workers; name the port that they share")
+        bind_socket(settings.listen.host, settings.listen.port, reuse_port=True).close()  # as is a port that is taken
+        _run(path, settings, shared, sorted(modes))
+    finally:
+        for processes in shared.values():
+            processes.close()
+
+
+def _run(path: Path, settings: Settings, shared: dict[str, Processes], modes: Sequence[str]) -> None:
+    """Until told to stop. Adds to `shared` the processes that look for names in these modes."""
     stopping = False
-    names = {mode: NameProcesses(mode, settings.names.processes) for mode in sorted(modes)}
-    sockets = {mode: processes.socket for mode, processes in names.items()}
+    for mode in modes:
+        shared[mode] = NameProcesses(mode, settings.names.processes)
+    sockets = {name: processes.socket for name, processes in shared.items()}
     children = [_Child(path, index, sockets) for index in range(settings.listen.workers)]
 
     def stop(_sig: int, _frame: FrameType | None) -> None:
@@ -162,23 +178,19 @@ def _supervise(path: Path, settings: Settings) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    try:
-        for processes in names.values():
-            processes.ready()
-        while not stopping:
-            for processes in names.values():
-                if processes.keep_alive():
-                    log.error("the processes that look for names ended; they are started again")
-            for child in children:
-                child.keep_alive(time.monotonic())
-            time.sleep(0.1)
+    for mode in modes:
+        shared[mode].ready()
+    while not stopping:
+        for processes in shared.values():
+            if processes.keep_alive():
+                log.error("%s ended; they are started again", processes.who)
         for child in children:
-            child.terminate()
-        for child in children:
-            child.wait()
-    finally:
-        for processes in names.values():
-            processes.close()
+            child.keep_alive(time.monotonic())
+        time.sleep(0.1)
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.wait()
 
 
 class _Child:

@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 MODEL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}"  # the names providers use
+CLASS_PATTERN = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*"
 _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -106,6 +107,17 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
+class Recognizers:
+    """Presidio recognizers of the user's own. Nothing here opens or imports them."""
+
+    source: str  # the settings file, in messages; modules may lie in its folder
+    files: tuple[Path, ...]
+    classes: tuple[str, ...]  # module:Class
+    processes: int
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file."""
 
@@ -117,6 +129,7 @@ class Settings:
     trust: Trust
     models: tuple[Model, ...]
     names: Names
+    recognizers: Recognizers | None  # None: there are none
     notices: tuple[str, ...]  # what is said aloud at the start
 
     def model(self, name: str) -> Model | None:
@@ -209,6 +222,25 @@ SETTINGS = Record(
                 }
             ),
             "Models that look for names of people, places and organizations.",
+        ),
+        "recognizers": Key(
+            Record(
+                {
+                    "files": Key(Many(_PATH, items_max=16), "Presidio's YAML files of recognizers.", ()),
+                    "classes": Key(
+                        Many(Text(CLASS_PATTERN, "module:Class"), items_max=32),
+                        "Recognizer classes, as module:Class, on PYTHONPATH or beside this file.",
+                        (),
+                    ),
+                    "processes": Key(Whole(1, 64), "Processes that run them, shared by all workers.", 2),
+                    "deadline_ms": Key(
+                        Whole(10, 60_000),
+                        "Longest wait for what they find in one prompt or piece of an answer; beyond it the call is refused.",
+                        2000,
+                    ),
+                }
+            ),
+            "Presidio recognizers of your own, beside the detectors that are built in.",
         ),
         "models": Key(Many(_MODEL, items_min=1, items_max=1000, single=False), "what is served", required=True),
         "telemetry": Key(None, "Export of records."),
@@ -385,8 +417,16 @@ def _build(raw: Mapping[str, Any], source: str, folder: Path) -> Settings:
         trust=Trust(path(raw["trust"]["keys"]), raw["trust"]["audience"]),
         models=models,
         names=Names(**raw["names"]),
+        recognizers=_recognizers(raw["recognizers"], source, folder),
         notices=tuple(_notices(listen, raw["redis"], callers, models)),
     )
+
+
+def _recognizers(raw: Mapping[str, Any], source: str, folder: Path) -> Recognizers | None:
+    files = tuple(folder / Path(file).expanduser() for file in raw["files"])
+    if not files and not raw["classes"]:
+        return None
+    return Recognizers(source, files, tuple(raw["classes"]), raw["processes"], raw["deadline_ms"])
 
 
 def _caller(raw: Mapping[str, Any]) -> Caller:

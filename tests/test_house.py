@@ -32,6 +32,7 @@ MAY: dict[str, set[str]] = {
     "gateway.state": set(),
     "gateway.metrics": set(),
     "gateway.names": {"filters"},
+    "gateway.recognizers": {"filters", "gateway.names", "gateway.settings"},
     "gateway.pseudonyms": {"filters", "gateway.state"},
     "gateway.callers": {"gateway.state", "policies"},
     "gateway.reload": {"policies"},

@@ -81,6 +81,7 @@ class Stack:
     before_start: Callable[[Gateway], None] = lambda _: None
     store: Store | None = None
     listen: str = "{host: 127.0.0.1, port: 0}"
+    settings: str = ""  # further lines of the settings
 
     def write_files(self) -> Path:
         """Settings and all they name, as a user would write them; the path of the settings."""
@@ -171,6 +172,7 @@ data: ./data
 callers:
   - {{name: app, key_sha256: {digest}, models: [{allowed}], tenant: acme{self.caller}}}
 trust: {{keys: trust.json}}
+{self.settings}
 models:
   - name: chat
     license: license.jws
