@@ -32,6 +32,9 @@ _SMALL: Final = frozenset(
     b"no nr num number numbers nos is was are be the a an my your our his her their its this that of to with for as new old here"
     b" code codes value val str string int field like full short current also there it nummer numero".split()
 )
+_TOWARDS: Final = frozenset(
+    b"at on me us him them back or and by via now please directly only anytime today tomorrow line".split()
+)
 # Kinds of number that a person's identifier is not. What is directly before a number that nobody would mistake.
 _OTHERS: Final = frozenset(
     b"rrn stan tracking track parcel shipment waybill awb consignment container pallet sscc bug pr po rma pnr"
@@ -114,6 +117,13 @@ class Left:
                 return True
         return False
 
+    def said(self, words: frozenset[bytes]) -> bool:
+        """Whether the nearest word that is no small one is one of `words`: `call me back at`."""
+        for _, _, word in reversed(self.words):
+            if word not in _SMALL and word not in _TOWARDS:
+                return word in words
+        return False
+
     def matches(self, words: re.Pattern[str], chars: int) -> bool:
         """Whether an expression is found in the last `chars` characters of the text. For Chinese words."""
         return words.search(self._text, max(0, self._start - chars), self._start) is not None
@@ -121,7 +131,8 @@ class Left:
     @property
     def foreign(self) -> bool:
         """Whether there is anything to the left that only the text knows."""
-        return b"\x02" in self._view[max(0, self._start - _HAN_CHARS) : self._start]
+        near = self._view[max(0, self._start - _HAN_CHARS) : self._start]
+        return b"\x02" in near or b"\x01" in near
 
     def other(self, words: frozenset[bytes], *, bare: bool) -> bool:
         """Whether what is directly before names a number of another kind than `words` do.

@@ -44,6 +44,7 @@ INTERNATIONAL: Final = 0.6
 BOOST: Final = 0.35  # what a phone word adds, as patterns.CONTEXT_BOOST
 NAMED: Final = 0.5  # six to twelve digits in groups behind a phone word
 DOUBTFUL: Final = 0.3  # below what counts by default
+UNASSIGNED: Final = 0.25  # the North American groups, but no area in service: counts only behind a word
 
 _data: dict[str, Any] = json.loads(resources.files("filters.detectors").joinpath(DATA).read_bytes())
 _LENGTHS: Final[Mapping[bytes, frozenset[int]]] = {
@@ -67,6 +68,7 @@ _BEHIND: Final = re.compile(
 # The groups of the North American plan.
 _NORTH_AMERICAN: Final = frozenset({(3, 3, 4), (10,), (3, 7), (6, 4), (1, 3, 3, 4), (1, 10), (1, 3, 7), (11,)})
 _AMERICAN_FIRST: Final = frozenset(sizes[0] for sizes in _NORTH_AMERICAN)
+_AMERICAN_FORM: Final = re.compile(rb"[2-9][0-9]{2}([-. ])[0-9]{3}\1[0-9]{4}")
 _AREA_FORM: Final = re.compile(rb"\([0-9]{3}\)[ -]?[0-9]{3}[-. ]?[0-9]{4}")
 # Other groups without a leading zero, in the plans that write so: 98765 43210, (11) 96123-4567, 1-800-123-456, 1800 123 4567.
 _GROUPS: Final = {
@@ -85,15 +87,19 @@ _NO_PHONE: Final = re.compile(
     rb"0{1,2}[./-]0{1,2}[./-](?:0000|00)|0000[./-]0{1,2}[./-]0{1,2}(?: 0.*)?|0+\.0{1,2}|0{1,3}(?:\.0{1,3}){3}|0+[./]0+|0{1,3}(?:\.0{3})+"
     rb"|0(?: 000)+"
 )
-_YEARS: Final = re.compile(rb"(?:19|20)[0-9]{2}\W{1,3}(?:19|20)[0-9]{2}")
+_YEARS: Final = re.compile(rb"(?:19|20)[0-9]{2}(?:\W{1,3}(?:19|20)[0-9]{2})+")
+# Six digits, thousands, and seven digits but for 555-1234.
+_DOUBTED: Final = re.compile(rb"[0-9]{1,3}(?: [0-9]{3})+|(?!\(?[0-9]{3}\)?[ -][0-9]{4}\Z)(?:[^0-9]*[0-9]){6,7}[^0-9]*")
 
 _WORDS: Final = frozenset(
     b"phone phones telephone telephones tel cell cellphone cellular mobile mobiles mob call calls called calling caller callback dial dialed ring fax sms"
     b" text texted texting whatsapp viber telegram wechat signal reach contact hotline helpline landline handset voicemail messages answering desk switchboard ph"
     b" fon telefon telefono handy mobil mobilnummer telefonnummer rufnummer durchwahl festnetz appeler portable telephonique movil celular llamar"
-    b" llame telefone ligue cellulare chiamare telefoon bellen nummer ext phonenumber mobileno phoneno msisdn".split()
+    b" llame telefone ligue cellulare chiamare telefoon bellen nummer ext phonenumber mobileno phoneno msisdn tfno tlf tlfn telf fono".split()
 )  # fmt: skip
 # Names of the thing itself, which no word before them takes back.
+# What a number without an area in service may stand behind besides.
+_PLACES: Final = frozenset(b"number home work office direct".split())
 _HAN: Final = re.compile(
     "手机|手機|电话|電話|移动电话|联系方式|联络|拨打|致电|来电|短信|热线|座机|固话|传真|打给|回电|号码是|телефон|тел|phone",
     re.IGNORECASE,
@@ -316,9 +322,11 @@ def _is_named(text: str, view: bytes, begin: int, value: bytes, *, label: bool) 
     if (len(value) <= 8 and value.isdigit() and value.startswith((b"19", b"20", b"000"))) or _YEARS.fullmatch(value):
         return False
     left = Left(text, view, begin)
-    if not label and not left.clear(_WORDS) and not (left.foreign and left.matches(_HAN, _HAN_CHARS)):
+    spoken = label or (left.foreign and left.matches(_HAN, _HAN_CHARS))
+    # What may well be an amount needs the word directly before it.
+    if not spoken and not (left.said(_WORDS) if _DOUBTED.fullmatch(value) else left.clear(_WORDS)):
         return False
-    return not left.other(_WORDS, bare=True) and not _amount(text, begin, begin + len(value))
+    return not left.other(_WORDS, bare=True) and not _amount(text, begin, begin + len(value)) and b" 000" not in value
 
 
 def _spoken(view: bytes, begin: int) -> bool:
@@ -367,6 +375,8 @@ def _national(value: bytes, digits: bytes, sizes: tuple[int, ...], kinds: int, *
             return VALID if free or b" " not in value else 0.0
         if size == 10 and free and (_AREA_FORM.fullmatch(value) or (extended and sizes == (3, 3, 4))):
             return VALID
+        if free and _AMERICAN_FORM.fullmatch(value):
+            return UNASSIGNED
     if kinds & _ZERO:
         return _with_zero(value, digits, sizes)
     if digits[0] == 0x30:
@@ -416,6 +426,8 @@ def _weighed(one: Finding, text: str, view: bytes, *, bare: bool) -> Finding:
     begin, score = one.start, one.score
     left = Left(text, view, begin)
     named = left.names(_WORDS) or (left.foreign and left.matches(_HAN, _HAN_CHARS))
+    if score == UNASSIGNED:
+        named = named or left.near(_PLACES)
     if score < INTERNATIONAL:
         joined = begin > 1 and view[begin - 1] in b"-." and view[begin - 2 : begin - 1].isalnum()
         if (
@@ -423,7 +435,7 @@ def _weighed(one: Finding, text: str, view: bytes, *, bare: bool) -> Finding:
             or _amount(text, begin, one.end)
             or (not named and (joined or (begin and view[begin - 1] in _BEFORE) or (bare and left.keyed())))
         ):
-            return one._replace(score=DOUBTFUL)
+            return one._replace(score=min(score, DOUBTFUL))
     return one._replace(score=round(score + BOOST, 4)) if named else one
 
 

@@ -198,9 +198,9 @@ _SLIP: Final = {"Driver License - Alphanumeric (weak)": (b"a-a]]00",)}
 # IBAN (ISO 13616): the expression's longest match, and every text that can still grow into one.
 _IBAN_LENGTH_MAX: Final = 34
 _IBAN_CHARS_MAX: Final = 2 * _IBAN_LENGTH_MAX  # a separator behind each character
-_IBAN_START: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z]{2}[ -]?[0-9]{2}(?=[ .\-A-Za-z0-9]|\Z)")
+_IBAN_START: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ .\-A-Za-z0-9]|\Z)")
 _IBAN_HEAD_CHARS: Final = 4
-_IBAN_GROWING: Final = re.compile(rb"[A-Za-z]{2}[ -]?[0-9]{2}(?:[ .-]?[A-Za-z0-9]){0,30}[ .-]?")
+_IBAN_GROWING: Final = re.compile(rb"[A-Za-z]{2}[0-9]{2}(?:[ .-]?[A-Za-z0-9]){0,30}[ .-]?")
 
 
 _IDLE_MAX: Final = 4096

@@ -104,7 +104,7 @@ def test_fours_of_a_longer_number_are_no_card(engine: Engine) -> None:
 def test_random_references_seldom_count(engine: Engine) -> None:
     """One sixteen-digit number in ten satisfies Luhn; bare, only those of an issuer's range count."""
     rng = random.Random(16)
-    numbers = [f"{rng.randrange(10**15, 10**16)}" for _ in range(4000)]
+    numbers = [f"{rng.randrange(10**15, 10**16)}" for _ in range(1500)]
     alone = sum(bool([s for _, s in _found(engine, n) if s >= 0.4]) for n in numbers)
     labelled = sum(bool([s for _, s in _found(engine, f"reference {n}") if s >= 0.4]) for n in numbers)
     assert alone < 0.04 * len(numbers)
