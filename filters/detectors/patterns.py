@@ -351,7 +351,7 @@ class TokenScanner:
                 at = _SKIP.match(view, at).end()  # type: ignore[union-attr]  # it matches the empty string
             if at >= size:
                 break
-            unit = _UNIT.match(view, at)
+            unit = _UNIT.match(view, at, at + 2 * TOKEN_HALF_CHARS + 1)  # no farther than what says that it is long
             end_at = at if unit is None else unit.end()
             if end_at - at > 2 * TOKEN_HALF_CHARS:
                 self._window(text, view, at, at + 2 * TOKEN_HALF_CHARS, at + TOKEN_HALF_CHARS, found)
@@ -445,7 +445,8 @@ class LateStarts:
 RUN_DIGITS_MIN: Final = 7
 _RUN_START: Final = rb"[0-9+(\[]"
 _RUN_REST: Final = rb"[0-9 \-.()\[\]/~+xX]"
-_NUMBER_RUN: Final = re.compile(_RUN_START + _RUN_REST + rb"{%d,}+" % (RUN_DIGITS_MIN - 1))
+# No farther than what says that a run is longer than a window.
+_NUMBER_RUN: Final = re.compile(_RUN_START + _RUN_REST + rb"{%d,%d}+" % (RUN_DIGITS_MIN - 1, 2 * NUMBER_HALF_CHARS))
 _SHORT_RUN: Final = re.compile(_RUN_START + _RUN_REST + rb"{0,%d}\Z" % (RUN_DIGITS_MIN - 2))
 # What may follow a number as its extension (libphonenumber's EXTN_PATTERNS_FOR_MATCHING, blanks capped), or make it a time.
 _LABELS: Final = tuple(
