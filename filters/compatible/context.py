@@ -11,11 +11,12 @@ import bisect
 from collections.abc import Sequence
 from typing import Final
 
-from filters.compatible.english import English, Token
+from filters.compatible.english import English
 
 BOOST: Final = 0.35
 FLOOR: Final = 0.4
 _WORDS_BEFORE: Final = 5
+_BETWEEN: Final = "\0"
 
 
 def boosted(score: float) -> float:
@@ -30,11 +31,12 @@ class Context:
         self._text = text
         self._english = english
         self._lower: str | None = None
-        self._tokens: list[Token] | None = None
+        self._cut = False
         self._starts: list[int] = []
-        self._parts: set[str] = set()  # of keywords with a colon
+        self._texts: list[str] = []
+        self._keys: list[str | None] = []
         self._there: dict[int, list[str]] = {}  # of a recognizer's words, those that stand anywhere in the text
-        self._near: dict[int, tuple[str, ...]] = {}
+        self._near: dict[int, str] = {}
 
     def word(self, words: Sequence[str], start: int) -> str | None:
         """The first of the words that stands around `start`."""
@@ -48,53 +50,50 @@ class Context:
             return None
         near = self._around(start)
         for word in there:
-            if word and any(word in one for one in near):
+            if word and word in near and (_BETWEEN not in word or any(word in one for one in near.split(_BETWEEN))):
                 return word
         return None
 
-    def _around(self, start: int) -> tuple[str, ...]:
-        if self._tokens is None:
-            self._cut()
+    def _around(self, start: int) -> str:
+        """The words around a place, with a mark between them that stands in none of the usual context words."""
+        if not self._cut:
+            self._read()
         at = bisect.bisect_right(self._starts, start) - 1
-        tokens = self._tokens or []
-        if at < 0 or start >= tokens[at].start + len(tokens[at].text):
+        if at < 0 or start >= self._starts[at] + len(self._texts[at]):
             at += 1  # a single space before a token is none
         near = self._near.get(at)
         if near is None:
-            near = self._near[at] = tuple(self._collect(at))
+            near = self._near[at] = self._collect(at)
         return near
 
-    def _collect(self, at: int) -> list[str]:
+    def _collect(self, at: int) -> str:
+        keys = self._keys
         found: list[str] = []
-        size = len(self._starts)
-        left = at
-        while 0 <= left < size and len(found) <= _WORDS_BEFORE:
-            word = self._keyword(left)
-            if word is not None:
-                found.append(word)
-            left -= 1
-        while at < size:
-            word = self._keyword(at)
+        if at < len(keys):
+            for left in range(at, -1, -1):
+                word = keys[left]
+                if word is not None:
+                    found.append(word)
+                    if len(found) > _WORDS_BEFORE:
+                        break
+        for right in range(at, len(keys)):
+            word = keys[right]
             if word is not None:
                 found.append(word)
                 break
-            at += 1
-        return found
+        return _BETWEEN.join(found)
 
-    def _cut(self) -> None:
-        english = self._english
-        tokens = self._tokens = english.tokens(self._text)
-        self._starts = [token.start for token in tokens]
-        # Keywords are split at colons, and what counts is whether a token is one of the parts of any keyword.
-        parts: set[str] = set()
+    def _read(self) -> None:
+        self._cut = True
+        self._texts, self._starts, keys = self._english.tokens(self._text)
         if ":" in self._text:
-            for token in tokens:
-                if ":" in token.text and english.keyword(token.text):
-                    parts.update(token.text.lower().split(":"))
-        self._parts = parts
-
-    def _keyword(self, at: int) -> str | None:
-        """The token at that place in lower case, if it counts as a keyword."""
-        token = self._tokens[at].text  # type: ignore[index]  # there are tokens
-        lower = token.lower()
-        return lower if lower in self._parts or (":" not in lower and self._english.keyword(token)) else None
+            # Keywords are split at colons, and what counts is whether a token is one of the parts of any keyword.
+            split = [key for key in keys if key is not None and ":" in key]
+            if split:
+                parts = {part for key in split for part in key.split(":")}
+                lowered = map(str.lower, self._texts)
+                keys = [
+                    lower if lower in parts or (key is not None and ":" not in key) else None
+                    for key, lower in zip(keys, lowered, strict=True)
+                ]
+        self._keys = keys

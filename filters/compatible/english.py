@@ -8,9 +8,10 @@ searched at the ends of a chunk alone, so the time is linear in its length.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 # A suffix is searched in this many last characters; only one kind, dots, can be longer (the longest other has 8).
@@ -24,11 +25,26 @@ _USER_LINEAR: Final = r"(?:\S+@)?"
 _PRONOUN: Final = "-PRON-"  # an old lemma of spaCy's that presidio leaves out, as it does `be`, a stop word
 
 
-class Token(NamedTuple):
-    """A token and where it starts."""
+class Tokens(NamedTuple):
+    """The tokens of a text, where each starts, and each in lower case if presidio counts its text among the keywords."""
+
+    texts: list[str]
+    starts: list[int]
+    keys: list[str | None]
+
+    def take(self, other: Tokens, start: int, end: int) -> None:
+        """Adds some tokens of another text."""
+        self.texts.extend(other.texts[start:end])
+        self.starts.extend(other.starts[start:end])
+        self.keys.extend(other.keys[start:end])
+
+
+class _Piece(NamedTuple):
+    """A token of a chunk."""
 
     text: str
-    start: int
+    key: str | None
+    matched: bool  # the first of a special case that was split
 
 
 class English:
@@ -45,7 +61,7 @@ class English:
             raise ValueError("the tokenizer's expression for URLs is not built as it was")
         self._url = re.compile(data["url"].replace(_USER, _USER_LINEAR))
         self._stop_words = frozenset(data["stop_words"])
-        self._chunks: dict[str, list[str]] = {}
+        self._chunks: dict[str, list[_Piece]] = {}
         self._matched: dict[str, list[tuple[str, ...]]] = {}
         for text in data["matched"]:
             # Special cases that were split: by their first token, longest first.
@@ -53,21 +69,31 @@ class English:
             self._matched.setdefault(parts[0], []).append(parts)
         self._matched_max = max(len(parts) for listed in self._matched.values() for parts in listed)
 
-    def tokens(self, text: str) -> list[Token]:
+    def tokens(self, text: str) -> Tokens:
         """All tokens of a text. A single space between two is none."""
-        found: list[Token] = []
-        again = False
-        for start, end in _chunks(text):
-            chunk = text[start:end]
-            if chunk.isascii() and chunk.isalpha() and chunk not in self._rules:
-                found.append(Token(chunk, start))  # nothing in it is a prefix, suffix or infix
-                continue
-            at = start
-            for piece in self._chunk(chunk):
-                found.append(Token(piece, at))
-                at += len(piece)
-                again = again or piece in self._matched
-        return self._together(text, found) if again else found
+        texts: list[str] = []
+        starts: list[int] = []
+        keys: list[str | None] = []
+        again: list[int] = []
+        known = self._chunks
+        places: Iterable[int]
+        if _ODD_SPACE.search(text) is None:
+            chunks = text.split(" ")
+            places = itertools.accumulate(map(len, chunks), lambda at, size: at + size + 1, initial=0)
+        else:
+            spans = list(_chunks(text))
+            chunks = [text[start:end] for start, end in spans]
+            places = [start for start, _ in spans]
+        for at, chunk in zip(places, chunks, strict=False):
+            for piece, key, matched in known.get(chunk) or self._chunk(chunk):
+                if matched:
+                    again.append(len(texts))
+                texts.append(piece)
+                starts.append(at)
+                keys.append(key)
+                at += len(piece)  # where the next piece of the chunk starts
+        found = Tokens(texts, starts, keys)
+        return self._together(text, found, again) if again else found
 
     def keyword(self, token: str) -> bool:
         """True if presidio counts the token's text among the keywords of a text, before it splits them at colons."""
@@ -80,14 +106,20 @@ class English:
         """True for tokens of punctuation only."""
         return all(unicodedata.category(char)[0] == "P" for char in token)
 
-    def _chunk(self, chunk: str) -> list[str]:
-        pieces = self._chunks.get(chunk)
-        if pieces is None:
-            pieces = self._rules.get(chunk) or self._tokenized(chunk, special=True)
-            if len(chunk) <= _CHUNK_CHARS_MAX:
-                if len(self._chunks) >= _CHUNKS_MAX:
-                    self._chunks.clear()
-                self._chunks[chunk] = pieces
+    def _key(self, token: str) -> str | None:
+        return token.lower() if self.keyword(token) else None
+
+    def _chunk(self, chunk: str) -> list[_Piece]:
+        texts = self._rules.get(chunk)
+        if texts is None:
+            # Nothing in a plain word is a prefix, suffix or infix.
+            plain = chunk.isascii() and chunk.isalpha()
+            texts = [chunk] if plain else self._tokenized(chunk, special=True)
+        pieces = [_Piece(text, self._key(text), text in self._matched) for text in texts]
+        if len(chunk) <= _CHUNK_CHARS_MAX:
+            if len(self._chunks) >= _CHUNKS_MAX:
+                self._chunks.clear()
+            self._chunks[chunk] = pieces
         return pieces
 
     def _rule(self, chunk: str, start: int, end: int) -> bool:
@@ -153,40 +185,38 @@ class English:
             pieces.append(middle[at:])
         return pieces
 
-    def _together(self, text: str, tokens: list[Token]) -> list[Token]:
+    def _together(self, text: str, found: Tokens, again: list[int]) -> Tokens:
         """Puts together what special cases had before they were split: the longest first, none over another."""
         spans: list[tuple[int, int]] = []
-        texts = [token.text for token in tokens]
-        for start, first in enumerate(texts):
-            for parts in self._matched.get(first, ()):
-                if tuple(texts[start : start + len(parts)]) == parts:
+        texts, starts, _ = found
+        for start in again:
+            for parts in self._matched[texts[start]]:
+                if len(parts) == 1 or tuple(texts[start : start + len(parts)]) == parts:
                     spans.append((start, start + len(parts)))
         if not spans:
-            return tokens
+            return found
         seen: set[int] = set()
-        kept: dict[int, int] = {}
+        rules: dict[int, tuple[int, list[str]]] = {}
         for start, end in sorted(spans, key=lambda s: (s[0] - s[1], s[0])):
             if start not in seen and end - 1 not in seen:
-                kept[start] = end
+                rule = self._rules.get(text[starts[start] : starts[end - 1] + len(texts[end - 1])])
+                if rule is not None and rule != texts[start:end]:
+                    rules[start] = end, rule
             seen.update(range(start, end))
-        made: list[Token] = []
+        if not rules:
+            return found
+        made = Tokens([], [], [])
         at = 0
-        while at < len(tokens):
-            end = kept.get(at, at)
-            if end > at:
-                opening, closing = tokens[at], tokens[end - 1]
-                rule = self._rules.get(text[opening.start : closing.start + len(closing.text)])
-                if rule is None:
-                    made += tokens[at:end]
-                else:
-                    place = opening.start
-                    for piece in rule:
-                        made.append(Token(piece, place))
-                        place += len(piece)
-                at = end
-            else:
-                made.append(tokens[at])
-                at += 1
+        for start, (end, rule) in sorted(rules.items()):
+            made.take(found, at, start)
+            place = starts[start]
+            for piece in rule:
+                made.texts.append(piece)
+                made.starts.append(place)
+                made.keys.append(self._key(piece))
+                place += len(piece)
+            at = end
+        made.take(found, at, len(texts))
         return made
 
 
@@ -210,3 +240,5 @@ def _chunks(text: str) -> Iterator[tuple[int, int]]:
 
 
 _RUN: Final = re.compile(r"\s+|\S+")
+# More than single spaces between words.
+_ODD_SPACE: Final = re.compile(r"[^\S ]|(?:\A|\s)\s")

@@ -9,11 +9,12 @@ digits alone. No number is valid with fewer than four digits; with four to six o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from rphonenumbers import PhoneNumberMatcher
 
+from filters.compatible.data import shape
 from filters.finding import UndecidedError
 
 # Canada is covered by the United States: one plan.
@@ -60,12 +61,15 @@ _INNER: Final = (
 # Runs of digits as the core of a candidate has them: nothing else holds one. A set of ASCII digits is searched faster.
 _CORE: Final = re.compile(f"\\d(?:[{_MARKS}]{{0,4}}+\\d)*+", re.IGNORECASE)
 _CORE_ASCII: Final = re.compile(r"[0-9](?:[-xX \.()\[\]/~]{0,4}+[0-9])*+")
-_PLAIN: Final = frozenset("0123456789 -./()")
 # One run of digits behind the first other character: what may be an extension.
-_EXTENDED_ONCE: Final = re.compile(r"[0-9 \-./()]*([^0-9 \-./()][^0-9]*[0-9]+#?)")
-_LAST_DIGITS: Final = re.compile(r"[0-9]+[^0-9]*\Z")
+_PLAIN: Final = re.compile(r"[0 \-./()]*")
+_EXTENDED_ONCE: Final = re.compile(r"([0 \-./()]*)[^0 \-./()][^0]*0+#?")
+_LAST_DIGITS: Final = re.compile(r"0+[^0]*\Z")
 _BEFORE_EXTENSION_MIN: Final = 3  # digits; with fewer its letters may be read as digits
-_NOT_DIGITS: Final = str.maketrans("", "", "+ -./()")
+_NOT_DIGITS: Final = str.maketrans("", "", "".join(c for c in map(chr, range(0x80)) if not c.isdigit()))
+# Forms of candidates that are remembered, and the longest: no value can be read off a form (L7).
+_FORMS_MAX: Final = 4096
+_FORM_CHARS_MAX: Final = 64
 _LATIN_BORDER: Final = re.compile("[A-Za-z%$]")
 _TIME: Final = re.compile(r":[0-5]\d")
 
@@ -85,6 +89,19 @@ Regions = tuple[str, ...]
 _NONE: Final[tuple[Regions, Regions]] = ((), ())
 
 
+class _Form(NamedTuple):
+    """What the shape of a candidate says."""
+
+    nothing: bool = False
+    opaque: bool = False  # no look inside: any region could find something
+    plus: bool = False
+    parts: tuple[Span, ...] = ()  # what the matcher may take for a number as it is dialled, by place
+
+
+_NOTHING: Final = _Form(nothing=True)
+_OPAQUE: Final = _Form(opaque=True)
+
+
 def runs_of_digits(text: str) -> list[re.Match[str]]:
     """All digits of a text, in runs with at most four of the marks between them that a phone number may have."""
     return list((_CORE_ASCII if text.isascii() else _CORE).finditer(text))
@@ -98,10 +115,12 @@ class Phones:
     """
 
     def __init__(self, short: Mapping[str, Sequence[str]], plans: Mapping[str, Sequence[str]]) -> None:
-        self._plans = tuple((region, re.compile(plans[region][0])) for region in REGIONS)
+        # One call tells all regions: each has a group, which takes nothing and is set where its plan fits.
+        self._coarse = re.compile("".join(rf"(?:(?=(?:{plans[region][0]})\Z)())?" for region in REGIONS))
         self._valid = {region: valid for region, (_, valid) in plans.items()}
         self._valid_compiled: dict[str, re.Pattern[str]] = {}
         self._short = {int(digits): frozenset(heads) for digits, heads in short.items()}
+        self._forms: dict[str, _Form] = {}
 
     def find(self, text: str, cores: Sequence[re.Match[str]]) -> list[Span]:
         """All spans, those of each region's own walk, each once. `cores` are the text's runs of digits.
@@ -112,65 +131,46 @@ class Phones:
 
     def regions(self, candidate: str) -> tuple[Regions, Regions]:
         """The regions in whose plans something in the candidate could be a number, and those that all say the same of it."""
-        plus = "+" in candidate
-        plain = candidate.replace("+", "", 1) if plus else candidate
-        extended = not _PLAIN.issuperset(plain)
-        if extended:
-            match = _EXTENDED_ONCE.fullmatch(plain) if plain.isascii() else None
-            before = 0 if match is None else sum(map(str.isdigit, plain[: match.start(1)]))
-            if before < _BEFORE_EXTENSION_MIN:
-                # Other marks, or more than one extension: no look inside.
-                return (REGIONS, ()) if sum(c.isdecimal() for c in candidate) >= _DIGITS_MIN else _NONE
-        digits = plain.translate(_NOT_DIGITS)
-        count = len(digits)
-        if count < _DIGITS_MIN or ("/" in candidate and _SLASH_DATE.search(candidate)):
+        if not candidate.isascii():
+            return (REGIONS, ()) if sum(c.isdecimal() for c in candidate) >= _DIGITS_MIN else _NONE
+        form = self._form(shape(candidate))
+        if form is _NOTHING:
             return _NONE
-        if plus and digits[0] == "0":
+        if form is _OPAQUE:
+            return REGIONS, ()
+        if "/" in candidate and _SLASH_DATE.search(candidate):
+            return _NONE
+        if form.plus and candidate.translate(_NOT_DIGITS)[0] == "0":
             return REGIONS, ()  # no country has that code: read as dialled from the region
-        found = [] if plus else self._part(candidate, extended=extended)
-        if len(candidate) != count and count > _DIGITS_MIN:
-            # What it could be a part of has more characters than digits.
-            found += self._inner(candidate, extended=extended)
+        found: list[str] = []
+        for start, end in form.parts:
+            found += self._dialled(candidate[start:end].translate(_NOT_DIGITS))
         alone = tuple(dict.fromkeys(found))
         # With a plus it is the same number in each, but what follows it in the candidate may be one in some.
-        return alone, tuple(region for region in REGIONS if region not in alone) if plus else ()
+        return alone, tuple(region for region in REGIONS if region not in alone) if form.plus else ()
 
-    def _inner(self, candidate: str, *, extended: bool) -> list[str]:
-        """The regions that could find a number in one of the parts that the matcher tries."""
-        found: list[str] = []
-        for inner in _INNER:
-            match = inner.search(candidate)
-            first = True
-            while match is not None:
-                for part in (candidate[: match.start()], match[1]) if first else (match[1],):
-                    if len(part) >= _DIGITS_MIN and "+" not in part:
-                        found += self._part(part, extended=extended)
-                first = False
-                match = inner.search(candidate, match.start() + 1)
-        return found
-
-    def _part(self, part: str, *, extended: bool) -> list[str]:
-        """The regions in which that could be dialled, with an extension or without."""
-        if not extended or _PLAIN.issuperset(part):
-            found = self._dialled(part.translate(_NOT_DIGITS))
-            last = None
-        else:
-            found = self._dialled("".join(filter(str.isdigit, part)))
-            first = _EXTENDED_ONCE.fullmatch(part)
-            if first is not None:
-                found += self._dialled(part[: first.start(1)].translate(_NOT_DIGITS))
-            last = _LAST_DIGITS.search(part)
-        if last is not None:
-            found += self._dialled("".join(filter(str.isdigit, part[: last.start()])))
-        return found
+    def _form(self, form: str) -> _Form:
+        known = self._forms.get(form)
+        if known is None:
+            known = _formed(form)
+            if len(form) <= _FORM_CHARS_MAX:
+                if len(self._forms) >= _FORMS_MAX:
+                    self._forms.clear()
+                self._forms[form] = known
+        return known
 
     def _dialled(self, digits: str) -> list[str]:
         """The regions in which that could be dialled."""
         if len(digits) <= _SHORT_DIGITS_MAX:
             return list(_GERMAN) if self._is_short(digits) else []
-        if len(digits) > _DIGITS_MAX:
+        fits = self._coarse.match(digits)
+        if fits is None or fits.lastindex is None:
             return []
-        return [r for r, plan in self._plans if plan.fullmatch(digits) and self._exact(r).fullmatch(digits)]
+        return [
+            region
+            for region, group in zip(REGIONS, fits.groups(), strict=True)
+            if group is not None and self._exact(region).fullmatch(digits)
+        ]
 
     def _exact(self, region: str) -> re.Pattern[str]:
         """Compiled when first asked for: 0.05 s of CPU for all (measured)."""
@@ -182,6 +182,47 @@ class Phones:
     def _is_short(self, digits: str) -> bool:
         heads = self._short.get(len(digits))
         return heads is not None and digits[:_DIGITS_MIN] in heads
+
+
+def _formed(form: str) -> _Form:
+    """Looks a candidate over by its shape."""
+    count = form.count("0")
+    if count < _DIGITS_MIN:
+        return _NOTHING
+    plus = "+" in form
+    plain = form.replace("+", " ", 1) if plus else form
+    extended = _PLAIN.fullmatch(plain) is None
+    if extended:
+        match = _EXTENDED_ONCE.fullmatch(plain)
+        if match is None or match[1].count("0") < _BEFORE_EXTENSION_MIN:
+            return _OPAQUE
+    spans = [] if plus else [(0, len(form))]
+    if len(form) != count and count > _DIGITS_MIN:
+        # What it could be a part of has more characters than digits.
+        spans += (span for span in _inner(form) if "+" not in form[slice(*span)])
+    tried: dict[Span, None] = {}
+    for start, end in spans:
+        tried[start, end] = None
+        part = plain[start:end]
+        if extended and _PLAIN.fullmatch(part) is None:
+            # With its extension, or without what may be one.
+            tried[start, start + _PLAIN.match(part).end()] = None  # type: ignore[union-attr]  # it takes the empty string
+            last = _LAST_DIGITS.search(part)
+            if last is not None:
+                tried[start, start + last.start()] = None
+    parts = tuple((s, e) for s, e in tried if _DIGITS_MIN <= form.count("0", s, e) <= _DIGITS_MAX)
+    return _Form(plus=plus, parts=parts) if plus or parts else _NOTHING
+
+
+def _inner(form: str) -> Iterator[Span]:
+    """The parts of a candidate that the matcher tries."""
+    for inner in _INNER:
+        match = inner.search(form)
+        if match is not None:
+            yield 0, match.start()
+        while match is not None:
+            yield match.span(1)
+            match = inner.search(form, match.start() + 1)
 
 
 class _Walk:
