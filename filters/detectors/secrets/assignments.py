@@ -28,6 +28,7 @@ from filters.detectors.secrets.values import (
     entropy,
     password_like,
     placeholder,
+    scattered,
     secret_like,
 )
 from filters.detectors.secrets.walker import CONTEXT_CHARS, VALUE, VALUE_CHARS_MAX, LongValue, Verdict
@@ -71,6 +72,15 @@ _ABOUT: Final = re.compile(
     rb"|facts?|terms?|steps?|person|bindings?|press|frame|number|algorithm|rotation|family|usages?|ring|vault|store|pair|map|space|stone|note|levels?|control"
     rb"|log|point|ors?|ibility|ed|able|or|ess|itect\w*|ority|entic\w*|oriz\w*)[\d_.-]*\Z"
 )
+_CLOUD_NAME: Final = re.compile(rb"(?:\A|[\W_])[as]k\Z")
+_CLOUD_KEY: Final = re.compile(
+    rb"(?=[A-Z]{0,24}[0-9][A-Z]{0,24}[0-9])[A-Z0-9]{16,32}|(?=[a-f]{0,24}[0-9])[0-9a-f]{32,64}"
+)
+# Other names of a connection string, with which a password in it is one whatever its letters are.
+_CONNECTION: Final = re.compile(
+    rb"(?:\A|[\s;\"'?&])(?:server|host|data source|addr(?:ess)?|database(?:name)?|dbname|initial catalog|endpoint|user(?:[ _]?(?:id|name))?|uid|port) ?= ?[^\s;=]{1,64}[;\s]"
+)
+_CONNECTION_CHARS: Final = 72
 _COOKIE_NAME: Final = re.compile(rb"(?:sess(?:ion)?(?:_?id)?|connect\.sid|_session|session[_-]?token|sid)\Z")
 _ACCOUNT_KEY: Final = re.compile(rb"(?:accountkey|sharedaccesskey)\Z")
 # The name of a variable whose value stands under `value` (Kubernetes, Terraform, .NET settings).
@@ -94,7 +104,10 @@ class Assignments:
         self._data = data
         words = {*_GENERIC, *data.named}
         # Backwards from an operator: quotes, what may stand behind a key word, and the word.
-        self._keyed = re.compile(_BEHIND + rb"[\w .\t-]{0,20}?" + alternation(w[::-1] for w in words))
+        # AK and SK, access and secret key of clouds, are names by themselves or behind a mark.
+        self._keyed = re.compile(
+            _BEHIND + rb"(?:[\w .\t-]{0,20}?" + alternation(w[::-1] for w in words) + rb"|k[as](?![a-z0-9]))"
+        )
         self._service = re.compile(alternation(data.named))
 
     def operators(self, low: bytes, at: int) -> list[int]:
@@ -114,8 +127,15 @@ class Assignments:
         if behind is None:
             return [], None
         name_at = place - behind.end()
+        name = behind[1][::-1]
         if name_at > 0 and view[name_at - 1] in _JOINING and view[name_at] > 0x20:
-            return [], None
+            blank = max(name.rfind(b" "), name.rfind(b"\t")) + 1
+            if not 0 < blank < len(name):
+                return [], None
+            # `host=db user=app password=`: what stands before the blank is the value of another name.
+            name, name_at = name[blank:], name_at + blank
+        if view[place] == 0x3E and view[max(0, name_at - 2) : name_at] == b":<":
+            return [], None  # `<user>:<password>@host`
         lead = _LEAD.match(view, place)
         assert lead is not None
         start = lead.end()
@@ -138,7 +158,7 @@ class Assignments:
             end = match.end()
             if end == size and not final and end - start < VALUE_CHARS_MAX:
                 return start, None
-        one = self._value(view, behind[1][::-1], name_at, place, start, end, quoted)
+        one = self._value(view, name, name_at, place, start, end, quoted)
         if one is None:
             return [], None
         if one.end - one.start >= VALUE_CHARS_MAX:
@@ -191,15 +211,16 @@ class Assignments:
         if words is None:
             return _NO_PASSWORD
         # Only settings and code give a bare word: `DB_PASSWORD=sunshine`, `password = "sunshine"`.
-        written = view[place : place + 1] == b"=" and (quoted or view[name_at:place].isupper())
+        among = _CONNECTION.search(view[max(0, name_at - _CONNECTION_CHARS) : name_at].lower()) is not None
+        written = view[place : place + 1] == b"=" and (quoted or among or view[name_at:place].isupper())
         if (
             _ABOUT.search(name)
             or (words[1] and value.isdigit())
             or not password_like(value, quoted=quoted, said=False, assigned=written)
         ):
             return None
-        entity = CONNECTION_STRING if name_at > 0 and view[name_at - 1] == 0x3B else PASSWORD
-        return secret(entity, start, end, GUESSED, "password-assignment")
+        joined = among or (name_at > 0 and view[name_at - 1] == 0x3B)
+        return secret(CONNECTION_STRING if joined else PASSWORD, start, end, GUESSED, "password-assignment")
 
     def _generic(
         self, view: bytes, name: bytes, name_at: int, place: int, value: bytes, start: int, end: int, quoted: bool
@@ -209,6 +230,12 @@ class Assignments:
             return secret(CONNECTION_STRING, start, end, NAMED, "account-key")
         generic = _GENERIC_NAME.search(name)
         if generic is None:
+            if (
+                _CLOUD_NAME.search(name)
+                and (scattered(value) or _CLOUD_KEY.fullmatch(value))
+                and not placeholder(value)
+            ):
+                return secret(SECRET, start, end, GUESSED, "cloud-key-pair")
             if (
                 _COOKIE_NAME.search(name)
                 and b"cookie" in view[max(0, start - CONTEXT_CHARS) : place].lower()

@@ -16,17 +16,18 @@ from filters.detectors.secrets.tokens import TOKEN_CHARS_MIN, Tokens
 from filters.detectors.secrets.walker import TRIGGER_CHARS, Verdict, Walker, begun
 from filters.finding import Finding, Scanner, Sleeper, quiet_but
 
-CODE_VERSION: Final = 1  # raise when a change of code in this package changes a finding
+CODE_VERSION: Final = 2  # raise when a change of code in this package changes a finding
 
 # Key words, headers, private keys, in lower case. Each alternative begins with a literal, so that places are found at the
 # speed of a look-up, and none is the beginning of another. A word is known by its rarest letter: few places are tried.
 _WORD: Final = re.compile(
-    rb"""k(?:ey|en(?<=token))
-    | w(?:d(?:(?<=pwd)|(?<=passwd))|ord(?<=password))
+    rb"""k(?:ey|en(?<=token)|(?=\x02)(?<=[as]k)(?<![a-z0-9][as]k))
+    | w(?:d(?:(?<=pwd)|(?<=passwd))|ord(?<=password)|(?=[ \t"'`*|\x02])(?<=pw)(?<![a-z0-9]pw))
     | c(?:ret(?<=secret)|redential|ode(?<=passcode))
     | phrase(?<=passphrase)
     | b(?:earer|asic|egin(?:(?<=-begin)|(?<=-[ ]begin)))
-    | -u(?:ser)?(?=[ \t="'])""",
+    | -u(?:ser)?(?=[ \t="'])
+    | -p(?<=[ \t]-p)""",
     re.VERBOSE,
 )
 _ANY: Final = re.compile(_WORD.pattern + rb"|=|:|,(?<=[\"'`],)|>|\|", re.VERBOSE)

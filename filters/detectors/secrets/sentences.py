@@ -16,7 +16,9 @@ from filters.detectors.secrets.values import (
     code_or_text,
     entropy,
     password_like,
+    phrase,
     placeholder,
+    scattered,
     secret_like,
 )
 from filters.detectors.secrets.walker import CONTEXT_CHARS, Verdict
@@ -58,7 +60,44 @@ _OPTION_CHARS: Final = 28
 _BEARER: Final = re.compile(rb":?[ \t]{1,3}[\"']?(?=[^\s\"'])")
 _BEARER_VALUE: Final = re.compile(rb"[\w~+/.=%-]{1,1024}+")
 _CURL: Final = re.compile(rb"(?:-u|-user)[ \t=]{0,3}([\"']?)([^\s:\"']{1,64}):([^\s\"']{1,128}+)")
-_PASSWORD_WORDS: Final = frozenset((b"wd", b"word", b"phrase", b"code"))
+# A cell of a table and the one beside it.
+_CELL: Final = re.compile(rb"['\"`*]{0,3}[ \t]{0,16}\|[ \t]{0,16}['\"`*]{0,3}+(?=[^\s|'\"`*])")
+_CELL_OPEN: Final = re.compile(rb"['\"`*]{0,3}[ \t]{0,16}(?:\|[ \t]{0,16}['\"`*]{0,3})?\Z")
+# `changed the password to x`.
+_TO: Final = re.compile(
+    rb"['\"`*]{0,3}[ \t]{1,2}to(?:[ \t]{0,2}:)?[ \t]{1,2}[\"'`*]{0,3}+(?=[^\s\"'`*:])", re.IGNORECASE
+)
+_CHANGED: Final = re.compile(
+    rb"\b(?:chang|set|sett|reset|updat|switch|mak|made|put|rotat)(?:e|es|ed|ing)?\b", re.IGNORECASE
+)
+_CHANGED_CHARS: Final = 60
+# `credentials: admin / x`.
+_PAIR: Final = re.compile(
+    rb"s?['\"`*]{0,3}(?:[ \t]{1,2}(?:are|is|were))?(?:[ \t]{0,2}:)?[ \t\n]{1,3}['\"`*]{0,3}+[\w.@+-]{2,64}+['\"`*]{0,3}[ \t]{0,2}[/:][ \t]{0,2}['\"`*]{0,3}+(?=[^\s'\"`*/:])",
+    re.IGNORECASE,
+)
+_PAIR_OPEN: Final = re.compile(
+    rb"s?['\"`*]{0,3}[ \t]{0,2}[a-z]{0,4}[ \t]{0,2}:?[ \t\n]{0,3}['\"`*]{0,3}+[\w.@+-]{0,64}+['\"`*]{0,3}[ \t]{0,2}[/:]?[ \t]{0,2}['\"`*]{0,3}\Z",
+    re.IGNORECASE,
+)
+# Before a key word: what key it is. Hexadecimal digits behind "key" alone may be any.
+_KEY_OF: Final = re.compile(
+    rb"(?:token|secret|credential|(?:api|access|auth|secret|private|account|storage|shared|client|webhook|signing|encryption|license|service|app|admin|master)[ _-]{0,2}key)s?['\"`*| \t]{0,40}\Z",
+    re.IGNORECASE,
+)
+_HEX: Final = re.compile(rb"[0-9a-f]{32,128}")
+_PADDED: Final = re.compile(rb"[\w+/-]{16,}={1,2}")
+# Programs that take a password behind `-p`: directly, or as the next word.
+_TYPED: Final = re.compile(rb"-[pP]([ \t]{0,2})([\"']?)(?=[^\s\"'$<=-])")
+_TYPED_OPEN: Final = re.compile(rb"-[pP][ \t]{0,2}[\"']?\Z")
+_TAKE_GLUED: Final = re.compile(rb"\b(?:mysql\w*|mariadb[\w-]*|sshpass|7z[ar]?|rar|mongo\w*)\b[^|;&\n]*\Z")
+_TAKE_NEXT: Final = re.compile(
+    rb"\b(?:sshpass|mongo\w*|influx|(?:docker|podman|oc|helm|az|registry)\b[^|;&\n]*\blogin|(?:un)?zip)\b[^|;&\n]*\Z"
+)
+_CLOUD_KEY_CHARS_MIN: Final = 16
+_CHINESE_LOGIN: Final = re.compile("账号|帐号|账户|帐户|帳號|用户名|用戶名|登录|登錄|登陆|[Uu]ser|[Aa]dmin|[Rr]oot")
+_LOGIN_CHARS: Final = 30
+_PASSWORD_WORDS: Final = frozenset((b"wd", b"w", b"word", b"phrase", b"code"))
 _LOGIN: Final = re.compile(rb"\b(?:login|user(?:name)?|account|machine|admin|root)\b", re.IGNORECASE)
 
 
@@ -75,13 +114,39 @@ class Sentences:
             return [] if final else size
         if (view[end : end + 1].isalnum() and view[end] not in b"sS") or view[end] == 0x5F:
             return []
+        if word == b"k":
+            return self._cloud_key(text, view, end, final)
         password = word in _PASSWORD_WORDS
+        early = self._paired(view, end, final) if word == b"credential" else self._changed(view, end, password, final)
+        if early != []:
+            return early
         lead = _LEAD.match(view, end, end + LEAD_CHARS_MAX)
         if lead is None:
             return self._other(text, view, end, password, final)
         if lead.end() == size:
             return size
         return self._said(view, lead.end(), password, final, direct=False)
+
+    def _cloud_key(self, text: str, view: bytes, end: int, final: bool) -> Verdict:
+        """AK or SK of a cloud, in Chinese."""
+        verdict = self.chinese(text, view, end, False, final)
+        if isinstance(verdict, int):
+            return verdict
+        return [one for one in verdict if one.end - one.start >= _CLOUD_KEY_CHARS_MIN]
+
+    def _changed(self, view: bytes, end: int, password: bool, final: bool) -> Verdict:
+        """The password that another was changed to."""
+        to = _TO.match(view, end) if password else None
+        if to is None or _CHANGED.search(view[max(0, end - _CHANGED_CHARS) : end]) is None:
+            return []
+        return self._said(view, to.end(), password, final, direct=False)
+
+    def _paired(self, view: bytes, end: int, final: bool) -> Verdict:
+        """The password of a user and a password."""
+        pair = _PAIR.match(view, end)
+        if pair is None:
+            return end if not final and _PAIR_OPEN.match(view, end) else []
+        return self._said(view, pair.end(), True, final, direct=True)
 
     def _other(self, text: str, view: bytes, end: int, password: bool, final: bool) -> Verdict:
         if not final and len(view) - end < 2:
@@ -90,8 +155,11 @@ class Sentences:
             chinese = self.chinese(text, view, end, password, final)
             if chinese or isinstance(chinese, int):
                 return chinese
-        if not final and _OPEN.match(view, end):
+        if not final and (_OPEN.match(view, end) or _CELL_OPEN.match(view, end)):
             return len(view)
+        cell = _CELL.match(view, end)
+        if cell is not None:
+            return self._said(view, cell.end(), password, final, direct=True)
         first = _FIRST.match(view, end)
         if first is not None:
             if first.end() == len(view) and not final:
@@ -99,11 +167,8 @@ class Sentences:
             if first[1].lower() in _FIRSTS:
                 return [] if final or len(view) - end >= LEAD_CHARS_MAX else len(view)
         option = _OPTION.search(view[max(0, end - _OPTION_CHARS) : end]) is not None
-        if password or option:
-            direct = _DIRECT.match(view, end)
-            if direct is not None:
-                return self._said(view, direct.end(), password, final, direct=not option)
-        return []
+        direct = _DIRECT.match(view, end)
+        return [] if direct is None else self._said(view, direct.end(), password, final, direct=not option)
 
     def _said(self, view: bytes, start: int, password: bool, final: bool, *, direct: bool) -> Verdict:
         """The secret that starts at `start`, if there is one."""
@@ -131,9 +196,14 @@ class Sentences:
             if match.end() == size and not final and match.end() - start <= _SAID_CHARS_MAX:
                 return start
             value = match[0].rstrip(b".,;:?)]}").removesuffix(b"**")
-            if len(value) > _SAID_CHARS_MAX or b"(" in value or b"[" in value[1:] or value.endswith(b"="):
+            if (
+                len(value) > _SAID_CHARS_MAX
+                or b"(" in value
+                or b"[" in value[1:]
+                or (value.endswith(b"=") and not _PADDED.fullmatch(value))
+            ):
                 return []
-        if direct and not (quoted and password) and not _plain(view, start, value):
+        if direct and not (quoted and password) and not (_plain if password else _bare)(view, start, value):
             return []
         return self._rated(start, value, password, quoted=quoted, direct=direct)
 
@@ -143,7 +213,7 @@ class Sentences:
         if password:
             known = password_like(value, quoted=quoted and not direct, said=True)
             return [secret(PASSWORD, start, end, SAID, "password-said")] if known else []
-        if value.isalpha() and not quoted:
+        if value.isalpha() and not quoted and not scattered(value):
             return []
         known = secret_like(value, self._data.stop_words, weak=True, entropy_min=STRONG_ENTROPY_MIN)
         return [secret(SECRET, start, end, SAID, "secret-said")] if known else []
@@ -173,14 +243,17 @@ class Sentences:
             return []
         if b"(" in value or b"[" in value:
             return []
-        if direct and (len(value) < 6 or code_or_text(value) or not _mixed(value)):
-            return []
+        if direct and not (scattered(value) or (password and phrase(value))):
+            login = password and _CHINESE_LOGIN.search(text, max(0, end - _LOGIN_CHARS), end) is not None
+            if not _mixed(value) or len(value) < (5 if login else 6) or (code_or_text(value) and not login):
+                return []
         if password:
             if not password_like(value, quoted=False, said=True):
                 return []
             return [secret(PASSWORD, start, last, SAID, "password-said-chinese")]
         # 密钥, 令牌: shorter ones are said, too.
-        if len(value) < 8 or not _mixed(value) or placeholder(value) or code_or_text(value) or entropy(value) < 2.5:
+        random = scattered(value) or (len(value) >= 8 and _mixed(value) and not code_or_text(value))
+        if not random or placeholder(value) or entropy(value) < 2.5:
             return []
         return [secret(SECRET, start, last, SAID, "secret-said-chinese")]
 
@@ -213,8 +286,10 @@ class Sentences:
         return [secret(SECRET, start, start + len(value), NAMED, "bearer-token")]
 
     def curl(self, view: bytes, place: int, final: bool) -> Verdict:
-        """User and password behind `-u` or `--user`."""
+        """User and password behind `-u` or `--user`, a password behind `-p`."""
         size = len(view)
+        if view[place + 1] in b"pP":
+            return self._typed(view, place, final)
         match = _CURL.match(view, place)
         if match is None:
             grows = not final and size - place < 80 and _CURL_GROWS.match(view, place)
@@ -231,16 +306,38 @@ class Sentences:
             return [secret(PASSWORD, match.start(3), match.end(3), GUESSED, "curl-auth-user")]
         return []
 
+    def _typed(self, view: bytes, place: int, final: bool) -> Verdict:
+        """The password behind `-p` of a program that takes one there."""
+        left = view[max(0, place - CONTEXT_CHARS) : place].lower()
+        glued = _TAKE_GLUED.search(left) is not None
+        after_blank = _TAKE_NEXT.search(left) is not None
+        if not (glued or after_blank):
+            return []
+        typed = _TYPED.match(view, place)
+        if typed is None:
+            return len(view) if not final and _TYPED_OPEN.match(view, place) else []
+        if not (after_blank if typed[1] else glued):
+            return []
+        return self._said(view, typed.end(), True, final, direct=False)
+
 
 _CURL_GROWS: Final = re.compile(rb"(?:-u|-user)[ \t=]{0,3}[\"']?[^\s:\"']{0,64}(?::)?\Z")
 
 
 def _plain(view: bytes, start: int, value: bytes) -> bool:
     """Whether a value is a secret though nothing but a blank stands between it and the key word."""
-    if len(value) < 6 or code_or_text(value):
+    if len(value) < 6 or (code_or_text(value) and not phrase(value)):
         return False
     login = _LOGIN.search(view[max(0, start - CONTEXT_CHARS) : start]) is not None
-    return (login and _mixed(value)) or _strong(value)
+    return (login and (_mixed(value) or phrase(value))) or _strong(value)
+
+
+def _bare(view: bytes, start: int, value: bytes) -> bool:
+    """Whether a value behind "key" or "token" and a blank is one: nothing but chance writes so."""
+    if scattered(value):
+        return len(value) >= 20
+    known = _KEY_OF.search(view[max(0, start - CONTEXT_CHARS) : start]) is not None
+    return known and _HEX.fullmatch(value) is not None
 
 
 def _mixed(value: bytes) -> bool:

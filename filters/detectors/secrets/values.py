@@ -15,6 +15,8 @@ STOP_WORDS_CHARS_MAX: Final = 64
 # Letters and digits to a run of one kind (a capital goes with the small letters behind it). Random ones of 62 kinds have 1.9 in
 # the middle and 2.7 at most in 99 of 100; of 8,043 names of code with capitals and digits 40 have less, most of them encoded data.
 RUN_CHARS_MAX: Final = 2.7
+# The same of letters alone: 9 of 10 random ones have less, and 1 of 90 names of code with that many capitals.
+LETTER_RUN_CHARS_MAX: Final = 3.2
 
 # What stands where a secret would: template variables, stars, and the words of examples.
 _PLACEHOLDER: Final = re.compile(
@@ -119,12 +121,15 @@ class StopWords:
 def scattered(value: bytes) -> bool:
     """Whether small letters, capitals and, in a shorter value, digits alternate in it as they only do by chance."""
     runs = _RUNS.findall(value)
-    if len(value) < 16 or sum(map(len, runs)) > RUN_CHARS_MAX * len(runs):
+    if len(value) < 16 or not runs:
         return False
+    run = sum(map(len, runs)) / len(runs)
     capitals = sum(65 <= c <= 90 for c in value)
     digits = sum(48 <= c <= 57 for c in value)
     small = sum(97 <= c <= 122 for c in value)
-    return capitals >= 2 and small >= 2 and (digits >= 2 or (len(value) >= 24 and capitals >= 6 and small >= 6))
+    if digits >= 2:
+        return run <= RUN_CHARS_MAX and capitals >= 2 and small >= 2
+    return run <= LETTER_RUN_CHARS_MAX and len(value) >= 24 and capitals >= 6 and small >= 6
 
 
 def code_or_text(value: bytes) -> bool:
@@ -150,10 +155,15 @@ def _code(value: bytes, *, quoted: bool, said: bool) -> bool:
     return not said and _VARIABLE_NAME.fullmatch(value) is not None
 
 
+def phrase(value: bytes) -> bool:
+    """Whether it is four words or more that a hyphen joins, and no name of a part of a program or a page."""
+    return _PHRASE.fullmatch(value) is not None and _PHRASE_NAMES.search(value) is None
+
+
 def _irregular(word: bytes) -> bool:
     """Whether capitals stand in it as in no name of code."""
     capitals = sum(65 <= c <= 90 for c in word)
-    return 3 <= capitals <= len(word) - 3 and len(word) <= RUN_CHARS_MAX * len(_RUNS.findall(word))
+    return 3 <= capitals <= len(word) - 3 and len(word) <= LETTER_RUN_CHARS_MAX * len(_RUNS.findall(word))
 
 
 def secret_like(value: bytes, stop_words: StopWords, *, weak: bool, entropy_min: float = ENTROPY_MIN) -> bool:
@@ -188,8 +198,8 @@ def password_like(value: bytes, *, quoted: bool, said: bool, assigned: bool = Fa
         return len(value) >= 5 and not _code(bare, quoted=quoted, said=said)
     if digits:
         return digits == len(bare) >= 4 or (_MEASURE.fullmatch(bare) is None and digits >= 4)
-    if _PHRASE.fullmatch(bare):
-        return _PHRASE_NAMES.search(bare) is None
+    if phrase(bare):
+        return True
     if letters == len(bare):
         if len(bare) >= 12 and _irregular(bare):
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import string
 from collections.abc import Callable
 
 import pytest
@@ -41,6 +42,14 @@ def _in(form: str, make: Callable[[random.Random], str]) -> Make:
 
 def _basic(rng: random.Random) -> str:
     return base64.b64encode(f"user{rng.randint(1, 99)}:{password(rng)}".encode()).decode()
+
+
+def _letters(rng: random.Random, length: int) -> str:
+    return "".join(rng.choices(string.ascii_letters, k=length))
+
+
+def _phrase(rng: random.Random) -> str:
+    return "-".join(rng.sample(("maple", "monkey", "dragon", "tiger", "ocean", "falcon", "rocket"), 4))
 
 
 def _random(length: int, alphabet: str = ALNUM, start: str = "") -> Callable[[random.Random], str]:
@@ -99,6 +108,37 @@ KINDS: dict[str, tuple[str, Make]] = {
     "password in Chinese, no mark": ("PASSWORD", _in("登录密码@@。", password)),
     "password in Chinese, changed": ("PASSWORD", _in("口令已经改成了 @@", password)),
     "password in both": ("PASSWORD", _in("我的password是@@", password)),
+    "password it was changed to": ("PASSWORD", _in("I reset the root password to @@ yesterday", password)),
+    "password, pw": ("PASSWORD", _in("use admin / pw @@ for the staging box", password)),
+    "password of letters": ("PASSWORD", _in("My password is @@, please reset it", lambda r: "qeOY" + _letters(r, 12))),
+    "passphrase": ("PASSWORD", _in("the wifi password is @@ btw", _phrase)),
+    "passphrase in quotes": ("PASSWORD", _in('my passphrase is "@@"', _phrase)),
+    "passphrase in settings": ("PASSWORD", _in("spring.datasource.password=@@\n", _phrase)),
+    "passphrase in Chinese": ("PASSWORD", _in("密码：@@\n", _phrase)),
+    "password with an underscore": ("PASSWORD", _in("net.password=@@", lambda r: f"Biscuit_{r.randint(100, 999)}")),
+    "password beside an account in Chinese": ("PASSWORD", _in("账号zhangsan密码@@，你直接登", lambda r: f"panda{r.randint(2, 99)}")),
+    "password in a table": ("PASSWORD", _in("| name | value |\n|---|---|\n| DB_PASSWORD | @@ |\n", password)),
+    "credentials": ("PASSWORD", _in("Credentials: admin / @@", password)),
+    "credentials, said": ("PASSWORD", _in("the credentials are root:@@ on that box", password)),
+    "mysql -p": ("PASSWORD", _in("mysql -u root -p'@@' shop", password)),
+    "sshpass -p": ("PASSWORD", _in("sshpass -p @@ ssh root@10.0.0.2", password)),
+    "docker login -p": ("PASSWORD", _in("docker login -u ci -p @@ registry.example.com", password)),
+    "libpq string": ("CONNECTION_STRING", _in("host=db port=5432 user=app password=@@ dbname=shop", _random(14))),
+    "JDBC string of letters": ("CONNECTION_STRING", _in("jdbc:sqlserver://db:1433;databaseName=hr;user=hr_app;password=@@;", lambda r: "Wr" + _letters(r, 12))),
+    "GitLab token with a route": ("SECRET", _in("(@@).", lambda r: f"glpat-{some(r, 27)}.01{some(r, 7, HEX)}")),
+    "Discord webhook, whole": ("SECRET", _in("post to @@ please", lambda r: f"https://discord.com/api/webhooks/{some(r, 18, '123456789')}/{some(r, 68, URLSAFE)}")),
+    "New Relic key": ("SECRET", _in("auth failed for key @@ (status 401)", lambda r: "NRAK-" + some(r, 27, UPPER))),
+    "token as user of a URL": ("SECRET", _in("git clone https://@@@github.com/acme/app.git", _random(40, HEX))),
+    "token as user, nothing as password": ("SECRET", _in("pip install git+https://@@:x-oauth-basic@git.example.com/acme/app.git", _random(40, HEX))),
+    "secret behind its name": ("SECRET", _in("and secret access key @@, region us-west-2", _random(40, BASE64.replace("/", "")))),
+    "padded key, said": ("SECRET", _in("the storage account key is @@", lambda r: some(r, 86, BASE64) + "==")),
+    "hash as token": ("SECRET", _in("use the api token @@ there", _random(40, HEX))),
+    "key in a table": ("SECRET", _in("| name | value |\n|---|---|\n| API_KEY | @@ |\n", _random(32))),
+    "AK in a file": ("SECRET", _in("HUAWEICLOUD_SDK_AK=@@\n", lambda r: "A7B9" + some(r, 16, UPPER))),
+    "SK in a file": ("SECRET", _in("HUAWEICLOUD_SDK_SK=@@\n", _random(40))),
+    "AK in Chinese": ("SECRET", _in("华为云AK：@@ SK：", lambda r: "A7B9" + some(r, 16, UPPER))),
+    "SK in Chinese": ("SECRET", _in("SK：@@。", _random(40))),
+    "secret of letters in Chinese": ("SECRET", _in("AccessKeySecret：@@，别外传", lambda r: "GWuEfvkPMgbvJs" + _letters(r, 16))),
     "curl user": ("PASSWORD", _in("curl -u admin:@@ https://h.example.com/x", password)),
     "URL user": ("PASSWORD", _in("git clone https://bob:@@@git.example.com/x.git", _random(16))),
     "Postgres URL": ("CONNECTION_STRING", _in("DATABASE_URL=@@", lambda r: f"postgres://app:{some(r, 12)}@db.example.com:5432/prod")),
@@ -158,6 +198,14 @@ ORDINARY = (
     "access_token is required; see RFC6749", "the order key is ORD-2024-000123", "postgres://user:password@localhost/db", "redis://localhost:6379/0",
     "http://example.com:8080/a@b", "meet at 10:30, gate B12; token ring, secret santa, key lime pie", "SECRET_KEY = os.getenv('SECRET_KEY')", "Passwords: never reuse them in 2024.",
     "password: string // min 8", '"password": "required|min:8"', "key: value", "auth: true, token: null", "The pass is 1500m high", "s3://bucket/key=2024-01-01/part-0001.parquet",
+    "https://<user>:<password>@host/repo.git", "git clone https://git@github.com/acme/app.git", "https://john.smith.consulting@example.com/calendar", "https://9f86d081884c7d659a2feaa0c55ad015@o123.ingest.sentry.io/42",
+    "my password is out-of-date", "the password is not-case-sensitive-at-all", 'password: "settings-page-password-input"', "passwordField: login-form-user-name", "the password field is auto-filled by state-of-the-art tools",
+    "he changed the password to something else", "set the password to null", "change the password to at least 12 characters", "we put the token to good use in 2024", "pw = getpass()", "PW2 engine, pw: ****", "10 kW / pw 3",
+    "docker run -p 8080:80 nginx", "mysql -u root -p shop", "mkdir -p /var/lib/app1", "ssh -p 2222 root@10.0.0.2", "docker login -p $TOKEN1 registry", "nmap -p 1-65535 host", "mysql -pYOUR_PASSWORD",
+    "cp -p a1 b2", "commit key 9fceb02d0ae598e95dc970b74767f19372d61af8", "the cache key d41d8cd98f00b204e9800998ecf8427e is stale", "token getUserById2FromDatabase is unexpected", "Unexpected token VERSION_2020_5_8",
+    "| key | value |\n|---|---|\n| sort key | created_at_2024 |\n| token | required |", "| user | password |\n|---|---|\n| admin | see vault |", "cat secret | base64 -d", "credentials: see 1Password", "credentials are stored in S3/EU1",
+    "credentials: user/password", "the sk: language of Slovakia", "sk=USER#2024", "pk=ORDER, sk=ITEM2024", "HUAWEICLOUD_SDK_AK=YOUR_ACCESS_KEY_ID0", "OK：没问题，AK47是什么", "AK：见附件2024", "task=build2024release1",
+    "用户密码sha256加密", "登录密码8位以上", "host=db user=app password=secret dbname=x", "user=me;x=1;password=getValue();", "class NullPointerExceptionForKey2 is the key NullPointerExceptionForKey2Handler",
 )  # fmt: skip
 
 
