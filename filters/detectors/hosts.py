@@ -116,7 +116,7 @@ class Hosts:
                 found.append(Finding(URL, first, last, self._context.score(URL, _URL_SCORE, view, first)))
                 at_sign = match.end("user") - 1
                 mails[:] = [one for one in mails if not one.start <= at_sign < one.end]  # name and password, no address
-        taken = [*mails, *found]
+        taken = [*mails, *found] if found else mails
         while True:
             dot = view.find(b".", at, end)
             if dot < 0:

@@ -171,7 +171,7 @@ _FORMS: Final = {
     "SSN5 (medium)": re.compile(rb"000[- .]00[- .]0000"),
     "NHS (medium)": re.compile(rb"000[- ]?000[- ]?0000"),
     "Crypto (Medium)": re.compile(rb"[a0]{26}"),
-    "MAC_COLON_OR_HYPHEN": re.compile(rb"(?:[a0]{2}[:-]){5}[a0]{2}"),
+    "MAC_COLON_OR_HYPHEN": re.compile(rb"[:-][a0]{2}[:-][a0]{2}[:-]"),
     "MAC_CISCO_DOT": re.compile(rb"[a0]{4}\.[a0]{4}\.[a0]{4}"),
     "IPv4": re.compile(rb"(?:0{1,3}\.){3}0"),
     "IPv4_mapped": re.compile(rb"(?:0{1,3}\.){3}0"),
@@ -291,6 +291,8 @@ class PresidioPack:
 
     def in_token(self, text: str, view: bytes, start: int, end: int, form: bytes) -> list[Finding]:
         """Findings inside one token."""
+        if form in self._idle_tokens:
+            return []
         if (
             end - start == _UUID_CHARS
             and form[8] == form[23] == 0x2D
@@ -299,18 +301,24 @@ class PresidioPack:
         ):
             # Nothing else is looked for in what is one UUID as a whole.
             return [Finding("UUID", start, end, self._context.score("UUID", self._uuid_score, view, start))]
-        found = self._hosts.mails(view, start, end) if b"@" in form else []
-        if (b".a" in form or b"://" in form) and not (
-            found and found[0].start == start and found[0].end == end
-        ):  # every label that ends a name begins with a letter
+        found: list[Finding] = []
+        named = b".a" in form or b"://" in form  # every label that ends a name begins with a letter
+        if b"@" in form:
+            found = self._hosts.mails(view, start, end)
+            named = named and not (found and found[0].start == start and found[0].end == end)
+        if named:
             found += self._hosts.urls(view, start, end, found)
-        if form in self._idle_tokens:
-            return found
         strong = self._token.find(view, start, end, form)
         weak = self._weak_token
         if strong:
             found += [one for one in strong if not _dotted(view, one)] if b"." in form else strong
-        elif self._token.idle(form) and (weak is None or weak.idle(form)):
+        elif (
+            not named
+            and not found
+            and b"@" not in form
+            and self._token.idle(form)
+            and (weak is None or weak.idle(form))
+        ):
             _remember(self._idle_tokens, form)
             return found
         if weak is not None and b"0" in form:
