@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from filters.detectors.patterns import LateStarts, NumberScanner, TokenScanner, shape
+from filters.detectors.patterns import Judge, LateStarts, NumberScanner, TokenScanner, shape
 from filters.finding import Detector, Finding, Scanner
 
 
@@ -34,6 +34,13 @@ class Pack(Detector, Protocol):
         """Starts in tokens of matches that may go on behind them. One pack of a walk may have some."""
 
 
+def _behind(judge: Judge, at: int) -> Judge:
+    def judged(text: str, view: bytes, start: int, end: int) -> list[Finding]:
+        return judge(text, view, start, end) if end > at else []
+
+    return judged
+
+
 class Walk:
     """The scanners of some packs: those for units, shared, and each pack's own."""
 
@@ -42,12 +49,12 @@ class Walk:
         self._tokens = tuple(pack.in_token for pack in packs)
         self._numbers = tuple(pack.in_number for pack in packs)
 
-    def scanners(self) -> list[Scanner]:
-        """Fresh ones for one channel."""
+    def scanners(self, start: int = 0) -> list[Scanner]:
+        """Fresh ones for one channel. Units that end at `start` or before are passed over: they are only context."""
         late = next((one for pack in self._packs if (one := pack.late()) is not None), None)
         scanners: list[Scanner] = [
-            TokenScanner(self._in_token, late),
-            NumberScanner(self._in_number),
+            TokenScanner(_behind(self._in_token, start) if start else self._in_token, late),
+            NumberScanner(_behind(self._in_number, start) if start else self._in_number),
         ]
         for pack in self._packs:
             scanners += pack.scanners()

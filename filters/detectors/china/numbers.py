@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from filters.detectors.china import labels, validators
 from filters.detectors.china.data import China
@@ -50,6 +50,21 @@ _MOBILE_FORMS: Final = frozenset({(11,), (3, 4, 4), (3, 8), (7, 4), (4, 4, 3), (
 _LOCAL_FORMS: Final = frozenset({(7,), (8,), (3, 4), (4, 4)})
 _SERVICE_FORMS: Final = frozenset({(10,), (3, 3, 4), (3, 4, 3), (4, 3, 3), (3, 7), (4, 6)})  # 400 and 800 numbers
 _GROUPS_MAX: Final = 5
+# What some form of these, or of one group, begins with.
+_BEGINNINGS: Final = frozenset(
+    form[:chars]
+    for forms in (
+        _RESIDENT_FORMS,
+        _OLD_RESIDENT_FORMS,
+        _CARD_FORMS,
+        _MOBILE_FORMS,
+        _LOCAL_FORMS,
+        _SERVICE_FORMS,
+        {(12,), (13,)},
+    )
+    for form in forms
+    for chars in range(1, len(form) + 1)
+)
 # Every eighth number in a log could be one of these: without a word that names it, it is not worth a mention.
 _SCORE_MIN: Final = 0.2
 # Area and birthday of an identity number, but not its check character: a slip of the pen, or a test of a form. It counts
@@ -75,15 +90,11 @@ class _Form:
 _Plan = tuple[_Form, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+class _Group(NamedTuple):
     start: int
     end: int
     x: bool
-
-    @property
-    def size(self) -> int:
-        return self.end - self.start
+    size: int
 
 
 class Numbers:
@@ -235,7 +246,10 @@ class Numbers:
     # What could stand in a shape --------------------------------------------------------------------------------------
 
     def _plan(self, form: bytes) -> _Plan:
-        groups = [_Group(m.start(), m.end(), m[0].endswith(b"a")) for m in _GROUP.finditer(form)]
+        groups = [
+            _Group(start, end, form[end - 1] == 0x61, end - start)
+            for start, end in (m.span() for m in _GROUP.finditer(form))
+        ]
         forms: list[_Form] = []
         for index in range(len(groups)):
             forms += _forms(form, groups, index)
@@ -323,6 +337,8 @@ def _forms(form: bytes, groups: list[_Group], index: int) -> list[_Form]:
                 break
             separator = between
         sizes.append(group.size)
+        if tuple(sizes) not in _BEGINNINGS:
+            break
         pieces.append((group.start, group.end))
         kinds = _kinds(tuple(sizes), group.x, separator)
         if kinds:
@@ -338,7 +354,7 @@ def _forms(form: bytes, groups: list[_Group], index: int) -> list[_Form]:
 
 
 def _kinds(sizes: tuple[int, ...], x: bool, separator: bytes) -> list[str]:
-    kinds = []
+    kinds: list[str] = []
     if sizes in _RESIDENT_FORMS and separator != b".":
         kinds.append(labels.RESIDENT)
         if sizes == (18,):

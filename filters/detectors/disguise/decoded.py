@@ -41,7 +41,8 @@ def before(text: str, start: int) -> str:
 class Inner:
     """The detectors that read what was rewritten."""
 
-    def __init__(self, scanners: Callable[[], Sequence[Scanner]]) -> None:
+    def __init__(self, scanners: Callable[[int], Sequence[Scanner]]) -> None:
+        """`scanners` makes fresh ones for a text whose first characters are only context."""
         self._scanners = scanners
 
     def find(self, left: str, text: str, right: str = "") -> list[Finding]:
@@ -50,7 +51,7 @@ class Inner:
         view = fold(whole) + END
         shift = len(left)
         found: list[Finding] = []
-        for scanner in self._scanners():
+        for scanner in self._scanners(shift):
             for one in scanner.scan(whole, view, True):
                 start, end = one.start - shift, one.end - shift
                 if start >= -_OVERHANG_CHARS and 0 < end <= len(text):

@@ -115,7 +115,11 @@ def _shaped(shapes: Iterable[tuple[int, ...]], gap: str) -> str:
 _ROW: Final = re.compile(r"(?<!\d)\d(?!\d)(?:[^\d\n]++\d(?!\d)){6,}+")
 _SOFT_ROW: Final = re.compile(r"(?<!\d)\d(?!\d)(?:[^\d\n,;:，、。…<]++\d(?!\d)){6,}+")
 _SHAPED: Final = re.compile(r"(?<!\d)" + _shaped(_GROUPS, r"[^\d\n]++"))
-_BROKEN: Final = re.compile(r"\D*+(?:\d(?:[^\d]++\d)++|\d{1,18}\D++\d{1,18}|" + _shaped(_GROUPS, r"\D++") + r")\D*+")
+_BROKEN: Final = re.compile(
+    rf"\D*+(?:\d(?:\D++\d){{{DIGITS_MIN - 1},{DIGITS_MAX - 1}}}+|\d{{1,18}}\D++\d{{1,18}}|"
+    + _shaped(_GROUPS, r"\D++")
+    + r")\D*+"
+)
 # Whether there are such groups in a chain of figures, by its form: `0` for every digit. Bounded; a form tells no digits.
 _FORM: Final = str.maketrans("123456789", "000000000")
 _FORM_CHARS_MAX: Final = 48
