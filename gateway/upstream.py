@@ -370,8 +370,10 @@ class AiohttpReply:
 class AiohttpUpstream:
     """An `Upstream` on aiohttp's connector and parser, without its session, requests and responses.
 
-    Those would add what we must not do (cookies, redirects, retries, environment) and half as much time again. One
-    object a target and event loop: it binds to the loop of its first `open`.
+    Those would add what we must not do (cookies, redirects, retries, environment) and half as much time again. All of an
+    exchange costs 90 us of CPU at 64 connections (measured 2026-11), system calls included: what a client of our own
+    could save is not worth keeping one for proxies, TLS, DNS and HTTP's framing. One object a target and event loop: it
+    binds to the loop of its first `open`.
     """
 
     def __init__(self, options: UpstreamOptions | None = None) -> None:
