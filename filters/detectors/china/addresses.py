@@ -83,6 +83,7 @@ class Places:
             pairs.setdefault(name[:2], []).append(name)
         self.by_pair = {pair: tuple(sorted(names, key=lambda n: (-len(n), n))) for pair, names in pairs.items()}
         self.firsts = frozenset(pair[0] for pair in pairs)
+        self.firsts_and_leads = self.firsts | _LEAD_FIRSTS
         self.chars_max = max(len(name) for names in pairs.values() for name in names)
 
     def end(self, text: str, at: int) -> int:
@@ -106,7 +107,7 @@ class AddressScanner(AnchoredScanner):
     def __init__(self, places: Places) -> None:
         super().__init__()
         self._places = places
-        self.foreign = places.firsts | _LEAD_FIRSTS
+        self.foreign: frozenset[str] = places.firsts_and_leads
 
     def _next(self, text: str, view: bytes, at: int, final: bool) -> int:
         size = len(text)
@@ -135,7 +136,10 @@ class AddressScanner(AnchoredScanner):
         lead = _LEAD.search(text, start, min(len(text), stop + 2))
         limit = min(stop, lead.start()) if lead is not None else stop
         tail = len(text) if final else len(text) - places.chars_max
+        firsts = places.firsts
         for place in range(start, limit):
+            if text[place] not in firsts:
+                continue
             if (text[place : place + 2] in by_pair and places.end(text, place) != NONE) or (
                 place > tail and places.grows(text, place)
             ):
@@ -175,8 +179,9 @@ class AddressScanner(AnchoredScanner):
         low = max(at, size - self._places.chars_max)
         if view.find(b"\x02", low) < 0:
             return size
+        firsts = self.foreign
         for start in range(low, size):
-            if self._places.grows(text, start) or text[start:] in _LEAD_STARTS:
+            if text[start] in firsts and (self._places.grows(text, start) or text[start:] in _LEAD_STARTS):
                 return start
         return size
 

@@ -501,11 +501,14 @@ def _forms_of_mobile(form: bytes, groups: list[_Group], index: int) -> list[tupl
     return []
 
 
+_MACAU: Final = re.compile(rb"/000000/0(?![0/])")
+
+
 def _macau_forms(form: bytes, groups: list[_Group], index: int) -> list[_Form]:
     """1234567(8) and 1/234567/8."""
     one = groups[index]
     if one.size == 7 and form[one.end : one.end + 3] == b"(0)":
         return [_Form(labels.MACAU, one.start, one.end + 3, ((one.start, one.end), (one.end + 1, one.end + 2)))]
-    if one.size == 1 and re.match(rb"/000000/0(?![0/])", form[one.end :]) is not None:
+    if one.size == 1 and _MACAU.match(form, one.end) is not None:
         return [_Form(labels.MACAU, one.start, one.end + 9, tuple((g.start, g.end) for g in groups[index : index + 3]))]
     return []
