@@ -155,11 +155,11 @@ def _plans() -> dict[str, list[str]]:
             kind.national_number_pattern for kind in kinds if kind is not None and kind.national_number_pattern
         )
         abroad = rf"(?:{metadata.international_prefix})\d+"
-        # Abroad, the code with or without the prefix, the prefix, digits that look like it, or neither.
-        heads = rf"{code}(?:{trunk})?(?:{code})?|{trunk}(?:{code})?|(?={trunk})|{_without_trunk(metadata)}"
+        # The code and the prefix may both stand before a number, and the prefix twice; or what looks like one; or neither.
+        marks = rf"(?:{code}|{trunk})"
         plans[region] = [
-            rf"{abroad}|(?:{code})?(?:{trunk})?(?:{code})?{coarse}",
-            rf"{abroad}|(?:{heads}){valid}",
+            rf"{abroad}|{marks}{{0,3}}{coarse}",
+            rf"{abroad}|(?:{marks}{{1,3}}|(?={trunk})|{_without_trunk(metadata)}){valid}",
         ]
     return plans
 

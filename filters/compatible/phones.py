@@ -72,6 +72,7 @@ _FORMS_MAX: Final = 4096
 _FORM_CHARS_MAX: Final = 64
 _LATIN_BORDER: Final = re.compile("[A-Za-z%$]")
 _TIME: Final = re.compile(r":[0-5]\d")
+_STAMP: Final = re.compile(r"[12]\d{3}[-/]?[01]\d[-/]?[0-3]\d +[0-2]\d$")
 
 # Where the port (rphonenumbers 0.1.0, plans of 9.0.41) is known to differ from phonenumbers 9.0.43, the original is asked,
 # which is ten times slower: the port reads an `x` in another way, cuts at other dashes than `-` in another way, tries only the first of several parts behind slashes or dashes, and seven plans have changed (110,000 random numbers over all plans and types).
@@ -86,7 +87,18 @@ _ORIGINAL_COST: Final = 10
 
 Span = tuple[int, int]
 Regions = tuple[str, ...]
-_NONE: Final[tuple[Regions, Regions]] = ((), ())
+
+
+class Asked(NamedTuple):
+    """Which regions to ask about a candidate."""
+
+    alone: Regions = ()  # in whose plans something in it could be a number
+    alike: Regions = ()  # that all say the same of it
+    parts: Regions = ()  # in which not only the whole could be one
+
+
+_NONE: Final = Asked()
+_ALL: Final = Asked(alone=REGIONS, parts=REGIONS)
 
 
 class _Form(NamedTuple):
@@ -95,7 +107,9 @@ class _Form(NamedTuple):
     nothing: bool = False
     opaque: bool = False  # no look inside: any region could find something
     plus: bool = False
-    parts: tuple[Span, ...] = ()  # what the matcher may take for a number as it is dialled, by place
+    whole: bool = False  # it could be a number as it is dialled
+    parts: tuple[Span, ...] = ()  # what in it the matcher may take for one, by place
+    plus_parts: bool = False  # a part with the plus could be one
 
 
 _NOTHING: Final = _Form(nothing=True)
@@ -129,25 +143,29 @@ class Phones:
         """
         return _Walk(text, self).find(cores)
 
-    def regions(self, candidate: str) -> tuple[Regions, Regions]:
-        """The regions in whose plans something in the candidate could be a number, and those that all say the same of it."""
+    def regions(self, candidate: str) -> Asked:
+        """Whom to ask about a candidate."""
         if not candidate.isascii():
-            return (REGIONS, ()) if sum(c.isdecimal() for c in candidate) >= _DIGITS_MIN else _NONE
+            return _ALL if sum(c.isdecimal() for c in candidate) >= _DIGITS_MIN else _NONE
         form = self._form(shape(candidate))
         if form is _NOTHING:
             return _NONE
         if form is _OPAQUE:
-            return REGIONS, ()
+            return _ALL
         if "/" in candidate and _SLASH_DATE.search(candidate):
             return _NONE
         if form.plus and candidate.translate(_NOT_DIGITS)[0] == "0":
-            return REGIONS, ()  # no country has that code: read as dialled from the region
-        found: list[str] = []
+            return _ALL  # no country has that code: read as dialled from the region
+        whole = self._dialled(candidate.translate(_NOT_DIGITS)) if form.whole else ()
+        parts: list[str] = []
         for start, end in form.parts:
-            found += self._dialled(candidate[start:end].translate(_NOT_DIGITS))
-        alone = tuple(dict.fromkeys(found))
+            parts += self._dialled(candidate[start:end].translate(_NOT_DIGITS))
+        if not form.plus and not parts:
+            return Asked(tuple(whole)) if whole else _NONE
+        alone = tuple(dict.fromkeys([*whole, *parts]))
         # With a plus it is the same number in each, but what follows it in the candidate may be one in some.
-        return alone, tuple(region for region in REGIONS if region not in alone) if form.plus else ()
+        alike = tuple(region for region in REGIONS if region not in alone) if form.plus else ()
+        return Asked(alone, alike, REGIONS if form.plus_parts else tuple(parts))
 
     def _form(self, form: str) -> _Form:
         known = self._forms.get(form)
@@ -196,13 +214,11 @@ def _formed(form: str) -> _Form:
         match = _EXTENDED_ONCE.fullmatch(plain)
         if match is None or match[1].count("0") < _BEFORE_EXTENSION_MIN:
             return _OPAQUE
-    spans = [] if plus else [(0, len(form))]
+    tried: dict[Span, None] = {}
     if len(form) != count and count > _DIGITS_MIN:
         # What it could be a part of has more characters than digits.
-        spans += (span for span in _inner(form) if "+" not in form[slice(*span)])
-    tried: dict[Span, None] = {}
-    for start, end in spans:
-        tried[start, end] = None
+        tried = dict.fromkeys(_inner(form))
+    for start, end in ((0, len(form)), *tried):
         part = plain[start:end]
         if extended and _PLAIN.fullmatch(part) is None:
             # With its extension, or without what may be one.
@@ -210,8 +226,12 @@ def _formed(form: str) -> _Form:
             last = _LAST_DIGITS.search(part)
             if last is not None:
                 tried[start, start + last.start()] = None
-    parts = tuple((s, e) for s, e in tried if _DIGITS_MIN <= form.count("0", s, e) <= _DIGITS_MAX)
-    return _Form(plus=plus, parts=parts) if plus or parts else _NOTHING
+    tried.pop((0, len(form)), None)
+    spans = [(s, e) for s, e in tried if _DIGITS_MIN <= form.count("0", s, e) <= _DIGITS_MAX]
+    plus_parts = any("+" in form[s:e] for s, e in spans)
+    parts = tuple((s, e) for s, e in spans if "+" not in form[s:e])
+    whole = not plus and count <= _DIGITS_MAX
+    return _Form(plus=plus, whole=whole, parts=parts, plus_parts=plus_parts) if plus or whole or parts else _NOTHING
 
 
 def _inner(form: str) -> Iterator[Span]:
@@ -273,20 +293,20 @@ class _Walk:
 
     def _judge(self, match: re.Match[str]) -> int:
         end = self._end(match)
-        alone, alike = self._regions(match, end)
-        regions = alone + alike
+        asked = self._regions(match, end)
+        regions = asked.alone + asked.alike
         if self._ahead:
             regions += tuple(r for r in self._ahead if r not in regions)
         said = -1
         for region in regions:
             at = self._ahead.pop(region, 0)
             if at <= match.start():
-                if region not in alike:
-                    at = self._ask(match, end, region)
-                elif said < 0:
-                    at = said = self._ask(match, end, region)
+                if region in asked.alone:
+                    at = self._ask(match, end, region, asked)
+                elif region not in asked.alike:
+                    at = end
                 else:
-                    at = said
+                    at = said = said if said >= 0 else self._ask(match, end, region, asked)
                 if (match.start(), end) in self._spans and not self._ahead and match[0].isascii() and at == end:
                     # The whole is a number: other regions could only find it too, or what it contains.
                     break
@@ -296,7 +316,9 @@ class _Walk:
                 if inner is None or inner.start() >= end:
                     break
                 inner_end = self._end(inner)
-                at = self._ask(inner, inner_end, region) if self._asks(inner, inner_end, region) else inner_end
+                inner_asked = self._regions(inner, inner_end)
+                asks = region in inner_asked.alone or region in inner_asked.alike
+                at = self._ask(inner, inner_end, region, inner_asked) if asks else inner_end
             if at > end:
                 self._ahead[region] = at
         return end
@@ -309,18 +331,16 @@ class _Walk:
                 return match.start() + second.start()
         return match.end()
 
-    def _asks(self, match: re.Match[str], end: int, region: str) -> bool:
-        alone, alike = self._regions(match, end)
-        return region in alone or region in alike
-
-    def _regions(self, match: re.Match[str], end: int) -> tuple[Regions, Regions]:
+    def _regions(self, match: re.Match[str], end: int) -> Asked:
         text = self._text
         candidate = match[0] if end == match.end() else text[match.start() : end]
         if candidate.isdecimal() and self._beside_letter(match.start(), end):
             return _NONE
+        if _STAMP.search(candidate) is not None and _TIME.match(text, end) is not None:
+            return _NONE
         return self._phones.regions(candidate)
 
-    def _ask(self, match: re.Match[str], end: int, region: str) -> int:
+    def _ask(self, match: re.Match[str], end: int, region: str, asked: Asked) -> int:
         """Notes the first number that the matcher finds in a candidate; returns where its walk goes on.
 
         It is shown the candidate and what is beside it.
@@ -340,8 +360,10 @@ class _Walk:
             number = next(iter(PhoneNumberMatcher(shown, region, _LENIENCY, _TRIES_MAX)), None)
             if number is not None and (number.start != len(before) or number.end != len(before) + end - start):
                 number = None
+            elif number is None and region not in asked.parts:
+                return end
         if number is None:
-            # The port is believed when it takes the whole: what it tries beyond that is not all that the original tries.
+            # The port is believed about the whole: what it tries beyond that is not all that the original tries.
             self._asked += _ORIGINAL_COST
             number = next(iter(_original(shown, region)), None)
             if number is None:
