@@ -2,8 +2,7 @@
 
 `append` returns after the operating system has the bytes, so no kill can lose them; `await receipt.durable()` returns
 after an fdatasync that covers them, so no power cut can. One flusher thread syncs all that was appended when it starts
-(group commit). It starts at once when somebody waits; an intent that nobody waits for yet, because the model is still
-being asked, may wait INTENT_LAG_S for others to share its sync, and an outcome SYNC_LAG_MAX_S.
+(group commit, no linger), and starts at once for an intent; an outcome nobody waits for may wait SYNC_LAG_MAX_S.
 
 Any error of the disk poisons the shard: the half-written frame is cut if possible, every receipt that is not durable
 fails, and every later append is refused (L1). fsync is never tried again on the same file: the kernel reports a lost
@@ -31,9 +30,6 @@ from gateway.errors import AuditError
 from gateway.reasons import Reason
 
 SYNC_LAG_MAX_S = 0.05  # our choice: how long an outcome may be in the page cache only; ten times the disk's own sync
-# Our choice: shorter than any model answers, so it costs no latency; at 1,000 calls a second five intents share a sync,
-# which, with the wake-up of the thread, is a tenth of a call's CPU (measured 2026-11).
-INTENT_LAG_S = 0.005
 DURABLE_TIMEOUT_S = 10.0  # our choice: a disk that needs longer is taken for broken by the call, not by the shard
 CLOSE_TIMEOUT_S = 30.0  # our choice: how long a close waits for a sync that is on its way
 RECOVERED_NAMES_MAX = 64  # names of recovered streams told in `start`; their own `end` records tell all
@@ -94,7 +90,6 @@ class Journal:
         self._asleep = False  # the flusher waits for work
         self._lagging = False  # the flusher waits for more outcomes
         self._hurry = False
-        self._due_s: float | None = None  # when the first intent since the last sync should be synced
         self._closing = False
         self._closed = False
         self._syncs = 0
@@ -159,11 +154,8 @@ class Journal:
                 if self._asleep:
                     self._asleep = False
                     self._changed.notify()
-            elif self._due_s is None:
-                self._due_s = time.monotonic() + INTENT_LAG_S
-                if self._asleep or self._lagging:
-                    self._asleep = self._lagging = False
-                    self._changed.notify()
+            else:
+                self._wake()
         return Receipt(self, written.seq, written.id, written.leaf)
 
     async def wait_durable(self, seq: int, timeout_s: float) -> None:
@@ -235,7 +227,6 @@ class Journal:
                         return
                     goal, jobs = self._shard.seq, self._shard.take_syncs()
                     self._hurry = False
-                    self._due_s = None
                 self._shard.sync(jobs)
                 with self._changed:
                     if self.poisoned is not None:
@@ -260,13 +251,9 @@ class Journal:
                 self._asleep = True
                 self._changed.wait()
             self._asleep = False
-            latest_s = time.monotonic() + SYNC_LAG_MAX_S
-            while not self._hurry and not self._closing and self.poisoned is None:
-                left_s = (latest_s if self._due_s is None else min(latest_s, self._due_s)) - time.monotonic()
-                if left_s <= 0:
-                    break
+            if not self._hurry and not self._closing and self.poisoned is None:
                 self._lagging = True
-                self._changed.wait(left_s)
+                self._changed.wait(SYNC_LAG_MAX_S)
                 self._lagging = False
             return self.poisoned is None and self._shard.seq > self.synced
 
