@@ -249,6 +249,11 @@ class Engine:
         """How long that may take, for all segments that wait at once."""
         return rules.names.deadline_s if rules.names.mode != "off" else self._judge_deadline_s
 
+    def beyond(self, rules: Rules) -> Literal["refuse", "patterns"]:
+        """What happens beyond the deadline and size for judges: a judge that is asked about every text is never left out."""
+        required = self.judge is not None and _wanted(self.judge.entities, rules)
+        return "refuse" if required else rules.names.beyond
+
     def sieve(
         self,
         rules: Rules,
@@ -272,6 +277,7 @@ class Engine:
             namer=namer,
             restoring=restoring,
             held_chars_max=self._held_chars_max,
+            beyond=self.beyond(rules),
         )
 
     def examine(

@@ -124,15 +124,14 @@ async def judge_texts(
         asked = by_judge.setdefault(id(judge), (judge, rules, []))[2]
         asked += ((index, segment) for segment in Segmenter().cut(text, 0, True))
     for judge, rules, asked in by_judge.values():
-        names = rules.names
-        if sum(len(segment.text) for _, segment in asked) > names.chars_max:
-            if names.beyond == "patterns":
+        if sum(len(segment.text) for _, segment in asked) > rules.names.chars_max:
+            if engine.beyond(rules) == "patterns":
                 return None
             raise UndecidedError("the text is longer than the policy lets the judge look at", limit=True)
         try:
             answers = await _asked(judge, [segment.text for _, segment in asked], engine.deadline_s(rules))
         except _LateError as error:
-            if names.beyond == "patterns":
+            if engine.beyond(rules) == "patterns":
                 return None
             raise UndecidedError("the judge did not answer in time") from error
         for (index, segment), listed in zip(asked, answers, strict=True):

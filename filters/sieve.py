@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from filters.detectors.patterns import LEFT_CHARS
 from filters.finding import Finding, Namer, Release, Restoring, Rules, Scanner, Sleeper, UndecidedError
@@ -43,8 +43,10 @@ class Sieve:
         namer: Namer | None = None,
         restoring: Restoring | None = None,
         held_chars_max: int = HELD_CHARS_MAX,
+        beyond: Literal["refuse", "patterns"] | None = None,
     ) -> None:
-        """`judged`: nothing is released before `judged()` has been called for its segment.
+        """`judged`: nothing is released before `judged()` has been called for its segment. `beyond` goes before what the
+        rules say of texts that are longer than is judged.
 
         `namer` gives pseudonyms where the rules ask for them, `restoring` turns those in this text into values.
         `held_chars_max` bounds what is held without a judge.
@@ -58,6 +60,7 @@ class Sieve:
         self._restless = tuple(index for index, sleeper in enumerate(self._sleepers) if sleeper is None)
         self._resolver = Resolver(rules, namer, restoring)
         self._names = rules.names
+        self._beyond = beyond or rules.names.beyond
         self._judged = judged
         self._segmenter = Segmenter() if judged else None
         self._queue: list[Segment] = []
@@ -244,7 +247,7 @@ class Sieve:
 
         Which segments are judged follows from their places, so it is the same however the text arrived.
         """
-        if self._names.beyond == "refuse":
+        if self._beyond == "refuse":
             raise UndecidedError("the text is longer than the policy lets the judge look at", limit=True)
         self._queue = [s for s in self._queue if s.start <= self._names.chars_max]
         self._segmenter = None

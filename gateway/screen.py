@@ -224,7 +224,7 @@ async def settled(sieve: Sieve, engine: Engine, rules: Rules, direction: Directi
     judge = engine.judge_for(rules, direction)
     if judge is None:
         raise UndecidedError("a text waits for a judge that nobody asked for")
-    return await settle(sieve, judge, engine.deadline_s(rules), beyond=rules.names.beyond)
+    return await settle(sieve, judge, engine.deadline_s(rules), beyond=engine.beyond(rules))
 
 
 def note_release(release: Release, rules: Rules, kind: Kind, found: Findings) -> Sequence[Edit]:

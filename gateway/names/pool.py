@@ -117,7 +117,8 @@ class Pool:
         return asked
 
     def _start_askers(self) -> None:
-        while len(self._askers) < min(self._connections, sum(map(len, self._turns))):
+        # Those that are at it may be at it for long: what waits gets askers of its own as far as there are connections.
+        for _ in range(min(self._connections - len(self._askers), sum(map(len, self._turns)))):
             asker = asyncio.create_task(self._ask())
             self._askers.add(asker)
             asker.add_done_callback(self._askers.discard)

@@ -214,3 +214,18 @@ def test_lone_surrogates_keep_offsets(tmp_path: Path) -> None:
             assert list(found[0]) == [Finding("PERSON", 3, 6, 0.9)]
 
     run(test())
+
+
+def test_a_call_beside_a_question_that_takes_long_gets_a_process_of_its_own(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with FakeProcesses(tmp_path) as fake:
+            fake.gate = asyncio.Event()
+            pool = NamePool(fake.socket, HELLO, connections=2)
+            slow = asyncio.create_task(pool.judge(["Ada takes long."]))
+            await until(lambda: fake.busy == 1)
+            quick = asyncio.create_task(pool.judge(["Ada is quick."]))
+            await until(lambda: fake.busy == 2)
+            fake.gate.set()
+            assert await slow == await quick == [(ADA,)]
+
+    run(test())

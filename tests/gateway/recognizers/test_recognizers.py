@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from filters import Engine, Finding, UndecidedError
+from filters import Action, Engine, Finding, NameRules, Rules, UndecidedError, judge_texts
+from filters.detectors.impersonation import ClaimDetector
+from filters.sieve import Sieve
 from gateway.cli import app
 from gateway.errors import ConfigError
 from gateway.recognizers import RecognizerPool, RecognizerProcesses, entities_of
 from gateway.recognizers.finder import RecognizerFinder
+from gateway.screen import settled
 from gateway.settings import Recognizers
 from tests.fakes import recognizers as fakes
 
@@ -219,30 +222,66 @@ def test_l10_what_changed_on_disk_is_not_taken_up_under_the_old_version(tmp_path
         processes.close()
 
 
+class Slow:
+    """A judge that is never done, until it is let go."""
+
+    name = "recognizers"
+    version = "1"
+    entities = frozenset({"BADGE"})
+
+    async def judge(self, segments: Sequence[str]) -> Sequence[Sequence[Finding]]:
+        """Waits for ever."""
+        await asyncio.Event().wait()
+        return [[] for _ in segments]
+
+
 def test_a_judge_that_is_set_later_is_asked_by_every_engine() -> None:
-    class One:
-        name = "recognizers"
-        version = "1"
-        entities = frozenset({"BADGE"})
-
-        async def judge(self, segments: Any) -> Any:
-            return [[] for _ in segments]
-
-    from filters import Rules
-    from filters.detectors.impersonation import ClaimDetector
-
     engine = Engine((), {"prompt": (), "answer": ()})
     more = [ClaimDetector()]
     rules = Rules()
     assert engine.extended(more).judge_for(rules, "prompt") is None
     assert engine.judge_for(rules, "prompt") is None
-    judge = One()
+    judge = Slow()
     engine.set_judge(judge, 3.0)
     assert engine.judge_for(rules, "prompt") is judge
     assert engine.extended(more).judge_for(rules, "prompt") is judge
     assert engine.extended(more).deadline_s(rules) == engine.deadline_s(rules) == 3.0
     assert engine.versions["recognizers"] == "1"
     assert "BADGE" in engine.entities
+
+
+@pytest.mark.parametrize(
+    "entities", [pytest.param({}, id="asked"), pytest.param({"BADGE": Action.ALLOW}, id="not asked")]
+)
+def test_l1_a_policy_for_names_lets_no_text_past_the_recognizers(entities: dict[str, Action]) -> None:
+    """`beyond: patterns` is about the models for names."""
+    required = not entities
+    engine = Engine((), {"prompt": (), "answer": ()}, judges={"fast": Slow()})
+    names = NameRules("fast", deadline_s=0.01, chars_max=100, beyond="patterns")
+    rules = Rules(entities=entities, names=names)
+    allowed_names = Slow()
+    allowed_names.name = "names-fast"
+    allowed_names.entities = frozenset({"PERSON"})
+    engine.add_judge("fast", allowed_names)
+    engine.set_judge(Slow(), 0.01)
+    for text in ("The badge.", "The badge. " * 20):
+        asked = judge_texts(engine, [(text, rules)], "prompt")
+        sieve = engine.sieve(rules, direction="prompt")
+
+        async def streamed(text: str = text, sieve: Sieve = sieve) -> str:
+            shown = sieve.feed(text).text
+            shown += (await settled(sieve, engine, rules, "prompt")).text
+            shown += sieve.close().text
+            return shown + (await settled(sieve, engine, rules, "prompt")).text
+
+        if required:
+            with pytest.raises(UndecidedError):
+                asyncio.run(asked)
+            with pytest.raises(UndecidedError):
+                asyncio.run(streamed())
+        else:
+            assert asyncio.run(asked) is None
+            assert asyncio.run(streamed()) == text
 
 
 def check(*arguments: str) -> tuple[int, str]:
@@ -259,7 +298,6 @@ def test_check_knows_what_they_find(tmp_path: Path) -> None:
     fakes.write(tmp_path)
     assert check("check", "--config", config)[0] == 0
     assert check("policy", "check", str(tmp_path / "policy.yaml"), "--config", config)[0] == 0
-    assert "PROJECT" in check("policy", "check", str(tmp_path / "policy.yaml"))[1]
     (tmp_path / "staff.yaml").write_text("recognizers: []")
     code, output = check("check", "--json", "--config", config)
     assert code == 1
