@@ -119,7 +119,7 @@ def test_case_44_a_detector_that_dies_between_prompt_and_answer_releases_nothing
     class DiesLater:
         """Judges the prompt, and fails on the answer."""
 
-        name, version = "dies", "1"
+        name, version, entities = "dies", "1", frozenset({"PERSON"})
 
         async def judge(self, segments: Any) -> Any:
             if any("secret answer" in segment for segment in segments):
