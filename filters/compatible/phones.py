@@ -75,8 +75,10 @@ _TIME: Final = re.compile(r":[0-5]\d")
 _STAMP: Final = re.compile(r"[12]\d{3}[-/]?[01]\d[-/]?[0-3]\d +[0-2]\d$")
 
 # Where the port (rphonenumbers 0.1.0, plans of 9.0.41) is known to differ from phonenumbers 9.0.43, the original is asked,
-# which is ten times slower: the port reads an `x` in another way, cuts at other dashes than `-` in another way, tries only the first of several parts behind slashes or dashes, and seven plans have changed (110,000 random numbers over all plans and types).
-_OTHER: Final = re.compile(r"[^\0-\x7f]|[xX]")
+# which is ten times slower: the port reads an `x` before more than an extension in another way, cuts at other dashes than
+# `-` in another way, tries only the first of several parts behind slashes or dashes, and seven plans have changed (110,000
+# random numbers over all plans and types).
+_OTHER: Final = re.compile(r"[^\0-\x7f]|[xX](?!\d+\Z)")
 _TWICE: Final = re.compile(r"/[^/]+/|(?:\s-|-\s)\s*[^\s-].*(?:\s-|-\s)")
 _CHANGED: Final = re.compile(
     r"(?:[+\uff0b]\D*|(?<!\d)0\D*(?:0\D*(?:\d\D*\d\D*)?|1\D*[1-9]\D*|1\D*0\D*5\D*))"  # a plus, or 00, 00xx, 01x, 0105
