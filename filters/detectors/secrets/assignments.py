@@ -37,6 +37,10 @@ NAME_CHARS: Final = 72
 _QUOTED_CHARS_MAX: Final = 256
 # Operators, and what has to stand before one, read backwards: `>` ends a tag, `,` stands in a call, `|` is doubled.
 _CALL: Final = re.compile(rb"([\"'`])[\w .-]{1,40}\1\(")
+# A call that takes a user and a password: `auth=("bob", "x")`, `smtp.login("bob", "x")`.
+_LOGIN_CALL: Final = re.compile(
+    rb"([\"'])[\w.@+-]{1,40}\1\(\s?(?:(?:=\s?)?htua|nigol|htuacisab(?:ptth)?|resu_etaerc)(?![a-z])"
+)
 _OPERATOR: Final = re.compile(rb"=|:|>(?<=[\w\"'-]>)|,(?<=[\"'],)|\|(?<=\|\|)")
 _BEHIND: Final = rb"[\s'\"\\`*\])|]{0,4}+"
 # Read backwards from the operator: quotes, then the name.
@@ -92,6 +96,7 @@ _HASH: Final = re.compile(
 )
 # What stands directly before a name inside a value: were each judged, their work would grow with the value's length.
 _JOINING: Final = frozenset(b"=|/+~!@#$%^*")
+_BEFORE_STAR: Final = (b"", b"*", b" ", b"\n", b"\t")  # of emphasis: `**Password:** x`
 _VALUE_FORM: Final = re.compile(rb"[\w.=+/~!@#$%^&*:|-]+")
 _NEXT_PARAMETER: Final = re.compile(rb"&[\w.-]{1,40}=")
 _PEM_BASE64: Final = b"LS0tLS1CRUdJTi"
@@ -117,18 +122,22 @@ class Assignments:
             place = match.start()
             name = low[place - _NAME_REACH : place] if place > _NAME_REACH else low[:place]
             name = name[::-1]
-            if self._keyed.match(name) and (low[place] != 0x2C or _CALL.match(name)):
+            if (self._keyed.match(name) and (low[place] != 0x2C or _CALL.match(name))) or (
+                low[place] == 0x2C and _LOGIN_CALL.match(name)
+            ):
                 places.append(place)
         return places
 
     def judge(self, view: bytes, place: int, final: bool) -> tuple[Verdict, LongValue | None]:
         """What the operator that starts at `place` leads to."""
+        called = view[place] == 0x2C and _LOGIN_CALL.match(view[max(0, place - _NAME_REACH) : place][::-1].lower())
         behind = _NAME.match(view[max(0, place - NAME_CHARS) : place][::-1].lower())
         if behind is None:
             return [], None
         name_at = place - behind.end()
         name = behind[1][::-1]
-        if name_at > 0 and view[name_at - 1] in _JOINING and view[name_at] > 0x20:
+        marked = name_at > 0 and view[name_at - 1] == 0x2A and view[max(0, name_at - 2) : name_at - 1] in _BEFORE_STAR
+        if name_at > 0 and view[name_at - 1] in _JOINING and view[name_at] > 0x20 and not (marked or called):
             blank = max(name.rfind(b" "), name.rfind(b"\t")) + 1
             if not 0 < blank < len(name):
                 return [], None
@@ -158,6 +167,10 @@ class Assignments:
             end = match.end()
             if end == size and not final and end - start < VALUE_CHARS_MAX:
                 return start, None
+        if called:
+            value = view[start:end]
+            known = quoted and password_like(value, quoted=True, said=False, assigned=True)
+            return ([secret(PASSWORD, start, end, GUESSED, "login-call")] if known else []), None
         one = self._value(view, name, name_at, place, start, end, quoted)
         if one is None:
             return [], None

@@ -23,7 +23,8 @@ CODE_VERSION: Final = 2  # raise when a change of code in this package changes a
 _WORD: Final = re.compile(
     rb"""k(?:ey|en(?<=token)|(?=\x02)(?<=[as]k)(?<![a-z0-9][as]k))
     | w(?:d(?:(?<=pwd)|(?<=passwd))|ord(?<=password)|(?=[ \t"'`*|\x02])(?<=pw)(?<![a-z0-9]pw))
-    | c(?:ret(?<=secret)|redential|ode(?<=passcode))
+    | c(?:ret(?<=secret)|red(?:ential|s(?=[ \t\n:"'`*]))|ode(?<=passcode))
+    | g[ ]?in(?:(?<=login)|(?<=log[ ]in))(?=[ \t\n:"'`*])
     | phrase(?<=passphrase)
     | b(?:earer|asic|egin(?:(?<=-begin)|(?<=-[ ]begin)))
     | -u(?:ser)?(?=[ \t="'])

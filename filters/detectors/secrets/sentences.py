@@ -42,7 +42,10 @@ _FIRSTS: Final = frozenset(
     b"for of to on in at from with is was are will should has changed set now reads equals".split()
 )
 _OPEN: Final = re.compile(rb"s?['\"`*]{0,3}[ \t]{0,3}['\"`*]{0,3}\Z")
-_DIRECT: Final = re.compile(rb"['\"`]?[ \t]{1,2}(['\"`]?)(?=[^\s'\"`])")
+_DIRECT: Final = re.compile(
+    rb"['\"`]?(?:[ \t]{1,2}(?:-|--|->|\x02)[ \t]{1,2}|[ \t]{0,2}\([ \t]?|[ \t]{1,2})(['\"`]?)(?=[^\s'\"`(\x02])"
+)
+_DIRECT_OPEN: Final = re.compile(rb"['\"`]?[ \t]{0,2}(?:(?:-|--|->|\x02)[ \t]{0,2}|\([ \t]?)?['\"`]?\Z")
 _CHINESE_LEAD: Final = re.compile(
     r"[\"'”」』`*\s]{0,3}(?:[^\n，。；！？,.;!?、\x21-\x7e\s]{0,12}?(?:是|为|為|爲|成|叫|用|：|:|=|＝|为：|是：)了?+[：:]?+)[\s\"'“‘「『`*]{0,3}+(?=[!#-&(-_a-~])"
 )
@@ -73,11 +76,13 @@ _CHANGED: Final = re.compile(
 _CHANGED_CHARS: Final = 60
 # `credentials: admin / x`.
 _PAIR: Final = re.compile(
-    rb"s?['\"`*]{0,3}(?:[ \t]{1,2}(?:are|is|were))?(?:[ \t]{0,2}:)?[ \t\n]{1,3}['\"`*]{0,3}+[\w.@+-]{2,64}+['\"`*]{0,3}[ \t]{0,2}[/:][ \t]{0,2}['\"`*]{0,3}+(?=[^\s'\"`*/:])",
+    rb"s?['\"`*]{0,3}(?:[ \t]{1,2}(?:are|is|were|with|as|using))?(?:[ \t]{0,2}:)?[ \t\n]{1,3}['\"`*]{0,3}+[\w.@+-]{2,64}+['\"`*]{0,3}[ \t]{0,2}[/:][ \t]{0,2}['\"`*]{0,3}+(?=[^\s'\"`*/:])",
     re.IGNORECASE,
 )
+_LOGIN_WORDS: Final = frozenset((b"gin", b"g in"))
+_PAIR_WORDS: Final = frozenset((b"credential", b"creds", b"gin", b"g in"))
 _PAIR_OPEN: Final = re.compile(
-    rb"s?['\"`*]{0,3}[ \t]{0,2}[a-z]{0,4}[ \t]{0,2}:?[ \t\n]{0,3}['\"`*]{0,3}+[\w.@+-]{0,64}+['\"`*]{0,3}[ \t]{0,2}[/:]?[ \t]{0,2}['\"`*]{0,3}\Z",
+    rb"s?['\"`*]{0,3}[ \t]{0,2}[a-z]{0,5}[ \t]{0,2}:?[ \t\n]{0,3}['\"`*]{0,3}+[\w.@+-]{0,64}+['\"`*]{0,3}[ \t]{0,2}[/:]?[ \t]{0,2}['\"`*]{0,3}\Z",
     re.IGNORECASE,
 )
 # Before a key word: what key it is. Hexadecimal digits behind "key" alone may be any.
@@ -117,8 +122,8 @@ class Sentences:
         if word == b"k":
             return self._cloud_key(text, view, end, final)
         password = word in _PASSWORD_WORDS
-        early = self._paired(view, end, final) if word == b"credential" else self._changed(view, end, password, final)
-        if early != []:
+        early = self._paired(view, end, final) if word in _PAIR_WORDS else self._changed(view, end, password, final)
+        if early != [] or word in _LOGIN_WORDS:
             return early
         lead = _LEAD.match(view, end, end + LEAD_CHARS_MAX)
         if lead is None:
@@ -155,7 +160,7 @@ class Sentences:
             chinese = self.chinese(text, view, end, password, final)
             if chinese or isinstance(chinese, int):
                 return chinese
-        if not final and (_OPEN.match(view, end) or _CELL_OPEN.match(view, end)):
+        if not final and (_OPEN.match(view, end) or _CELL_OPEN.match(view, end) or _DIRECT_OPEN.match(view, end)):
             return len(view)
         cell = _CELL.match(view, end)
         if cell is not None:
@@ -243,10 +248,11 @@ class Sentences:
             return []
         if b"(" in value or b"[" in value:
             return []
-        if direct and not (scattered(value) or (password and phrase(value))):
-            login = password and _CHINESE_LOGIN.search(text, max(0, end - _LOGIN_CHARS), end) is not None
-            if not _mixed(value) or len(value) < (5 if login else 6) or (code_or_text(value) and not login):
-                return []
+        login = direct and password and _CHINESE_LOGIN.search(text, max(0, end - _LOGIN_CHARS), end) is not None
+        if login and value.isdigit():
+            return [secret(PASSWORD, start, last, SAID, "password-said-chinese")] if len(value) >= 6 else []
+        if direct and not _bare_chinese(value, password, login):
+            return []
         if password:
             if not password_like(value, quoted=False, said=True):
                 return []
@@ -330,6 +336,13 @@ def _plain(view: bytes, start: int, value: bytes) -> bool:
         return False
     login = _LOGIN.search(view[max(0, start - CONTEXT_CHARS) : start]) is not None
     return (login and (_mixed(value) or phrase(value))) or _strong(value)
+
+
+def _bare_chinese(value: bytes, password: bool, login: bool) -> bool:
+    """Whether a value that directly follows a key word of Chinese is one; `login`: behind the name of an account."""
+    if scattered(value) or (password and phrase(value)):
+        return True
+    return _mixed(value) and len(value) >= (5 if login else 6) and (login or not code_or_text(value))
 
 
 def _bare(view: bytes, start: int, value: bytes) -> bool:

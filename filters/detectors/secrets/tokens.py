@@ -100,6 +100,8 @@ _BORDER: Final = rb"[^A-Za-z0-9](?:(?<=\\)[nrtbfu])?"
 
 _TELEGRAM: Final = re.compile(rb"(?<![A-Za-z0-9])(?:bot)?([0-9]{8,10}:A[\w-]{33,36}+)(?![\w-])")
 _DISCORD: Final = re.compile(rb"(?<![\w.-])[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,40}(?![\w-])")
+_MAILGUN: Final = re.compile(rb"(?<![A-Za-z0-9-])[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}(?![A-Za-z0-9-])")
+_MAILGUN_CHARS: Final = 50
 _URL: Final = re.compile(
     rb"(?<![A-Za-z0-9])([A-Za-z][A-Za-z0-9+.-]{1,30})://([^\s/:@?#\\]{0,120}):([^\s@/?#\\]{1,200}|[^\s@\\]{1,120})@(?=[\w.\[$%{-])"
 )
@@ -167,6 +169,11 @@ class Tokens:
         if b"." in form and end - start >= 58 and form.count(b".") >= 2:
             found += [
                 secret(SECRET, *m.span(), rules.SURE, "discord-bot-token") for m in _DISCORD.finditer(view, start, end)
+            ]
+        if end - start >= _MAILGUN_CHARS and form.count(b"-") >= 2:
+            found += [
+                secret(SECRET, m.start(), m.end(), rules.SURE, "mailgun-signing-key")
+                for m in _MAILGUN.finditer(view, start, end)
             ]
         if b"_" in form or b"." in form or b"|" in form or b"~" in form:
             for mark in self._marks:
