@@ -100,7 +100,7 @@ def screen(**entities: Action) -> StreamScreen:
 
 def test_pump_sends_as_it_comes_and_returns_the_end() -> None:
     async def run() -> None:
-        frames = chat_stream(["one ", "two "])
+        frames = chat_stream(["Some ", "words ", "of ", "an ", "answer "])
         sent = Sent()
         last = await pump(Pieces(*frames), screen(), sent.outlet, Interrupt(), heartbeat=BEAT, answer_bytes_max=PLENTY)
         assert sent.body + last == b"".join(frames)
@@ -181,13 +181,13 @@ def test_a_failure_comes_behind_what_was_final(
     tail: Any, error: type[Exception], reason: Reason, together: bool
 ) -> None:
     async def run() -> None:
-        frames = sse(chat_chunk({"content": "final words. "}))
+        frames = sse(chat_chunk({"content": "final words. "}), chat_chunk({"content": "So they are"}))
         pieces = [b"".join([*frames, tail])] if together and isinstance(tail, bytes) else [*frames, tail]
         sent = Sent()
         with pytest.raises(error) as caught:
             await pump(Pieces(*pieces), screen(), sent.outlet, Interrupt(), heartbeat=BEAT, answer_bytes_max=PLENTY)
         assert getattr(caught.value, "reason", None) is reason
-        assert sent.body == frames[0]
+        assert sent.body == frames[0], "what the words behind it cannot change any more"
         assert sent.ended == 0
 
     asyncio.run(run())
@@ -211,7 +211,7 @@ def test_l9_an_answer_has_a_greatest_size_however_it_is_cut(step: int) -> None:
 
     shown, reason = asyncio.run(run(limit))
     assert reason is Reason.ANSWER_TOO_LARGE
-    assert shown == b"".join(frames[:4])
+    assert shown == b"".join(frames[:3]), "the last words before the bound could still have become something"
     assert asyncio.run(run(len(data)))[1] is None
     assert asyncio.run(run(len(data) - 1))[1] is Reason.ANSWER_TOO_LARGE
 
