@@ -22,7 +22,7 @@ SMALL: Final = {"english": 400, "chinese": 500, "secrets": 4, "business": 800, "
 FLOORS: Final[Mapping[str, Mapping[str, float]]] = {
     "english": {"structured_recall": 0.74, "structured_precision": 0.90, "phone_recall": 0.55},
     "chinese": {"identifier_recall": 0.28, "context_recall": 0.0, "rich_precision": 0.55},
-    "secrets": {"kinds_share": 0.0, "false_alarms": 0},
+    "secrets": {"kinds_share": 0.98, "false_alarms": 0},
     "business": {"blocked_share": 0.04},
     "evasions": {"found_share": 0.21, "invented": 0},
 }
@@ -30,7 +30,6 @@ FLOORS: Final[Mapping[str, Mapping[str, float]]] = {
 WAITING: Final[Mapping[str, str]] = {
     "english": "phone numbers without a country and twelve-digit cards are not found yet",
     "chinese": "there is no pack of Chinese identifiers yet",
-    "secrets": "there is no pack of secrets yet",
     "business": "cards and social security numbers are judged without their context yet",
     "evasions": "texts are not decoded or normalized beyond single characters yet",
 }

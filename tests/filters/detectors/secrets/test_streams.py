@@ -73,6 +73,17 @@ def test_l3_mixtures_at_random_cuts(engine: Engine) -> None:
         "'",
         '"',
         "-----",
+        "login with admin /",
+        "creds: bob:",
+        "credentials",
+        "changed the password to",
+        "mysql -p",
+        "sshpass -p",
+        "auth=('bob','",
+        "| token |",
+        "pw",
+        "华为云AK：",
+        "a1B2c3D4e5F6g7H8",
     ]
     between = ("\n", " ", "", ", ", "。", "：", "'", '"', " is ", "=", ": ", "是")
     for _ in range(150):
@@ -145,6 +156,7 @@ HOSTILE = {
     "operators": "key=", "nested operators": "key=?", "names": "a_secret_token_key ", "quotes": 'password="', "colons": "token: ", "dashes": "-----BEGIN ", "openings": "-----BEGIN RSA PRIVATE KEY-----\n",
     "headers": "-----BEGIN RSA PRIVATE KEY-----\nVersion: 1\n", "words": "password for ", "chinese": "密码", "chinese filled": "密码的的的的的", "bearers": "Bearer bearer ", "curls": "-u a:", "dots": ".", "slashes": "key=/", "beginnings": "sk-", "jwts": "eyJ.",
     "urls": "a://b:", "escapes": "\\n", "random": "", "base64": "", "at": "a://b:c@", "equals": "=", "assignments": "api_key=a1B2c3D4e5F6g7H8 ", "marks": "a.b|c_d~",
+    "typed": "mysql -p a ", "cells": "| key | a ", "cloud keys": "ak=", "logins": "login with a/", "credentials": "credentials: a", "changes": "changed password to ", "calls": 'auth=("a","', "users": "https://a", "hyphens": "0a-",
 }  # fmt: skip
 
 
