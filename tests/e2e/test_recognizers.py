@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from gateway.app import Gateway
 from gateway.errors import ConfigError
 from gateway.settings import load_settings
-from tests.e2e.stack import Stack, policy_text, said
+from tests.e2e.process import free_port, gone, running
+from tests.e2e.stack import KEY, Stack, policy_text, said
 from tests.fakes import recognizers as fakes
 from tests.fakes.endpoint import Endpoint, Reply, Seen, chat_answer, chat_stream
 
@@ -20,6 +22,7 @@ RULES = (
     "{default: report, BADGE: mask, PROJECT: mask, TICKET: mask, CODENAME: mask, EMAIL_ADDRESS: mask, US_SSN: block}"
 )
 POLICY = policy_text(prompt=RULES, answer=RULES)
+POLICY_OF_FILES = policy_text(prompt="{default: report, PROJECT: mask}")
 SETTINGS = "recognizers: {files: [staff.yaml, slow.yaml], classes: ['house_rules:Ticket', 'house_rules:Last'], deadline_ms: 4000}"
 SLOW = "recognizers: [{supported_entity: SLOW, patterns: [{name: slow, regex: '(s|ss)+$', score: 0.5}]}]"
 TEXT = (
@@ -132,3 +135,24 @@ def test_a_file_that_cannot_be_used_stops_the_start(endpoint: Endpoint, tmp_path
     stack = Stack(tmp_path, endpoint.origin, policy=POLICY, settings="recognizers: {files: staff.yaml}")
     with pytest.raises(ConfigError, match=r"staff\.yaml: No such file"):
         Gateway(load_settings(stack.write_files()))
+
+
+@pytest.mark.slow
+def test_two_workers_share_the_recognizers(endpoint: Endpoint, tmp_path: Path) -> None:
+    """One set of processes for both, which goes with the supervisor; every call is judged, whoever takes it."""
+    fakes.write(tmp_path)
+    endpoint.script = echo
+    port = free_port()
+    settings = "recognizers: {files: staff.yaml, deadline_ms: 20000}"
+    listen = f"{{host: 127.0.0.1, port: {port}, workers: 2}}"
+    config = Stack(tmp_path, endpoint.origin, policy=POLICY_OF_FILES, settings=settings, listen=listen).write_files()
+    with running(tmp_path, "serve", "--config", config, port=port) as gateway:
+        shared = [p for p in gateway.children() if "gateway.recognizers.serve" in p.cmdline()]
+        assert len(shared) == 3, "a parent and two children"
+        for i in range(6):
+            with httpx2.Client(headers={"authorization": f"Bearer {KEY}"}, timeout=60) as http_:
+                body = {"model": "chat", "messages": [{"role": "user", "content": f"Plan {i} of Blue Heron."}]}
+                assert http_.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body).status_code == 200
+            assert b"Heron" not in endpoint.seen[-1].body
+        gateway.end(signal.SIGKILL)
+        assert gone([p.pid for p in shared])
