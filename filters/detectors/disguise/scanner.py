@@ -107,7 +107,8 @@ class DisguiseScanner:
             if size - at <= _DULL_CHARS_MAX:
                 dull = _DULL.match(view, at)
                 if dull is not None:
-                    self._stand(dull.end(), size, chunk=True)
+                    # Behind a blank the next letter tells that the word before it is over.
+                    self._stand(dull.end(), size, chunk=view[-1:] > b"@")
                     return []
                 if _DULL_HAN.match(text, at) is not None:
                     self._stand(size, size, chunk=True)
