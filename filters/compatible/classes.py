@@ -181,13 +181,15 @@ def serve(paths: Sequence[str]) -> None:
 
 
 def _analyzer(paths: Sequence[str]) -> Any:
+    named = [path.partition(":") for path in paths]
+    classes = [getattr(importlib.import_module(module), name) for module, _, name in named]
+
     from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry
     from presidio_analyzer.nlp_engine import NoOpNlpEngine
 
     registry = RecognizerRegistry(recognizers=[])
-    for path in paths:
-        module, _, name = path.partition(":")
-        recognizer = getattr(importlib.import_module(module), name)()
+    for path, made in zip(paths, classes, strict=True):
+        recognizer = made()
         if not isinstance(recognizer, EntityRecognizer):
             raise TypeError(f"{path} is no EntityRecognizer")
         registry.add_recognizer(recognizer)

@@ -19,92 +19,17 @@ from filters.compatible import CompatibleEngine
 from filters.compatible.engine import Tokens
 from tests.filters.compatible.oracle import Oracle, oracle
 from tests.filters.compatible.texts import sentence
+from tests.quality.english import samples
 
 _WORDS: Final = [
-    "please",
-    "could",
-    "you",
-    "help",
-    "me",
-    "understand",
-    "how",
-    "this",
-    "works",
-    "and",
-    "write",
-    "a",
-    "short",
-    "answer",
-    "that",
-    "my",
-    "colleagues",
-    "can",
-    "read",
-    "before",
-    "the",
-    "meeting",
-    "because",
-    "we",
-    "want",
-    "to",
-    "compare",
-    "several",
-    "options",
-    "for",
-    "our",
-    "project",
-    "and",
-    "nobody",
-    "has",
-    "enough",
-    "time",
-    "to",
-    "look",
-    "at",
-    "all",
-    "of",
-    "them",
-    "so",
-    "a",
-    "table",
-    "with",
-    "the",
-    "main",
-    "points",
-    "would",
-    "be",
-    "great",
-    "thanks",
-    "also",
-    "mention",
-    "which",
-    "of",
-    "these",
-    "ideas",
-    "you",
-    "like",
-    "best",
-    "and",
-    "why",
-    "not",
-    "explain",
-    "what",
-    "happens",
-    "when",
-    "the",
-    "function",
-    "returns",
-    "an",
-    "empty",
-    "list",
-    "instead",
-    "of",
-    "raising",
-    "errors",
-    "in",
-    "production",
-    "code",
-]
+    "please", "could", "you", "help", "me", "understand", "how", "this", "works", "and", "write", "a", "short",
+    "answer", "that", "my", "colleagues", "can", "read", "before", "the", "meeting", "because", "we", "want", "to",
+    "compare", "several", "options", "for", "our", "project", "and", "nobody", "has", "enough", "time", "to",
+    "look", "at", "all", "of", "them", "so", "a", "table", "with", "the", "main", "points", "would", "be", "great",
+    "thanks", "also", "mention", "which", "of", "these", "ideas", "you", "like", "best", "and", "why", "not",
+    "explain", "what", "happens", "when", "the", "function", "returns", "an", "empty", "list", "instead", "of",
+    "raising", "errors", "in", "production", "code",
+]  # fmt: skip
 _TEXTS: Final = 60
 _ADVERSARIAL_CHARS: Final = 100_000
 
@@ -123,12 +48,9 @@ def chat(r: random.Random, words: int) -> str:
     return " ".join(pieces[:words])
 
 
-def evaluator(count: int, seed: int) -> list[str]:
-    """Sentences of presidio-evaluator's generator."""
-    from presidio_evaluator.data_generator import PresidioSentenceFaker  # type: ignore[import-untyped]
-
-    faker = PresidioSentenceFaker(locale="en_US", lower_case_ratio=0.05, random_seed=seed)
-    return [sample.full_text for sample in faker.generate_new_fake_sentences(count)]
+def corpus(count: int, seed: int) -> list[str]:
+    """Sentences from the templates and identities of presidio-evaluator."""
+    return [sample.text for sample in samples(count, seed)]
 
 
 def dense(r: random.Random) -> str:
@@ -161,7 +83,7 @@ def _timed(judge: Callable[[str], object], listed: Sequence[str]) -> float:
 
 def _warm(engine: CompatibleEngine, expected: Oracle) -> None:
     r = random.Random(1)
-    for text in (*(dense(r) + sentence(r) for _ in range(150)), *evaluator(300, 1)):
+    for text in (*(dense(r) + sentence(r) for _ in range(150)), *corpus(300, 1)):
         engine.find(text)
         expected.find(text)
 
@@ -173,7 +95,7 @@ def beside(tokens: Tokens) -> None:
     r = random.Random(time.time_ns())
     rows: list[tuple[str, list[str]]] = [
         ("60 words of chat", [chat(r, 60) for _ in range(_TEXTS)]),
-        ("synthetic corpus", evaluator(200, r.randrange(1 << 30))),
+        ("synthetic corpus", corpus(200, r.randrange(1 << 30))),
         ("dense with identifiers", [dense(r) for _ in range(_TEXTS)]),
         ("2,000 words of chat", [chat(r, 2000) for _ in range(6)]),
     ]

@@ -36,7 +36,15 @@ def test_a_long_text_goes_through(classes: ClassRecognizers) -> None:
     assert classes.find([text], DEADLINE_S) == [[Finding("LAST", len(text) - 3, len(text), 0.5)]]
 
 
-@pytest.mark.parametrize("word", ["fail", "exit", "outside"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "fail",
+        # Each starts another process, which imports presidio-analyzer.
+        pytest.param("exit", marks=pytest.mark.slow),
+        pytest.param("outside", marks=pytest.mark.slow),
+    ],
+)
 def test_l1_a_class_that_fails_refuses_and_the_next_text_is_judged(classes: ClassRecognizers, word: str) -> None:
     with pytest.raises(UndecidedError):
         classes.find(["fine", word], DEADLINE_S)
@@ -50,7 +58,7 @@ def test_l1_a_class_that_hangs_refuses_at_the_deadline(classes: ClassRecognizers
 
 
 def test_classes_that_cannot_be_loaded_refuse() -> None:
-    broken = ClassRecognizers([f"{HERE}:Missing"], start_s=60.0)
+    broken = ClassRecognizers(["json:Missing"], start_s=60.0)
     with pytest.raises(UndecidedError):
         broken.start()
     with pytest.raises(ValueError, match="module:Class"):
