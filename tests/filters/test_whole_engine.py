@@ -395,6 +395,20 @@ def test_l3_every_cut_of_short_texts_with_everything() -> None:
             assert through(sieve_for(text, setup), (text[:place], text[place:])) == expected, (str(setup), text, place)
 
 
+@pytest.mark.parametrize("entity", ["SECRET", "PASSWORD", "PRIVATE_KEY", "JWT", "CONNECTION_STRING", "API_TOKEN"])
+def test_a_mask_with_a_digest_is_no_secret_again(entity: str) -> None:
+    for n in range(20):
+        mask = Mask("hash", key=b"k").show(entity, f"value {n}")
+        for text in (
+            f"token {mask}\n",
+            f"my password is {mask} ok",
+            f"api_key={mask}",
+            f"密码是{mask}。",
+            f'{{"k": "{mask}"}}',
+        ):
+            assert not [f for f in engine().find(text) if f.entity in ("SECRET", "PASSWORD")], text
+
+
 class _Awake:
     """A scanner that a sieve cannot know for a sleeper."""
 

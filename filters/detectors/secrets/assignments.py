@@ -99,6 +99,8 @@ _JOINING: Final = frozenset(b"=|/+~!@#$%^*")
 _BEFORE_STAR: Final = (b"", b"*", b" ", b"\n", b"\t")  # of emphasis: `**Password:** x`
 _VALUE_FORM: Final = re.compile(rb"[\w.=+/~!@#$%^&*:|-]+")
 _NEXT_PARAMETER: Final = re.compile(rb"&[\w.-]{1,40}=")
+# A mask of ours, with a keyed digest of what it hides (finding.Mask): answers quote it, and the next turn brings it back.
+_OWN_MASK: Final = re.compile(rb"<[A-Z_]{1,48}:[0-9a-f]{12}>")
 _PEM_BASE64: Final = b"LS0tLS1CRUdJTi"
 
 
@@ -182,6 +184,8 @@ class Assignments:
         self, view: bytes, name: bytes, name_at: int, place: int, start: int, end: int, quoted: bool
     ) -> Secret | None:
         """The secret in view[start:end], or none."""
+        if name_at > 0 and _OWN_MASK.fullmatch(view, name_at - 1, end + 1):
+            return None
         value = view[start:end]
         if not quoted:
             parameter = _NEXT_PARAMETER.search(value)
