@@ -52,7 +52,7 @@ _CHUNK_CHAR: Final = (
 )
 _ESCAPE: Final = (
     r"%[0-9A-Fa-f]{2}|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,10});"
-    r"|\\+(?:u\{?[0-9A-Fa-f]{2,6}\}?|x[0-9A-Fa-f]{2})|(?<=\w)=(?:40|2[eE])(?=\w)"
+    r"|\\{1,8}+(?:u\{?[0-9A-Fa-f]{2,6}\}?|x[0-9A-Fa-f]{2})|(?<=\w)=(?:40|2[eE])(?=\w)"
 )
 ESCAPE: Final = re.compile(_ESCAPE)
 # In texts that are not ASCII. A mark counts where it sits on something ASCII: accents of other alphabets are their own.

@@ -72,7 +72,9 @@ class LongValue:
 def begun(view: bytes) -> int:
     """Where the end of a text may be a part of a trigger: at letters and hyphens; a character that is not ASCII is one itself."""
     tail = view[-TRIGGER_CHARS:]
-    return len(view) - len(tail) + len(tail.rstrip(_TRIGGER_BYTES))
+    # A blank is in one trigger only, "log in".
+    inside = _TRIGGER_BYTES if b"g " not in tail and b"G " not in tail else _TRIGGER_BYTES + b" "
+    return len(view) - len(tail) + len(tail.rstrip(inside))
 
 
 class Walker:
