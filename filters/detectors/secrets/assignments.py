@@ -24,6 +24,7 @@ from filters.detectors.secrets.rules import (
 from filters.detectors.secrets.tokens import decoded
 from filters.detectors.secrets.values import (
     ENTROPY_MIN,
+    PUBLIC_KEY,
     STRONG_ENTROPY_MIN,
     entropy,
     password_like,
@@ -73,7 +74,7 @@ _ABOUT: Final = re.compile(
     rb"(?:polic(?:y|ies)|requirements?|rules?|length|len|min(?:imum)?|max(?:imum)?|strength|counts?|limits?|usage|budget|fields?|input|labels?|hints?|types?|kind"
     rb"|expir\w*|ttl|age|reset|manager|hash\w*|salt|ur[li]s?|endpoint|paths?|files?|names?|ids?|window|size|per|versions?|formats?|errors?|status|valid\w*|confirm\w*"
     rb"|changed?|updated?|created|last|at|date|time\w*|regex|pattern|prefix|column|index|points?|board|features?|takeaways?|findings?|differences?|metrics?|stats?"
-    rb"|facts?|terms?|steps?|person|bindings?|press|frame|number|algorithm|rotation|family|usages?|ring|vault|store|pair|map|space|stone|note|levels?|control"
+    rb"|finger\w*(?:[\s_.:-]*(?:sha|md)-?\d*)?|facts?|terms?|steps?|person|bindings?|press|frame|number|algorithm|rotation|family|usages?|ring|vault|store|pair|map|space|stone|note|levels?|control"
     rb"|log|point|ors?|ibility|ed|able|or|ess|itect\w*|ority|entic\w*|oriz\w*)[\d_.-]*\Z"
 )
 _CLOUD_NAME: Final = re.compile(rb"(?:\A|[\W_])[as]k\Z")
@@ -171,7 +172,7 @@ class Assignments:
                 return start, None
         if called:
             value = view[start:end]
-            known = quoted and password_like(value, quoted=True, said=False, assigned=True)
+            known = quoted and len(value) >= 6 and password_like(value, quoted=True, said=False)
             return ([secret(PASSWORD, start, end, GUESSED, "login-call")] if known else []), None
         one = self._value(view, name, name_at, place, start, end, quoted)
         if one is None:
@@ -276,7 +277,7 @@ class Assignments:
         data = self._data
         if value.isdigit() or _VALUE_FORM.fullmatch(value) is None or any(a.search(value) for a in data.allowed):
             return False
-        if _ABOUT.search(name) or data.names_allowed.search(name):
+        if _ABOUT.search(name) or data.names_allowed.search(name) or PUBLIC_KEY.search(name):
             return False
         weak = _STRONG_NAME.search(name) is None
         if weak and (len(value) < 16 or _HASH.fullmatch(value)):

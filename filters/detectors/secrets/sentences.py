@@ -12,6 +12,7 @@ from typing import Final
 from filters.detectors.secrets.rules import GUESSED, NAMED, PASSWORD, SAID, SECRET, Data, Secret, secret
 from filters.detectors.secrets.tokens import decoded
 from filters.detectors.secrets.values import (
+    PUBLIC_KEY,
     STRONG_ENTROPY_MIN,
     code_or_text,
     entropy,
@@ -90,10 +91,12 @@ _KEY_OF: Final = re.compile(
     rb"(?:token|secret|credential|(?:api|access|auth|secret|private|account|storage|shared|client|webhook|signing|encryption|license|service|app|admin|master)[ _-]{0,2}key)s?['\"`*| \t]{0,40}\Z",
     re.IGNORECASE,
 )
+_NAME_CHARS: Final = 30
 _HEX: Final = re.compile(rb"[0-9a-f]{32,128}")
 _PADDED: Final = re.compile(rb"[\w+/-]{16,}={1,2}")
 # Programs that take a password behind `-p`: directly, or as the next word.
 _TYPED: Final = re.compile(rb"-[pP]([ \t]{0,2})([\"']?)(?=[^\s\"'$<=-])")
+_PORT: Final = re.compile(rb"[0-9]{1,5}")
 _TYPED_OPEN: Final = re.compile(rb"-[pP][ \t]{0,2}[\"']?\Z")
 _TAKE_GLUED: Final = re.compile(rb"\b(?:mysql\w*|mariadb[\w-]*|sshpass|7z[ar]?|rar|mongo\w*)\b[^|;&\n]*\Z")
 _TAKE_NEXT: Final = re.compile(
@@ -324,7 +327,10 @@ class Sentences:
             return len(view) if not final and _TYPED_OPEN.match(view, place) else []
         if not (after_blank if typed[1] else glued):
             return []
-        return self._said(view, typed.end(), True, final, direct=False)
+        verdict = self._said(view, typed.end(), True, final, direct=False)
+        if isinstance(verdict, int):
+            return verdict
+        return [one for one in verdict if _PORT.fullmatch(view, one.start, one.end) is None]
 
 
 _CURL_GROWS: Final = re.compile(rb"(?:-u|-user)[ \t=]{0,3}[\"']?[^\s:\"']{0,64}(?::)?\Z")
@@ -347,10 +353,14 @@ def _bare_chinese(value: bytes, password: bool, login: bool) -> bool:
 
 def _bare(view: bytes, start: int, value: bytes) -> bool:
     """Whether a value behind "key" or "token" and a blank is one: nothing but chance writes so."""
+    left = view[max(0, start - CONTEXT_CHARS) : start]
     if scattered(value):
-        return len(value) >= 20
-    known = _KEY_OF.search(view[max(0, start - CONTEXT_CHARS) : start]) is not None
-    return known and _HEX.fullmatch(value) is not None
+        return len(value) >= 20 and PUBLIC_KEY.search(left, max(0, len(left) - _NAME_CHARS)) is None
+    return (
+        _HEX.fullmatch(value) is not None
+        and _KEY_OF.search(left) is not None
+        and PUBLIC_KEY.search(left, max(0, len(left) - _NAME_CHARS)) is None
+    )
 
 
 def _mixed(value: bytes) -> bool:

@@ -55,6 +55,12 @@ _PHRASE_NAMES: Final = re.compile(
     rb"|the|and|for|not|with|your|are|was|has|can|all|any|one|who|you|case|time|only|based|free|auth|app|config|file|test|default|example|correct)(?=[-0-9]|\Z)",
     re.IGNORECASE,
 )
+# Keys that lock nothing: of tables and pages, and those made to be known.
+PUBLIC_KEY: Final = re.compile(
+    rb"(?:public|pub|primary|foreign|partition|sort|cache|idempotency|routing|row|range|page|cursor|continuation|next|host|known)[\s_.-]{0,2}(?:key|token)s?",
+    re.IGNORECASE,
+)
+_ADDRESS: Final = re.compile(rb"0x[0-9a-fA-F]{40}")  # of a wallet or a contract
 _RUNS: Final = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _MAIL: Final = re.compile(rb"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _UUID: Final = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -171,7 +177,7 @@ def secret_like(value: bytes, stop_words: StopWords, *, weak: bool, entropy_min:
     if len(value) < 10 or placeholder(value):
         return False
     if scattered(value):
-        return _PATH.match(value) is None and entropy(value) >= entropy_min
+        return _ADDRESS.fullmatch(value) is None and _PATH.match(value) is None and entropy(value) >= entropy_min
     if not any(48 <= c <= 57 for c in value) or code_or_text(value):
         return False
     if _UUID.fullmatch(value):
