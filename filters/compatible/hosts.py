@@ -44,14 +44,15 @@ def mails(view: str) -> Iterator[Span]:
     at = view.find("@")
     while at >= 0:
         if at > left and view[at - 1] != ".":
-            stop = _LOCAL_BREAK.match(view, left, at)
-            first = _LOCAL_START.search(view, left if stop is None else stop.end(), at)
-            domain = None if first is None else _DOMAIN.match(view, at + 1)
-            if first is not None and domain is not None:
-                left = domain.end()
-                yield first.start(), left
-                at = view.find("@", left)
-                continue
+            domain = _DOMAIN.match(view, at + 1)
+            if domain is not None:
+                stop = _LOCAL_BREAK.match(view, left, at)
+                first = _LOCAL_START.search(view, left if stop is None else stop.end(), at)
+                if first is not None:
+                    left = domain.end()
+                    yield first.start(), left
+                    at = view.find("@", left)
+                    continue
         left = at + 1
         at = view.find("@", left)
 

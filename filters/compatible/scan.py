@@ -48,10 +48,12 @@ NUMBERS: Final = frozenset(
     }
 )
 _NUMBER_DIGITS_MIN: Final = 9
+_MARKS: Final = frozenset("-/.:")  # what expressions may need
 
 _DIGIT: Final = re.compile(r"\d")
-_WORD: Final = re.compile(r"\b[a-z]{0,2}+\d[a-z\d]{0,18}+\b", re.IGNORECASE)
-_SHAPE_WORD: Final = re.compile(r"\b[a0]*0[a0]*\b")
+WORD_CHARS_MIN: Final = 2  # a shorter word fits none of WORDS; a test says so
+_WORD: Final = re.compile(rf"\b(?=\w{{{WORD_CHARS_MIN}}})[a-z]{{0,2}}+\d[a-z\d]{{0,18}}+\b", re.IGNORECASE)
+_SHAPE_WORD: Final = re.compile(rf"\b(?=\w{{{WORD_CHARS_MIN}}})[a0]*0[a0]*\b")
 _NUMBER: Final = re.compile(r"\d(?:[ \-.]?+\d){8,}+")
 _UNIT: Final = re.compile(r"[\w\-./:+]++")
 _IBAN_START: Final = re.compile(r"(?<![A-Z0-9])[A-Z]{2}[0-9]{2}", re.IGNORECASE)
@@ -184,7 +186,8 @@ class Scan:
                 fitting = self.fitting(word[0])
                 if fitting:
                     words.append((word.start(), word.end(), fitting))
-            patterns = tuple(p for p in self.tokens if p.shape.search(form))
+            marks = _MARKS.intersection(form)
+            patterns = tuple(p for p in self.tokens if marks.issuperset(p.needs) and p.shape.search(form))
             iban = "aa00" in form
             plan = _Plan(tuple(words), patterns, iban) if words or patterns or iban else _NOTHING
             _remember(self._plans, form, plan)

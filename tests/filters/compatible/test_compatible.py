@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -144,6 +145,13 @@ def test_each_expression_is_in_one_kind_of_stretch() -> None:
     names = {p["name"] for r in loaded["recognizers"] for p in r["patterns"]}
     assert names >= scan.WORDS | scan.NUMBERS
     assert not scan.WORDS & scan.NUMBERS
+
+
+def test_a_word_of_one_character_fits_no_expression() -> None:
+    ready = scan.Scan(data.load(data.RECOGNIZERS)[0])
+    for size in range(1, scan.WORD_CHARS_MIN):
+        assert not any(ready.fitting("".join(word)) for word in itertools.product("a0", repeat=size))
+    assert ready.fitting("a0")
 
 
 def test_a_shape_finds_what_the_expression_finds() -> None:
