@@ -126,11 +126,14 @@ class Detector(Protocol):
         """Fresh scanners for one channel."""
 
 
+_LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
+
+
 @dataclass(frozen=True, slots=True)
 class Mask:
     """How a masked value is shown."""
 
-    style: Literal["label", "partial", "hash"] = "label"  # <CREDIT_CARD>; ****1111; <CREDIT_CARD:5f1d…>
+    style: Literal["label", "partial", "hash"] = "label"  # <CREDIT_CARD>; ****1111; <CREDIT_CARD:lfdahoec…>
     keep: int = 4  # characters shown at the end by `partial`, never more than a third of the value
     key: bytes = field(default=b"", repr=False)  # of `hash`
 
@@ -141,7 +144,8 @@ class Mask:
             return "****" + (value[-keep:] if keep else "")
         if self.style == "hash":
             digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=6, key=self.key)
-            return f"<{entity}:{digest.hexdigest()}>"
+            # Letters alone: digits could pass for a number of some kind, and be masked once more.
+            return f"<{entity}:{digest.hexdigest().translate(_LETTERS)}>"
         return f"<{entity}>"
 
 
@@ -154,7 +158,7 @@ class NameRules:
 
     mode: Literal["off", "fast", "thorough"] = "off"
     deadline_s: float = 1.0  # for all segments that wait at once
-    chars_max: int = 200_000  # of one body, or of one answer's stream; beyond it `beyond` decides
+    chars_max: int = 200_000  # of one text; beyond them `beyond` decides
     beyond: Literal["refuse", "patterns"] = "refuse"  # beyond deadline or size: refuse, or go on with patterns alone
 
 

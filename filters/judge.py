@@ -109,12 +109,13 @@ async def _asked(judge: Judge, segments: Sequence[str], deadline_s: float) -> Se
 
 async def judge_texts(
     engine: Engine, texts: Sequence[tuple[str, Rules]], direction: Direction
-) -> list[list[Finding]] | None:
+) -> tuple[list[list[Finding]], bool]:
     """What judges find in whole texts, each under its own rules: the same segments, and so the same findings, as in streams.
 
-    None where the policy goes on without them: beyond the deadline, or beyond the size that it has judged. Raises
-    UndecidedError. The deadline counts from now and is for all texts together.
+    And whether some text passed without them, because the policy goes on with patterns beyond the deadline, or beyond
+    the part of a text that it has judged. Raises UndecidedError. The deadline counts from now and is for all texts together.
     """
+    unjudged = False
     found: list[list[Finding]] = [[] for _ in texts]
     by_judge: dict[int, tuple[Judge, Rules, list[tuple[int, Segment]]]] = {}
     for index, (text, rules) in enumerate(texts):
@@ -122,18 +123,20 @@ async def judge_texts(
         if judge is None:
             raise UndecidedError("a text waits for a judge that nobody asked for")
         asked = by_judge.setdefault(id(judge), (judge, rules, []))[2]
-        asked += ((index, segment) for segment in Segmenter().cut(text, 0, True))
+        chars_max = rules.names.chars_max
+        if len(text) > chars_max:
+            if engine.beyond(rules) != "patterns":
+                raise UndecidedError("the text is longer than the policy lets the judge look at", limit=True)
+            unjudged = True
+        asked += ((index, segment) for segment in Segmenter().cut(text, 0, True) if segment.start <= chars_max)
     for judge, rules, asked in by_judge.values():
-        if sum(len(segment.text) for _, segment in asked) > rules.names.chars_max:
-            if engine.beyond(rules) == "patterns":
-                return None
-            raise UndecidedError("the text is longer than the policy lets the judge look at", limit=True)
         try:
             answers = await _asked(judge, [segment.text for _, segment in asked], engine.deadline_s(rules))
         except _LateError as error:
-            if engine.beyond(rules) == "patterns":
-                return None
-            raise UndecidedError("the judge did not answer in time") from error
+            if engine.beyond(rules) != "patterns":
+                raise UndecidedError("the judge did not answer in time") from error
+            unjudged = True
+            continue
         for (index, segment), listed in zip(asked, answers, strict=True):
             found[index] += segment.placed(listed)
-    return found
+    return found, unjudged

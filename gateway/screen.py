@@ -182,10 +182,8 @@ async def _ask(
     if not asked:
         return
     texts = [(channels[i].text, by_role[channels[i].role]) for i in asked]
-    names = await judge_texts(engine, texts, direction)
-    if names is None:
-        found.unjudged = True
-        return
+    names, unjudged = await judge_texts(engine, texts, direction)
+    found.unjudged |= unjudged
     for i, one in zip(asked, names, strict=True):
         listed[i] = [*listed[i], *one]
 

@@ -101,7 +101,7 @@ _BEFORE_STAR: Final = (b"", b"*", b" ", b"\n", b"\t")  # of emphasis: `**Passwor
 _VALUE_FORM: Final = re.compile(rb"[\w.=+/~!@#$%^&*:|-]+")
 _NEXT_PARAMETER: Final = re.compile(rb"&[\w.-]{1,40}=")
 # A mask of ours, with a keyed digest of what it hides (finding.Mask): answers quote it, and the next turn brings it back.
-_OWN_MASK: Final = re.compile(rb"<[A-Z_]{1,48}:[0-9a-f]{12}>")
+_OWN_MASK: Final = re.compile(rb"<[A-Z_]{1,48}:[a-p]{12}>")
 _PEM_BASE64: Final = b"LS0tLS1CRUdJTi"
 
 
