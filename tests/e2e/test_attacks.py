@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ from tests.fakes.store import FakeStore, Fault
 
 CARD = "4111 1111 1111 1111"
 DONE = "[DONE]"
+
+_DIGITS = re.compile(r"1111\D?1111")  # of a card; a random id may hold four ones
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def test_l4_a_stream_cannot_lead_its_text_into_two_channels(stack: Stack, endpoi
 def test_l4_fields_of_a_frame_are_judged(stack: Stack, endpoint: Endpoint, field: str) -> None:
     endpoint.script = lambda _: Reply([field.encode() + b"\n" + sse(chat_chunk({"content": "hi"}))[0], *sse(DONE)])
     answer = stack.chat(stream=True)
-    assert "1111" not in answer.text
+    assert _DIGITS.search(answer.text) is None
     assert "CONTENT_BLOCKED" in answer.text
 
 
@@ -76,7 +79,7 @@ def test_l4_fields_of_a_frame_are_judged(stack: Stack, endpoint: Endpoint, field
 def test_l4_ids_and_keys_that_hold_a_card_are_judged(stack: Stack, endpoint: Endpoint, key: str) -> None:
     body: dict[str, Any] = {**json.loads(chat_answer("hi")), key: "c-4111-1111-1111-1111"}
     endpoint.script = lambda _: Reply([json.dumps(body).encode()], "application/json")
-    assert "1111" not in stack.chat().text
+    assert _DIGITS.search(stack.chat().text) is None
 
 
 def test_l4_the_bytes_of_a_token_cannot_say_more_than_the_token(stack: Stack, endpoint: Endpoint) -> None:
@@ -99,7 +102,7 @@ def test_l7_what_an_answer_says_of_itself_is_no_text_of_the_record(
     outcome = stack.outcome(stack.chat(stream=stream))
     assert outcome["provider_id"] == outcome["served_model"] == "odd"
     assert outcome["finish_reasons"] == ["odd"]
-    assert "1111" not in json.dumps(stack.records())
+    assert _DIGITS.search(json.dumps(stack.records())) is None
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -193,7 +196,11 @@ def test_l6_a_refusal_whose_outcome_cannot_be_written_says_so(
     endpoint: Endpoint, tmp_path: Path, write: int, *, stream: bool
 ) -> None:
     text = "My number is 219-09-9999, call it."
-    frames = [*sse(chat_chunk({"content": "A whole sentence. "})), *sse(chat_chunk({"content": text}), DONE)]
+    frames = [
+        *sse(chat_chunk({"content": "A whole sentence. "})),
+        *sse(chat_chunk({"content": "Then "})),
+        *sse(chat_chunk({"content": text}), DONE),
+    ]
     endpoint.script = lambda _: Reply(frames)
     store = FakeStore(faults=[Fault("write", write, error=errno.ENOSPC, sticky=True)])
     with Stack(tmp_path, endpoint.origin, store=store) as stack:

@@ -45,7 +45,7 @@ def test_a_stream_that_holds_the_providers_key_ends_before_it_wherever_it_is_cut
         for cut in (1, 7, len(KEY) - 1):
             answer = stack.chat(str(cut), stream=True)
             assert KEY not in answer.text
-            assert said(answer.content) in ("", "fine so far. ")
+            assert "fine so far. ".startswith(said(answer.content))
             assert shown(answer.content)[-1]["error"]["code"] == "UPSTREAM_UNREADABLE"
             assert stack.outcome(answer)["outcome"] == "failed"
 

@@ -233,7 +233,7 @@ def drift(*, stream: bool, name: str) -> Callable[[Seen], Reply]:
                 [chat_answer("Hi.").replace(b'"model": "up"', f'"model": "{name}"'.encode())], media="application/json"
             )
         other = {**chat_chunk({"content": "drifted "}), "model": name}
-        return Reply(sse(chat_chunk({"content": "Hello there "}), other, chat_chunk({"content": "more "}), "[DONE]"))
+        return Reply(sse(*(chat_chunk({"content": word}) for word in ("Hello ", "there ")), other, "[DONE]"))
 
     return script
 
@@ -325,7 +325,7 @@ def test_a_license_that_expires_cuts_running_streams_in_both_dialects(tmp_path: 
         openai, anthropic = got["/v1/chat/completions"], got["/v1/messages"]
         assert openai[0].endswith(b"data: [DONE]\n\n")
         assert shown(openai[0])[-1]["error"]["code"] == "LIC_TIME"
-        assert said(openai[0]) == "Hello world. "
+        assert said(openai[0]) == "Hello "
         assert shown(anthropic[0])[-1]["error"]["code"] == "LIC_TIME"
         assert b"message_stop" not in anthropic[0]
         for _, call_id, at in got.values():

@@ -394,7 +394,7 @@ def test_a_stream_that_lasts_too_long_is_cut_and_recorded(tmp_path: Path) -> Non
         answer = stack.chat(stream=True)
         assert 1 <= time.monotonic() - began < 15
         assert answer.status_code == 200
-        assert said(answer.content) == "Hello world. "
+        assert said(answer.content) == "Hello ", "a last word may still become an address"
         assert shown(answer.content)[-1]["error"]["code"] == "STREAM_TOO_LONG"
         assert answer.content.endswith(b"data: [DONE]\n\n")
         record = stack.outcome(answer)

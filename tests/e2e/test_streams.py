@@ -91,14 +91,14 @@ def test_l3_bytes_cut_anywhere(endpoint: Endpoint, stack: Stack, dialect: Dialec
 
 @both
 def test_case_02_masking_does_not_hold_the_stream_back(endpoint: Endpoint, stack: Stack, dialect: Dialect) -> None:
-    """Every word is read by the caller before the upstream says the next: shape, not time."""
+    """The caller has read a word before the upstream says the next but one: shape, not time."""
     words = [f"{word} " for word in ("forty", "chunks", "of", "clean", "words", "that", "readers", "want", "to", "see")]
     read = [threading.Event() for _ in words]
     frames = dialect.stream(words)
     first = len(frames) - len(words) - (2 if dialect is OPENAI else 3)
     body: list[Any] = frames[:first]
     for event, frame in zip(read, frames[first:], strict=False):
-        body += [frame, Wait(event)]  # the upstream goes on only when the caller has this word
+        body += [frame, Wait(event)]  # the upstream goes on only when the caller has the word before this one
     body += frames[first + len(words) :]
     endpoint.script = lambda _: Reply(body)
     heard = ""
@@ -109,7 +109,7 @@ def test_case_02_masking_does_not_hold_the_stream_back(endpoint: Endpoint, stack
             complete = data[: data.rfind(b"\n\n") + 2]
             heard = dialect.said(complete)
             for index, event in enumerate(read):
-                if heard.startswith("".join(words[: index + 1]).rstrip()):
+                if heard.startswith("".join(words[:index]).rstrip()):
                     event.set()
     assert heard == "".join(words)
     assert len(dialect.deltas(data)) >= len(words)
@@ -222,10 +222,12 @@ def test_case_06_a_failure_in_the_last_chunk_still_ends_the_stream(
     """The finding stands in the very frame that ends the answer."""
     seen = threading.Event()
     if dialect is OPENAI:
-        plain = sse(chat_chunk({"content": "start. "}), chat_chunk({"content": "536-90-4399"}, finish="stop"), "[DONE]")
+        plain = sse(
+            chat_chunk({"content": "start. Then "}), chat_chunk({"content": "536-90-4399"}, finish="stop"), "[DONE]"
+        )
         body = [plain[0], Wait(seen), b"".join(plain[1:])]
     else:
-        plain = dialect.stream(["start. ", "536-90-4399"])
+        plain = dialect.stream(["start. Then ", "536-90-4399"])
         body = [*plain[:3], Wait(seen), b"".join(plain[3:])]
     endpoint.script = lambda _: Reply(body)
     data = b""
@@ -536,7 +538,7 @@ def test_a_slot_is_free_as_soon_as_the_answer_is_whole(endpoint: Endpoint, tmp_p
 def test_other_choices_overtake_one_that_stalls(endpoint: Endpoint, stack: Stack) -> None:
     seen = threading.Event()
     body = [
-        *sse(chat_chunk({"content": "open 4111 1111"}), chat_chunk({"content": "other choice. "}, index=1)),
+        *sse(chat_chunk({"content": "open 4111 1111"}), chat_chunk({"content": "other choice. Then "}, index=1)),
         Wait(seen),
         *sse(chat_chunk({"content": " 1111 1111 end"}), chat_chunk({}, finish="stop"), "[DONE]"),
     ]
@@ -551,4 +553,4 @@ def test_other_choices_overtake_one_that_stalls(endpoint: Endpoint, stack: Stack
     for event in events(data):
         for choice in event["choices"]:
             said[choice["index"]] += choice["delta"].get("content") or ""
-    assert said == {0: "open <CREDIT_CARD> end", 1: "other choice. "}
+    assert said == {0: "open <CREDIT_CARD> end", 1: "other choice. Then "}
