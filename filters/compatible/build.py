@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import re._constants as codes  # type: ignore[import-not-found]  # as of Python 3.11; a build-time tool
-import re._parser as parser  # type: ignore[import-not-found]
+import re._constants as codes  # the library's own parser, private since Python 3.11; a build-time tool
+import re._parser as parser
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final

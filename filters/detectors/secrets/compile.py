@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import re._parser as parser  # the library's own parser, private since 3.11
 import sys
 import tomllib
 from pathlib import Path
-from re import _parser as parser  # type: ignore[attr-defined]  # the library's own parser, private since 3.11
 from typing import Any, Final
 
 TARGET: Final = Path(__file__).with_name("gitleaks.json")

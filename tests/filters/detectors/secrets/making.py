@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re._parser as parser  # the library's own parser
 import string
-from re import _parser as parser  # type: ignore[attr-defined]  # the library's own parser
 from typing import Any, Final
 
 ALNUM: Final = string.ascii_letters + string.digits
