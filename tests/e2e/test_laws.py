@@ -17,6 +17,7 @@ import httpx2
 import pytest
 
 from filters import Engine
+from gateway import relay
 from gateway.app import Gateway
 from tests.e2e.stack import KEY, Stack, policy_text
 from tests.fakes.detectors import breaking_beside
@@ -84,7 +85,10 @@ def test_l5_a_clean_json_answer_is_identical(endpoint: Endpoint, same: Stack, bo
 
 
 @pytest.mark.parametrize("size", [1, 13, 10_000])
-def test_l5_a_clean_stream_is_identical(endpoint: Endpoint, same: Stack, size: int) -> None:
+def test_l5_a_clean_stream_is_identical(
+    endpoint: Endpoint, same: Stack, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "LINGER_S", 30)  # a pause on the way would split a frame
     data = "".join(ODD_FRAMES).encode()
     endpoint.script = lambda _: Reply([data[i : i + size] for i in range(0, len(data), size)])
     response = same.http.post(OPENAI.path, json=OPENAI.body(stream=True) | {"model": "up"})

@@ -223,7 +223,7 @@ def test_case_50_identifiers_of_programs_stay_as_they_are() -> None:
 ENGINE = Engine.load()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=80)
 @given(
     st.lists(
         st.sampled_from(

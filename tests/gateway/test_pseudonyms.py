@@ -201,6 +201,7 @@ def test_a_lost_race_is_merged_where_it_fits_and_told_where_it_does_not() -> Non
     asyncio.run(main())
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("nnnsfr"), st.integers(0, 5)), max_size=40), st.booleans())
 def test_property_whatever_runs_at_once_a_saved_number_has_one_value(

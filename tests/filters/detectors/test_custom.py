@@ -385,6 +385,7 @@ def test_case_50_ordinary_text_is_unchanged() -> None:
     assert release.text == CLEAN
 
 
+@pytest.mark.slow
 def test_l9_a_hundred_thousand_words() -> None:
     words = [f"Project {i:06x}" for i in range(100_000)]
     detector = CustomDetector([Own("P", words=words)])

@@ -138,6 +138,7 @@ def _with_check_digits(value: str) -> str:
     return f"{value[:2]}{98 - number % 97:02d}{value[4:]}"
 
 
+@pytest.mark.slow
 def test_every_stated_need_holds(data: dict[str, Any]) -> None:
     """What presidio._NEEDS says every match holds, in strings made from the expressions."""
     # Found by code: presidio.py and cards.py.

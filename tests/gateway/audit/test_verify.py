@@ -52,6 +52,7 @@ def owners(path: Path) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_any_flipped_byte_names_its_record(tmp_path: Path) -> None:
     directory = small_log(tmp_path)
     segments = frames.segments(directory)
