@@ -80,6 +80,7 @@ def test_miniature_of_the_bench(tmp_path: Path) -> None:
     assert all(word in page.getvalue() for word in ("checked", "Budget", "not measured", "Small callers"))
 
 
+@pytest.mark.slow
 def test_profile_names_rooms(tmp_path: Path) -> None:
     endpoint = Endpoint(tmp_path, None)
     results = Results()

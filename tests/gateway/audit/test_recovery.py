@@ -68,6 +68,7 @@ def test_a_second_recovery_does_nothing(dead: Path) -> None:
     assert payloads(dead) == before
 
 
+@pytest.mark.slow
 def test_every_torn_end_is_cut_and_nothing_before_it(dead: Path) -> None:
     content = last_segment(dead).read_bytes()
     whole = payloads(dead)
