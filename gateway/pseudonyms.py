@@ -13,10 +13,7 @@ the call goes on with a mapping of its own.
 
 from __future__ import annotations
 
-import contextlib
 import hmac
-import os
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from filters.restore import Restorer
 from filters.vault import Pseudonyms, Seal, SealError, Style
+from gateway.keyfile import load_key
 from gateway.state import SharedState, StateUnavailable
 
 KEY_BYTES: Final = 32  # as long as the hash's output: RFC 5869, section 3.3
@@ -62,20 +60,7 @@ class PseudonymKeys:
 
         Raises OSError, and ValueError for a file that is no key.
         """
-        folder = data_dir / "keys"
-        path = folder / KEY_NAME
-        if not path.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = folder / f".{KEY_NAME}.{secrets.token_hex(8)}"
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
-                file.flush()
-                os.fsync(handle)
-            with contextlib.suppress(FileExistsError):  # another worker was faster: its key holds
-                path.hardlink_to(draft)
-            draft.unlink()
-        return cls(path.read_bytes())
+        return cls(load_key(data_dir, KEY_NAME, KEY_BYTES))
 
     def conversation(
         self, tenant: str, caller: str, model: str, header: str | None, texts: Sequence[str]

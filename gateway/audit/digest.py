@@ -7,13 +7,12 @@ each digest so that keys can be rotated. Whoever holds the key can test guesses:
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hmac
 import ipaddress
-import os
-import secrets
 from pathlib import Path
+
+from gateway.keyfile import load_key
 
 KEY_BYTES = 32  # as long as the hash's output: RFC 2104, section 3
 KEY_NAME = "digest-1.key"
@@ -37,25 +36,7 @@ class DigestKey:
 
         Raises OSError, and ValueError for a file that is no key.
         """
-        folder = data_dir / "keys"
-        path = folder / KEY_NAME
-        if not path.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = folder / f".{KEY_NAME}.{secrets.token_hex(8)}"
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
-                file.flush()
-                os.fsync(handle)
-            with contextlib.suppress(FileExistsError):  # another worker was faster: its key holds
-                path.hardlink_to(draft)
-            draft.unlink()
-            entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(entry)  # or a power cut could leave digests that no key explains
-            finally:
-                os.close(entry)
-        return cls(path.read_bytes())
+        return cls(load_key(data_dir, KEY_NAME, KEY_BYTES))
 
     def digest(self, data: bytes) -> str:
         """`k1:<hex>` of a content."""
