@@ -79,7 +79,22 @@ class Scanner(Protocol):
         """The buffer lost its first `chars` characters; at least LEFT_CHARS before `at` always remain."""
 
 
-class Sleeper:
+class Walking:
+    """What scanners share that stand at one place of their buffer: everything before it is decided."""
+
+    _at = 0
+
+    @property
+    def at(self) -> int:
+        """As `Scanner.at`."""
+        return self._at
+
+    def drop(self, chars: int) -> None:
+        """As `Scanner.drop`."""
+        self._at -= chars
+
+
+class Sleeper(Walking):
     """A scanner that most texts say nothing to: while it holds nothing, a text of its `quiet` bytes need not be shown to it.
 
     Those bytes (of the view) begin no match, and in one only behind a byte that is not quiet, or in front of it within the
@@ -89,7 +104,6 @@ class Sleeper:
 
     quiet: ClassVar[bytes]
     foreign: frozenset[str] | None = None
-    _at = 0
 
     @property
     def sleeps(self) -> bool:

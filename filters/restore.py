@@ -15,7 +15,7 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from filters.finding import PSEUDONYM, Finding, Scanner
+from filters.finding import PSEUDONYM, Finding, Scanner, Walking
 from filters.placeholders import (
     LEADS,
     NONE,
@@ -136,19 +136,12 @@ class Restorer:
         return NONE if best is None else best
 
 
-class _Scanner:
+class _Scanner(Walking):
     """Placeholders of one channel. `copy.copy` of it is a walk of its own."""
 
     def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
         self._at = 0
-
-    @property
-    def at(self) -> int:
-        return self._at
-
-    def drop(self, chars: int) -> None:
-        self._at -= chars
 
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         found: list[Finding] = []

@@ -9,7 +9,6 @@ version changes; a test compares the files with what this module would write.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import re._constants as codes  # the library's own parser, private since Python 3.11; a build-time tool
 import re._parser as parser
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from filters.compatible.data import ENGLISH, RECOGNIZERS
+from filters.compiled import render
 
 _SPECIAL: Final = "\u0130\u0131\u017f\u212a"  # what IGNORECASE lets stand for i, I, s and k
 _PHONES: Final = "PhoneRecognizer"
@@ -316,20 +316,6 @@ def english() -> dict[str, Any]:
         "matched": matched,
         "stop_words": sorted(language.Defaults.stop_words),
     }
-
-
-def render(data: dict[str, Any]) -> str:
-    """One recognizer, pattern or rule a line, so that a new version can be read as a difference."""
-    lines = []
-    for key, value in data.items():
-        if key == "recognizers":
-            body = "[\n" + ",\n".join("    " + json.dumps(item) for item in value) + "\n  ]"
-        elif isinstance(value, dict):
-            body = "{\n" + ",\n".join(f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()) + "\n  }"
-        else:
-            body = json.dumps(value)
-        lines.append(f"  {json.dumps(key)}: {body}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def main() -> None:

@@ -7,9 +7,10 @@ when the pinned version of `phonenumbers` changes; a test compares the file with
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
+
+from filters.compiled import render
 
 TARGET: Final = Path(__file__).with_name("phone_plans.json")
 # The calling codes of presidio's eight regions: United States and Canada, United Kingdom, Germany, France, Israel, India, Brazil.
@@ -52,18 +53,6 @@ def build() -> dict[str, Any]:
         if code in CODES:
             plans[str(code)] = "|".join(dict.fromkeys("".join(one.split()) for one in expressions))
     return {"source": "phonenumbers " + phonenumbers.__version__, "lengths": lengths, "plans": plans}
-
-
-def render(data: dict[str, Any]) -> str:
-    """One code a line, so that a new version can be read as a difference."""
-    lines = []
-    for key, value in data.items():
-        if isinstance(value, dict):
-            body = "{\n" + ",\n".join(f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()) + "\n  }"
-        else:
-            body = json.dumps(value)
-        lines.append(f"  {json.dumps(key)}: {body}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def main() -> None:

@@ -8,10 +8,11 @@ compares the file with what this module would write.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import re
 from pathlib import Path
 from typing import Any, Final
+
+from filters.compiled import render
 
 TARGET: Final = Path(__file__).with_name("presidio_patterns.json")
 # Found by code of ours, not by expression: see hosts.py and phones.py.
@@ -65,20 +66,6 @@ def _iban_formats() -> dict[str, str]:
     from presidio_analyzer.predefined_recognizers.generic.iban_patterns import regex_per_country
 
     return dict(sorted(regex_per_country.items()))
-
-
-def render(data: dict[str, Any]) -> str:
-    """One pattern a line, so that a new version can be read as a difference."""
-    lines = []
-    for key, value in data.items():
-        if key == "patterns":
-            body = "[\n" + ",\n".join("    " + json.dumps(item) for item in value) + "\n  ]"
-        elif isinstance(value, dict):
-            body = "{\n" + ",\n".join(f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()) + "\n  }"
-        else:
-            body = json.dumps(value)
-        lines.append(f"  {json.dumps(key)}: {body}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def main() -> None:

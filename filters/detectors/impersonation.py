@@ -19,7 +19,7 @@ from typing import Final
 
 from filters.detectors import figures
 from filters.detectors.figures import NONE, OPEN, HanNames, LatinNames
-from filters.finding import Finding, Scanner, Sleeper, quiet_but
+from filters.finding import Finding, Scanner, Sleeper, Walking, quiet_but
 
 REQUEST: Final = "IMPERSONATION_PUBLIC_FIGURE"
 CLAIM: Final = "IMPERSONATION_SELF_CLAIM"
@@ -106,7 +106,7 @@ class _LatinActs:
         self.whole = _anchor(self.root, whole=True)
 
 
-class LatinScanner:
+class LatinScanner(Walking):
     """Acts and names in Latin letters, on the folded view, word by word from each word that an act begins with."""
 
     def __init__(self, acts: _LatinActs, names: LatinNames) -> None:
@@ -116,13 +116,6 @@ class LatinScanner:
         self._entity = acts.entity
         self._firsts = acts.firsts
         self._at = 0
-
-    @property
-    def at(self) -> int:
-        return self._at
-
-    def drop(self, chars: int) -> None:
-        self._at -= chars
 
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         found: list[Finding] = []
@@ -382,13 +375,6 @@ class HanScanner(Sleeper):
         self._names = names
         self._at = 0
         self.foreign = acts.firsts
-
-    @property
-    def at(self) -> int:
-        return self._at
-
-    def drop(self, chars: int) -> None:
-        self._at -= chars
 
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         found: list[Finding] = []

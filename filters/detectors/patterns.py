@@ -494,13 +494,6 @@ class NumberScanner(Sleeper):
         self._judge = judge
         self._at = 0
 
-    @property
-    def at(self) -> int:
-        return self._at
-
-    def drop(self, chars: int) -> None:
-        self._at -= chars
-
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         found: list[Finding] = []
         size = len(view)

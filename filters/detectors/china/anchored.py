@@ -22,13 +22,6 @@ class AnchoredScanner(Sleeper):
     def __init__(self) -> None:
         self._at = 0
 
-    @property
-    def at(self) -> int:
-        return self._at
-
-    def drop(self, chars: int) -> None:
-        self._at -= chars
-
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         found: list[Finding] = []
         at = self._at

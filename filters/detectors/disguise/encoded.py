@@ -20,7 +20,7 @@ from filters.detectors.disguise.addresses import Addresses
 from filters.detectors.disguise.decoded import Inner, before
 from filters.detectors.disguise.numbers import Numbers
 from filters.detectors.walk import Pack, Walk
-from filters.finding import Finding, Scanner
+from filters.finding import Finding, Scanner, Walking
 
 CODE_VERSION: Final = 1  # raise when a change of code here changes a finding
 
@@ -52,7 +52,7 @@ class Base64Detector:
         return (EncodedScanner(self._inner),)
 
 
-class EncodedScanner:
+class EncodedScanner(Walking):
     """Walks from long token to long token."""
 
     def __init__(self, inner: Inner) -> None:
@@ -61,13 +61,6 @@ class EncodedScanner:
         self._addresses = Addresses(inner)
         self._at = 0
         self._inside = False  # `at` is on a border of windows
-
-    @property
-    def at(self) -> int:
-        return self._at
-
-    def drop(self, chars: int) -> None:
-        self._at -= chars
 
     def scan(self, text: str, view: bytes, final: bool) -> list[Finding]:
         found: list[Finding] = []
