@@ -58,18 +58,18 @@ class Conversations:
         self, document: Document, engine: Engine, rules: RoleRules, session: Session, policy: Policy
     ) -> Screening:
         """Screens a prompt and saves what it named. Raises filters.UndecidedError."""
-        for _ in range(_TRIES):
+        lost_races = 0
+        while True:
             for channel in document.channels:
                 session.reserve(channel.text)
+            if lost_races == _TRIES:
+                session.detach()
             screening = await screen_document(document, engine, rules, pseudonyms=Pseudonyms(namer=session))
             if policy.shadow or screening.findings.blocked is not None:
                 return screening  # nothing of it leaves
             if await self._stores[policy.pseudonyms.ttl_s].save(session):
                 return screening
-        for channel in document.channels:
-            session.reserve(channel.text)
-        session.detach()
-        return await screen_document(document, engine, rules, pseudonyms=Pseudonyms(namer=session))
+            lost_races += 1
 
 
 def _opening(document: Document) -> list[str]:

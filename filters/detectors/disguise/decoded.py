@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from filters.detectors.patterns import LEFT_CHARS
+from filters.detectors.walk import Pack, Walk
 from filters.finding import Finding, Scanner
 from filters.view import END, fold
 
@@ -57,3 +59,14 @@ class Inner:
                 if start >= -_OVERHANG_CHARS and 0 < end <= len(text):
                     found.append(Finding(one.entity, max(start, 0), end, one.score))
         return found
+
+
+class Undoing:
+    """What detectors of disguised values share: they ask packs, and report their entities."""
+
+    def __init__(self, name: str, code_version: int, packs: Sequence[Pack]) -> None:
+        inner = "\0".join(f"{pack.name}={pack.version}" for pack in packs)
+        self.name = name
+        self.version = f"{code_version}+{hashlib.sha256(inner.encode()).hexdigest()[:16]}"
+        self.entities: frozenset[str] = frozenset().union(*(pack.entities for pack in packs))
+        self._inner = Inner(Walk(packs).scanners)

@@ -11,15 +11,14 @@ is missed. No more is held.
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Final
 
 from filters.detectors.disguise.addresses import Addresses
-from filters.detectors.disguise.decoded import Inner, before
+from filters.detectors.disguise.decoded import Inner, Undoing, before
 from filters.detectors.disguise.numbers import Numbers
-from filters.detectors.walk import Pack, Walk
+from filters.detectors.walk import Pack
 from filters.finding import Finding, Scanner, Walking
 
 CODE_VERSION: Final = 1  # raise when a change of code here changes a finding
@@ -37,15 +36,11 @@ _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
-class Base64Detector:
+class Base64Detector(Undoing):
     """What the packs find in encoded tokens. Reports their entities."""
 
     def __init__(self, packs: Sequence[Pack]) -> None:
-        inner = "\0".join(f"{pack.name}={pack.version}" for pack in packs)
-        self.name = "base64"
-        self.version = f"{CODE_VERSION}+{hashlib.sha256(inner.encode()).hexdigest()[:16]}"
-        self.entities: frozenset[str] = frozenset().union(*(pack.entities for pack in packs))
-        self._inner = Inner(Walk(packs).scanners)
+        super().__init__("base64", CODE_VERSION, packs)
 
     def scanners(self) -> Sequence[Scanner]:
         """One."""
