@@ -32,6 +32,20 @@ _ACTION_CHARS: Final = 13
 _STYLES: Final = {"block": "red", "mask": "yellow", "pseudonymize": "yellow"}
 
 
+def _told(hit: Hit) -> dict[str, Any]:
+    """What is said of a hit beside its place, as far as it was asked for."""
+    told: dict[str, Any] = {}
+    if hit.action:
+        told["action"] = hit.action
+    if hit.mask:
+        told["mask"] = hit.mask
+    if hit.shown:
+        told["shown"] = hit.shown
+    if hit.why is not None:
+        told["why"] = explained(hit.why)
+    return told
+
+
 @dataclass(slots=True)
 class Summary:
     """What a scan came to."""
@@ -195,15 +209,7 @@ class JsonReport:
         else:
             item |= {"column": hit.column, "end_line": hit.end_line, "end_column": hit.end_column}
         item |= {"start": hit.start, "end": hit.end, "entity": hit.entity, "score": hit.score}
-        if hit.action:
-            item["action"] = hit.action
-        if hit.mask:
-            item["mask"] = hit.mask
-        if hit.shown:
-            item["shown"] = hit.shown
-        if hit.why is not None:
-            item["why"] = explained(hit.why)
-        self._document.item(item)
+        self._document.item(item | _told(hit))
 
     def end(self, summary: Summary, exit_code: int) -> None:
         rest = {
@@ -248,15 +254,7 @@ class SarifReport:
             message += f"; the policy would {hit.action} it"
         if hit.why is not None:
             message += f". {reason(hit.why)}"
-        properties: dict[str, Any] = {"score": hit.score}
-        if hit.action:
-            properties["action"] = hit.action
-        if hit.mask:
-            properties["mask"] = hit.mask
-        if hit.shown:
-            properties["shown"] = hit.shown
-        if hit.why is not None:
-            properties["why"] = explained(hit.why)
+        properties: dict[str, Any] = {"score": hit.score, **_told(hit)}
         self._document.item(
             {
                 "ruleId": hit.entity,
