@@ -209,13 +209,45 @@ class Facts:
         return tuple(name for name, fixed in named.items() if fixed is None and not stated[name])
 
 
+class Drift(enum.StrEnum):
+    """What happens when the endpoint calls itself by a name that is not the licensed model's."""
+
+    BLOCK = "block"
+    FLAG = "flag"  # the call passes and the reason is recorded
+
+
+# Of license states, those that may serve whatever the regime says.
+STATES_IN_FORCE = frozenset({"active", "approved", "approved_conditional"})
+HOUR_S = 3600
+# Age and grace of a status together: the strictest regime's time for making a revocation felt (California, 96 hours).
+STATUS_AGE_S_MAX = 96 * HOUR_S
+
+
 @dataclass(frozen=True, slots=True)
 class LicenseRules:
-    """What the policy asks of the model's license."""
+    """What is asked of the model's license: the policy's own rules, tightened by its regimes and presets."""
 
     required: Required = Required.TRUE
-    binding_min: int = 1  # 0 name, 1 endpoint origin and served-model string
+    binding_min: int = 1  # 0 name .. 3 weights hashed on this host
     served_model: tuple[str, ...] = ()  # glob patterns of what the upstream may call itself; empty: the license alone
+    drift: Drift = Drift.BLOCK
+    regimes: tuple[str, ...] = ()  # what the license's own `regime` may be, of all named regimes together; empty: any
+    trust_min: int = 0  # 0 self-asserted, 1 attested, 2 signed by a regulator
+    status_required: bool = False  # a license without a status list, which nobody can suspend, is refused
+    status_max_age_s: int = 24 * HOUR_S
+    offline_grace_s: int = 24 * HOUR_S  # on top, when no newer status can be had
+    states: frozenset[str] = STATES_IN_FORCE
+    grace_workdays: int | None = None  # None: `submitted` never serves; else until so many working days after launch
+    calendar: str = ""  # whose working days: a country code; "": Monday to Friday
+    unmodified: bool = False  # the license must be for a model that is served as its base model was filed
+    regions: tuple[str, ...] = ()  # where the endpoint may be, as the license states it; empty: anywhere
+    assessments: tuple[str, ...] = ()  # types that must have been passed
+    permit_for: tuple[str, ...] = ()  # capabilities whose models need a training permit
+    disclosures: tuple[str, ...] = ()  # explicit, latent: marks that the licensed system must be able to put
+    drain_s: int = 900  # how long a stream that runs may go on once its license's status is too old
+    decided_by: tuple[
+        tuple[str, str], ...
+    ] = ()  # rule -> the preset or regime that set it, where not the policy itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""What a license says: the part of the license record that this version checks. Everything else is kept as it came.
+"""The claims of a license token: who says it, about which model, from when to when, and the record itself.
 
 A scope that is left out grants nothing; `*` in a list grants all. What a license demands and this version cannot check
-(a status list, conditions, pinned TLS keys) is kept visible here, so that the check can refuse instead of ignoring it.
+is kept visible here, so that the check can refuse instead of ignoring it.
 """
 
 from __future__ import annotations
@@ -12,70 +12,41 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.license.record import Seconds, Short, Terms, Words
+
 ALL = "*"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_Short = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-_Words = Annotated[tuple[_Short, ...], msgspec.Meta(max_length=512)]
-# Seconds since 1970. The bound is the largest whole number that JSON readers agree on (RFC 8259, section 6).
-_Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
-
 
 class ClaimsError(ValueError):
-    """The signed content is not a license."""
+    """The signed content is not what it should be."""
 
 
-class Model(msgspec.Struct, frozen=True):
-    """Which model is licensed."""
+class ListEntry(msgspec.Struct, frozen=True):
+    """Where the license's status stands (IETF Token Status List, section 6.2)."""
 
-    name: _Short
-    version: _Short | None = None
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """Where the model is served, and what it may call itself."""
-
-    origins: _Words = ()
-    served_model_aliases: _Words = ()
-    spki_pins: _Words = ()
+    uri: Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
+    idx: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
 
-class Audience(msgspec.Struct, frozen=True):
-    """Who may see answers. Left out: only people inside the organization."""
+class Status(msgspec.Struct, frozen=True):
+    """The `status` claim. Another mechanism than a status list is refused, not ignored."""
 
-    public: bool = False
-    age_min: int | None = None
-
-
-class Terms(msgspec.Struct, frozen=True):
-    """The `license` claim."""
-
-    model: Model
-    endpoint: Endpoint = Endpoint()
-    modalities_in: _Words = ()
-    modalities_out: _Words = ()
-    jurisdictions: _Words = ()
-    purposes: _Words = ()
-    excluded_purposes: _Words = ()
-    audience: Audience = Audience()
-    state: _Short = "active"
-    regime: _Short | None = None
-    trust_level: _Short | None = None
-    conditions: tuple[Any, ...] = ()
+    status_list: ListEntry
 
 
 class Claims(msgspec.Struct, frozen=True):
     """The claims set. Times are seconds since 1970."""
 
-    iss: _Short
-    sub: _Short
-    jti: _Short
-    nbf: _Seconds
-    exp: _Seconds
-    iat: _Seconds
+    iss: Short
+    sub: Short
+    jti: Short
+    nbf: Seconds
+    exp: Seconds
+    iat: Seconds
     license: Terms
-    aud: _Words | _Short | None = None
-    status: Any = None
+    aud: Words | Short | None = None
+    status: Status | None = None
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -99,6 +70,12 @@ def read_claims(payload: Mapping[str, Any]) -> Claims:
                 f"`license.endpoint.origins`: {origin!r} is not an origin such as https://api.example.com"
             )
     return claims
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the claims set of a license. Members it does not name are allowed and kept."""
+    schema = msgspec.json.schema(Claims)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Licet model license", **schema}
 
 
 def _is_origin(text: str) -> bool:

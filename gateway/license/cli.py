@@ -16,7 +16,8 @@ from gateway.errors import ConfigError
 from gateway.license.check import ModelFacts, Scope, Use, Verdict, check
 from gateway.license.claims import Claims, ClaimsError, origin_of, read_claims
 from gateway.license.issuer import add_to_trust, build_claims, generate_key, issue, load_private_key, private_jwk
-from gateway.license.token import TOKEN_BYTES_MAX, TokenError, open_license, read_unverified
+from gateway.license.signed import Kind, TokenError, read_unverified
+from gateway.license.token import TOKEN_BYTES_MAX, open_license
 from gateway.license.trust import FILE_BYTES_MAX, load_trust
 from policies.model import LicenseRules
 
@@ -148,7 +149,7 @@ def inspect(
 ) -> None:
     """Show what a license says. No key is needed, and the signature is not checked."""
     try:
-        parts = read_unverified(_read(file, TOKEN_BYTES_MAX).strip())
+        parts = read_unverified(_read(file, TOKEN_BYTES_MAX).strip(), Kind.LICENSE)
     except TokenError as error:
         raise _fail(f"{file}: {error}") from error
     if as_json:

@@ -10,26 +10,19 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from gateway.errors import ConfigError
 from gateway.license.claims import origin_of, read_claims
-from gateway.license.token import ALG, TOKEN_BYTES_MAX, TYP, TokenError
+from gateway.license.signed import Kind, sign
 from gateway.license.trust import load_trust
 
 
 def issue(claims: Mapping[str, Any], key: OKPKey) -> str:
     """A signed license. Raises ClaimsError if the claims are not a license, TokenError if it would be too large."""
     read_claims(claims)
-    if not key.kid:
-        raise TokenError("the key has no `kid`")
-    payload = json.dumps(claims, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    token = jws.serialize_compact({"alg": ALG, "typ": TYP, "kid": key.kid}, payload, key, algorithms=[ALG])
-    if len(token) > TOKEN_BYTES_MAX:
-        raise TokenError(f"the license would have {len(token):,} bytes; at most {TOKEN_BYTES_MAX:,} are read")
-    return token
+    return sign(claims, Kind.LICENSE, key)
 
 
 def generate_key(kid: str | None = None) -> OKPKey:

@@ -1,17 +1,20 @@
 """Which keys are trusted, and for whom: a key speaks for its own issuer and for no other.
 
-The file: {"issuers": [{"iss": "https://authority.example", "keys": [{"kty": "OKP", "crv": "Ed25519", "kid": ..., "x": ...}]}]}
+The file: {"issuers": [{"iss": "https://authority.example", "level": "attested", "may": ["license", "status"],
+"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": ..., "x": ...}]}]}. Without `level` an issuer vouches for itself only;
+without `may` it is trusted with everything that an authority signs.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import enum
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from joserfc.jwk import OKPKey
@@ -22,6 +25,27 @@ FILE_BYTES_MAX = 1_048_576  # our choice: thousands of keys
 _X_BYTES = 32  # RFC 8032, section 5.1.5
 
 _Short = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
+class TrustLevel(enum.IntEnum):
+    """Who vouches for a license, from least to most."""
+
+    SELF_ASSERTED = 0
+    ATTESTED = 1
+    REGULATOR_SIGNED = 2
+
+
+class Right(enum.Enum):
+    """What an issuer may be trusted to sign."""
+
+    LICENSE = "license"
+    STATUS = "status"
+    ORDERS = "orders"
+    PERMIT = "permit"
+    GATEWAYS = "gateways"
+
+
+ALL_RIGHTS = frozenset(Right)
 
 
 class _Key(msgspec.Struct, frozen=True):
@@ -38,6 +62,8 @@ class _Issuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     iss: _Short
     keys: tuple[_Key, ...]
     name: str | None = None
+    level: Literal["self_asserted", "attested", "regulator_signed"] = "self_asserted"
+    may: tuple[Right, ...] | None = None
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +76,8 @@ class Trust:
 
     digest: str
     keys: Mapping[tuple[str, str], OKPKey]
+    levels: Mapping[str, TrustLevel] = field(default_factory=lambda: MappingProxyType({}))
+    rights: Mapping[str, frozenset[Right]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def issuers(self) -> frozenset[str]:
@@ -59,6 +87,14 @@ class Trust:
     def key(self, iss: str, kid: str) -> OKPKey | None:
         """The key of that id, if that issuer is trusted with it."""
         return self.keys.get((iss, kid))
+
+    def level(self, iss: str) -> TrustLevel:
+        """How much the issuer's word weighs."""
+        return self.levels.get(iss, TrustLevel.SELF_ASSERTED)
+
+    def may(self, iss: str, right: Right) -> bool:
+        """Whether the issuer is trusted to sign such things."""
+        return iss in self.rights and right in self.rights[iss]
 
 
 def load_trust(data: bytes, *, source: str) -> Trust:
@@ -72,7 +108,13 @@ def load_trust(data: bytes, *, source: str) -> Trust:
         raise ConfigError(f"{source}: {error}; {remedy}") from error
     problems: list[str] = []
     keys: dict[tuple[str, str], OKPKey] = {}
+    levels: dict[str, TrustLevel] = {}
+    rights: dict[str, frozenset[Right]] = {}
     for i, issuer in enumerate(file.issuers):
+        if issuer.iss in levels:
+            problems.append(f"{source}: issuers[{i}]: {issuer.iss!r} is there twice; put its keys together")
+        levels[issuer.iss] = TrustLevel[issuer.level.upper()]
+        rights[issuer.iss] = ALL_RIGHTS if issuer.may is None else frozenset(issuer.may)
         for j, key in enumerate(issuer.keys):
             at = f"{source}: issuers[{i}].keys[{j}]"
             fault = _fault(key)
@@ -84,7 +126,9 @@ def load_trust(data: bytes, *, source: str) -> Trust:
                 keys[issuer.iss, key.kid] = _import(key)
     if problems:
         raise ConfigError(problems)
-    return Trust(hashlib.sha256(data).hexdigest(), MappingProxyType(keys))
+    return Trust(
+        hashlib.sha256(data).hexdigest(), MappingProxyType(keys), MappingProxyType(levels), MappingProxyType(rights)
+    )
 
 
 def _fault(key: _Key) -> str | None:

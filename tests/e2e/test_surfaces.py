@@ -140,7 +140,7 @@ def test_case_22_every_choice_is_judged(endpoint: Endpoint, stack: Stack, stream
     assert stack.outcome(response)["outcome"] == "masked"
     blocked = [{"content": f"his {SSN}" if i == place else "clean words, bye"} for i in range(3)]
     response = answered(endpoint, stack, blocked, stream=stream)
-    assert b"536" not in response.content
+    assert b"536-90" not in response.content
     assert stack.outcome(response)["outcome"] == "blocked"
 
 
@@ -455,7 +455,7 @@ def test_l4_what_is_dropped_is_not_judged_and_what_is_refused_is_not_blocked(end
     endpoint.script = lambda _: reply
     for treatment, expected in (("judge", "blocked"), ("drop", "allowed"), ("refuse", "failed")):
         response = post(treating[treatment], dialect, dialect.body(stream=stream))
-        assert "536" not in response.text
+        assert "536-90" not in response.text
         assert treating[treatment].outcome(response)["outcome"] == expected
 
 

@@ -73,7 +73,7 @@ CASES = [
             "endpoint": {
                 "origins": ["https://api.example.com"],
                 "served_model_aliases": ["gpt-4o*"],
-                "spki_pins": ["sha256/AAAA"],
+                "spki_pins": ["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="],
             }
         },
         {},

@@ -16,7 +16,8 @@ from joserfc.jwk import OctKey
 from gateway.errors import ConfigError
 from gateway.license.claims import ClaimsError, origin_of
 from gateway.license.issuer import generate_key, issue, load_private_key, private_jwk
-from gateway.license.token import TOKEN_BYTES_MAX, License, Opener, TokenError, open_license, read_unverified
+from gateway.license.signed import Kind, TokenError, read_unverified
+from gateway.license.token import TOKEN_BYTES_MAX, License, Opener, open_license
 from gateway.license.trust import NO_TRUST, load_trust
 from gateway.reasons import Reason
 from tests.gateway.license.material import ISSUER, KEY, OTHER, OTHER_KEY, TRUST, claims, public_json, token, trust_for
@@ -92,7 +93,7 @@ def test_any_other_header_is_refused_although_the_signature_is_good(header: dict
     data = signed(header)
     assert reason(open_license(data, TRUST)) is Reason.LIC_SIG
     with pytest.raises(TokenError):
-        read_unverified(data)
+        read_unverified(data, Kind.LICENSE)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_the_unused_bits_of_the_last_character_of_the_signature_do_not_make_a_se
         assert (open_license(changed, TRUST).failure is None) == (changed == TOKEN)
         if same and changed != TOKEN:
             with pytest.raises(TokenError, match="canonical"):
-                read_unverified(changed)
+                read_unverified(changed, Kind.LICENSE)
     assert spelt_otherwise == 15
 
 
@@ -259,7 +260,7 @@ def test_unknown_claims_are_kept_and_do_no_harm() -> None:
     payload = claims(filing={"no": "Beijing-YunQue-20230821"}, holder={"legal_name": "Bank"}) | {"x": 1}
     made = token(payload)
     assert reason(open_license(made, TRUST)) is None
-    assert read_unverified(made).payload["license"]["filing"] == {"no": "Beijing-YunQue-20230821"}
+    assert read_unverified(made, Kind.LICENSE).payload["license"]["filing"] == {"no": "Beijing-YunQue-20230821"}
 
 
 def test_a_license_that_would_be_too_large_is_not_issued() -> None:
