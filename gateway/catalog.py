@@ -190,7 +190,7 @@ class _Entry:
         self._upstreams = {target.protocol: upstream_for(target) for target in model.targets}
         self._fields = {t.protocol: target_fields(t.protocol, t.api_key or None) for t in model.targets}
         self._policy = catalog.policy_file(model.policy)
-        self._license = catalog.license_file(model.license) if model.license is not None else None
+        self._license = catalog.license_file(model.license) if isinstance(model.license, Path) else None
         self.governed: Mapping[str, Governed] = {}  # by protocol
         self.govern()
 

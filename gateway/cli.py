@@ -14,10 +14,10 @@ import typer
 from gateway import __version__
 from gateway.audit.cli import app as audit_app
 from gateway.callers import new_key
+from gateway.checkup import ReadPolicy
 from gateway.errors import AuditError, ConfigError
 from gateway.license.cli import app as license_app
 from gateway.scan.cli import scan
-from gateway.settings import ReadPolicy
 from policies import PolicyError, explain
 
 app = typer.Typer(
@@ -128,7 +128,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Problems as a JSON list.")] = False,
 ) -> None:
     """Read the settings and every file they name, offline, and list all problems with file, line and remedy."""
-    from gateway.settings import check as check_files
+    from gateway.checkup import check as check_files
 
     found, problems = _recognized(config)
     # Without the recognizers nobody knows which entities a policy may name: only its form is looked at.

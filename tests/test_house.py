@@ -39,6 +39,7 @@ MAY: dict[str, set[str]] = {
     "gateway.callers": {"gateway.state", "policies"},
     "gateway.reload": {"policies"},
     "gateway.settings": {"gateway.license", "policies"},
+    "gateway.checkup": {"gateway.license", "gateway.settings", "policies"},
     "gateway.screen": {"filters", "gateway.protocols"},
     "gateway.streams": {"filters", "gateway.protocols", "gateway.screen"},
     "gateway.conversation": {

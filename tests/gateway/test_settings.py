@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from gateway.catalog import read_policy
+from gateway.checkup import ReadPolicy, check
 from gateway.errors import ConfigError
 from gateway.license.issuer import add_to_trust, build_claims, generate_key, issue
-from gateway.settings import SETTINGS, ReadPolicy, Settings, check, json_schema, load_settings, parse_settings
+from gateway.settings import SETTINGS, Settings, json_schema, load_settings, parse_settings
 from policies.spec import Record
 
 KEY_SHA256 = hashlib.sha256(b"secret-key").hexdigest()
@@ -131,7 +132,21 @@ TARGET = GOOD[GOOD.index("      - {protocol") :]
         pytest.param(change("workers: 1", "workers: 0"), ["listen.workers", "1 to 64"], id="workers"),
         pytest.param(change("${LICET_REDIS:-}", "http://h"), ["g.yaml:3: redis", "not a Redis URL"], id="redis"),
         pytest.param(GOOD + "telemetry: {otlp: x}\n", ["g.yaml:13: telemetry", "not available yet"], id="telemetry"),
-        pytest.param(change("keys: trust.json", "tuf: x"), ["trust.tuf", "not available yet"], id="tuf"),
+        pytest.param(change("keys: trust.json", "tuf: x"), ["trust.tuf", "without its root"], id="tuf without root"),
+        pytest.param(
+            change("keys: trust.json", "tuf: 'ftp://x', root: r"), ["trust.tuf", "https URL"], id="tuf by ftp"
+        ),
+        pytest.param(change("keys: trust.json", "root: r"), ["trust.root", "remove it"], id="root without tuf"),
+        pytest.param(
+            change("license: licenses/chat.jws", "license: authority:x"),
+            ["license", "needs trust.tuf"],
+            id="by name alone",
+        ),
+        pytest.param(
+            change("models: [chat]", "models: [chat], since: 2026-13-01"),
+            ["since", "no such day"],
+            id="day that is none",
+        ),
         pytest.param(
             change("models: [chat]", "models: [chatt]"), ["g.yaml:5", "did you mean chat?"], id="no such model"
         ),
