@@ -25,6 +25,7 @@ MAY: dict[str, set[str]] = {
     "gateway.keyfile": set(),
     "gateway.audit": {"gateway.keyfile", "policies"},
     "gateway.license": {"policies"},
+    "gateway.authority": {"gateway.audit", "gateway.license", "policies"},
     "gateway.protocols": set(),
     "gateway.sample": set(),
     "gateway.edge": set(),
@@ -75,6 +76,7 @@ MAY: dict[str, set[str]] = {
         "gateway.streams",
         "policies",
     },
+    "gateway.licensing": {"gateway.call", "gateway.catalog", "gateway.license"},
     "gateway.relay": {"gateway.call", "gateway.streams", "gateway.upstream"},
     "gateway.refusals": {"filters", "gateway.call", "gateway.headers", "policies"},
     "gateway.ledger": {
