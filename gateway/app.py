@@ -31,6 +31,7 @@ from gateway.callers import Callers, Limiter
 from gateway.catalog import Catalog
 from gateway.conversation import Conversations
 from gateway.errors import AuditError
+from gateway.licensing import Licensing
 from gateway.metrics import CONTENT_TYPE, GatewayMetrics
 from gateway.names import NamePool, NameProcesses, Pool, Processes, hello_of, missing
 from gateway.pipeline import Pipeline, log_fault
@@ -128,6 +129,7 @@ class Gateway:
             refusals=self.refusals,
             digest_key=self._digest_key,
             live=self.live,
+            licensing=Licensing(self.catalog, time.time),
             conversations=Conversations(self._state, PseudonymKeys.load(data)),
         )
         self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self.live.watch())]

@@ -73,6 +73,7 @@ class Stop:
     param: str | None = None
     retry_after_s: int | None = None
     also: tuple[Reason, ...] = ()  # every further reason, for the record
+    overrides: bool = False  # an authority's order: carried out whatever the policy's mode is
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -113,6 +114,7 @@ class Call:
     sent_bytes: int = 0
     unrecorded: bool = False  # the journal failed; the caller is told, and nothing more is appended
     would_be: tuple[Outcome, tuple[str, ...]] | None = None
+    flags: tuple[str, ...] = ()  # reason codes of what the policy lets pass and wants to be known
     unsynced: tuple[str, ...] = ()
     concluded: bool = False
 
@@ -131,6 +133,17 @@ class Call:
     def findings_out(self) -> Findings:
         """What was found in the answer."""
         return self.stream.findings if self.stream is not None else self.answer_findings
+
+    def enforced(self, stop: Stop | None, outcome: Outcome) -> Stop | None:
+        """A decision as it is carried out: in shadow mode it is only noted, unless it stands above the policy."""
+        if stop is not None and self.shadow and not stop.overrides:
+            self.would(outcome, stop.codes)
+            return None
+        return stop
+
+    def flag(self, *codes: str) -> None:
+        """Note what passes although it should be known."""
+        self.flags = tuple(dict.fromkeys((*self.flags, *codes)))
 
     def would(self, outcome: Outcome, codes: tuple[str, ...]) -> None:
         """Shadow mode: note what enforcing would have done. The first decision stands."""

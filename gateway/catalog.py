@@ -33,7 +33,7 @@ from policies import CallerFacts, Policy, PolicyError, explain
 from policies import load as load_policy
 from policies.model import Action as PolicyAction
 from policies.model import Direction as PolicyDirection
-from policies.model import Style
+from policies.model import LicenseRules, Style
 
 # What an answer carries, by operation, as a license names it.
 MODALITIES_OUT: Mapping[str, frozenset[str]] = {
@@ -87,13 +87,17 @@ class Governed:
             gateway=self.audience,
         )
 
+    def rules(self, territories: tuple[str, ...]) -> LicenseRules:
+        """What is asked of the license for calls of these territories."""
+        return self.policy.license
+
     def verdict(self, scope: Scope, now_s: float) -> Verdict:
         """The license gate's verdict at a time. Cached but for the time."""
-        return self.gate.check(self.facts, Use(scope, now_s), self.policy.license)
+        return self.gate.check(self.facts, Use(scope, now_s), self.rules(scope.territories))
 
-    def served(self, name: str | None) -> Verdict:
+    def served(self, name: str | None, scope: Scope) -> Verdict:
         """The verdict on what the endpoint calls itself."""
-        return check_served(name, self.facts, self.policy.license)
+        return check_served(name, self.facts, self.rules(scope.territories))
 
     @property
     def policy_id(self) -> bytes:

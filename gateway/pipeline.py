@@ -31,7 +31,7 @@ from gateway.edge import ClientDisconnect, DisconnectWatch, body_length, read_bo
 from gateway.errors import AuditError, CallerError, GatewayError, UpstreamError
 from gateway.headers import answer_fields, is_encoded, media_type, provider_id, request_fields
 from gateway.ledger import count_findings, intent_of, measure, outcome_of
-from gateway.license.check import Verdict
+from gateway.licensing import Licensing
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.base import Adapter, Answer, Kind, Role
 from gateway.reasons import Outcome, Reason
@@ -66,6 +66,7 @@ class Pipeline:
     refusals: RefusalCounter
     digest_key: DigestKey
     live: LiveStreams
+    licensing: Licensing
     conversations: Conversations
 
     async def serve(
@@ -109,7 +110,7 @@ class Pipeline:
             body = await self._read(call, scope, receive)
             async with watch:
                 if call.stop is None:
-                    call.stop = await self._decide(call, body, scope["headers"], time.time())
+                    call.stop = await self._decide(call, body, scope["headers"])
                 if call.stop is None:
                     call.stop = await self._answer(call, scope, outlet, interrupt)
         except ClientDisconnect:
@@ -153,9 +154,9 @@ class Pipeline:
         call.body_digest = self.digest_key.digest(body)
         return body
 
-    async def _decide(self, call: Call, body: bytes, headers: Headers, now_s: float) -> Stop | None:
+    async def _decide(self, call: Call, body: bytes, headers: Headers) -> Stop | None:
         """Every check before anything leaves, in order. Returns the first decision against the call."""
-        stop = self._resolve(call, body) or await self._admit(call) or self._license(call, now_s)
+        stop = self._resolve(call, body) or await self._admit(call) or self.licensing.begin(call)
         if stop is not None:
             return stop
         return await self._screen_prompt(call, headers)
@@ -196,35 +197,12 @@ class Pipeline:
         call.admission = admitted
         return None
 
-    def _license(self, call: Call, now_s: float) -> Stop | None:
-        assert call.model is not None
-        assert call.facts is not None
-        assert call.prompt is not None
-        call.scope = call.model.scope(call.facts, call.prompt.modalities, call.adapter.operation)
-        call.verdict = call.model.verdict(call.scope, now_s)
-        return self._enforced(call, self._license_stop(call.verdict), Outcome.REFUSED)
-
-    @staticmethod
-    def _license_stop(verdict: Verdict) -> Stop | None:
-        if verdict.allowed:
-            return None
-        reasons = tuple(dict.fromkeys(failure.reason for failure in verdict.failures))
-        return Stop(reasons[0], also=reasons[1:])
-
-    @staticmethod
-    def _enforced(call: Call, stop: Stop | None, outcome: Outcome) -> Stop | None:
-        """The decision as it is carried out: in shadow mode it is only noted."""
-        if stop is not None and call.shadow:
-            call.would(outcome, stop.codes)
-            return None
-        return stop
-
     async def _screen_prompt(self, call: Call, headers: Headers) -> Stop | None:
         assert call.model is not None
         assert call.prompt is not None
         if call.prompt.unjudgeable:
             stop = Stop(Reason.CONTENT_UNJUDGEABLE, param=call.prompt.unjudgeable[0])
-            return self._enforced(call, stop, Outcome.REFUSED)
+            return call.enforced(stop, Outcome.REFUSED)
         model, document = call.model, call.prompt.document
         engine = model.engine(self.engine)
         try:
@@ -237,11 +215,11 @@ class Pipeline:
             else:
                 call.screening = await screen_document(document, engine, model.prompt_rules)
         except UndecidedError as error:
-            return self._enforced(call, self._undecided(error), Outcome.REFUSED)
+            return call.enforced(self._undecided(error), Outcome.REFUSED)
         count_findings(self.metrics, "prompt", call.screening.findings)
         blocked = call.screening.findings.blocked
         if blocked is not None:
-            return self._enforced(call, Stop(reason_of(blocked)), Outcome.BLOCKED)
+            return call.enforced(Stop(reason_of(blocked)), Outcome.BLOCKED)
         if call.shadow and call.screening.findings.masked:
             call.would(Outcome.MASKED, ())
         return None
@@ -309,7 +287,7 @@ class Pipeline:
         answer = call.answer = call.adapter.answer(body)
         call.served_model = answer.served_model
         call.provider_id = answer.provider_id or call.provider_id
-        stop = self._served(call, answer.served_model)
+        stop = self.licensing.served(call, answer.served_model)
         if stop is not None:
             return stop
         dropped = {} if call.shadow else self._dropped(call, answer)
@@ -322,13 +300,16 @@ class Pipeline:
                 pseudonyms=Pseudonyms(restoring=_restoring(call)),
             )
         except UndecidedError as error:
-            stop = self._enforced(call, self._undecided(error), Outcome.REFUSED)
+            stop = call.enforced(self._undecided(error), Outcome.REFUSED)
             if stop is not None:
                 return stop
             screening = Screening(Findings(), {})
         call.answer_findings = screening.findings
         count_findings(self.metrics, "answer", screening.findings)
-        stop = self._answer_stop(call, screening) or self._license_again(call)
+        stop = self._answer_stop(call, screening)
+        if stop is None:
+            await self._durable(call)  # nothing is waited for between the last look at the license and the answer
+            stop = self.licensing.again(call)
         if stop is not None:
             return stop
         edits = {} if call.shadow else screening.edits | dropped
@@ -341,7 +322,7 @@ class Pipeline:
     def _answer_stop(self, call: Call, screening: Screening) -> Stop | None:
         blocked = screening.findings.blocked
         if blocked is not None:
-            return self._enforced(call, Stop(reason_of(blocked)), Outcome.BLOCKED)
+            return call.enforced(Stop(reason_of(blocked)), Outcome.BLOCKED)
         if call.shadow and screening.findings.masked:
             call.would(Outcome.MASKED, ())
         return None
@@ -357,25 +338,6 @@ class Pipeline:
             raise UpstreamError(Reason.UPSTREAM_UNREADABLE, "The answer has a field that the policy does not admit.")
         return {channel.key: [Edit(0, len(channel.text), "")] for channel in unknown}
 
-    def _served(self, call: Call, name: str | None) -> Stop | None:
-        """Whether what the endpoint calls itself is the licensed model."""
-        assert call.model is not None
-        verdict = call.model.served(name)
-        return self._enforced(call, self._license_stop(verdict), Outcome.REFUSED)
-
-    def _license_again(self, call: Call) -> Stop | None:
-        """The license once more, now that the answer is there: it may have ended meanwhile (L2)."""
-        return self._enforced(call, self._license_now(call, time.time()), Outcome.REFUSED)
-
-    def _license_now(self, call: Call, now_s: float) -> Stop | None:
-        """The verdict under the license file as it is now, for the call as it was."""
-        assert call.model is not None
-        assert call.scope is not None
-        current = self.catalog.find(call.model.name, call.model.protocol)
-        if isinstance(current, Reason):
-            return Stop(current)
-        return self._license_stop(current.verdict(call.scope, now_s))
-
     async def _answer_stream(self, call: Call, reply: Reply, outlet: Outlet, interrupt: Interrupt) -> Stop | None:
         assert call.model is not None
         policy = call.model.policy
@@ -387,7 +349,7 @@ class Pipeline:
             restoring=_restoring(call),
             enforce=not call.shadow,
             unknown_fields=policy.answer.unknown_fields.value,
-            check_served=lambda name: self._reason(self._served(call, name)),
+            check_served=lambda name: self._reason(self.licensing.served(call, name)),
         )
         ends_at_s = time.time() + policy.limits.stream_seconds_max
         self.live.add(interrupt, lambda now_s: self._cut(call, now_s, ends_at_s), outlet)
@@ -432,7 +394,7 @@ class Pipeline:
         if now_s >= ends_at_s:
             self.metrics.limit_hits.inc("stream_seconds")
             return Reason.STREAM_TOO_LONG
-        return self._reason(self._enforced(call, self._license_now(call, now_s), Outcome.REFUSED))
+        return self._reason(self.licensing.cut(call))
 
     @staticmethod
     def _reason(stop: Stop | None) -> Reason | None:

@@ -108,17 +108,21 @@ class LiveStreams:
         """Run for the life of the worker."""
         while True:
             await asyncio.sleep(WATCH_S)
-            now, idle_since_s = time.time(), time.monotonic() - HEARTBEAT_S
-            for interrupt, (check, outlet) in list(self._live.items()):
-                try:
-                    reason = check(now)
-                except Exception as error:  # noqa: BLE001  # it must not blind the watch to the other streams
-                    log.error("a live stream could not be looked at: %s", type(error).__name__)  # noqa: TRY400  # no text (L7)
-                    reason = Reason.INTERNAL
-                if reason is not None:
-                    interrupt.fire(reason)
-                elif outlet.written_s < idle_since_s:
-                    interrupt.beat()
+            self.look()
+
+    def look(self) -> None:
+        """Look at every stream once, now: also at the moment when an authority's word changes."""
+        now, idle_since_s = time.time(), time.monotonic() - HEARTBEAT_S
+        for interrupt, (check, outlet) in list(self._live.items()):
+            try:
+                reason = check(now)
+            except Exception as error:  # noqa: BLE001  # it must not blind the watch to the other streams
+                log.error("a live stream could not be looked at: %s", type(error).__name__)  # noqa: TRY400  # no text (L7)
+                reason = Reason.INTERNAL
+            if reason is not None:
+                interrupt.fire(reason)
+            elif outlet.written_s < idle_since_s:
+                interrupt.beat()
 
 
 class Outlet:

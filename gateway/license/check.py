@@ -80,6 +80,8 @@ class Verdict:
     issuer: str = ""
     binding: int = 0
     expires_at_s: int | None = None
+    order: str = ""  # the order in force that forbids it, which stands above the policy
+    fresh_until_s: float | None = None  # until when the license's status may be relied on; None: it has none
 
     @property
     def allowed(self) -> bool:
