@@ -87,6 +87,7 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
         ),
         would_be=would_be[0] if would_be is not None else None,
         would_be_reasons=would_be[1] or None if would_be is not None else None,
+        flags=call.flags or None,
         unsynced=call.unsynced or None,
     )
 

@@ -47,11 +47,14 @@ class LicenseRef(_Part, frozen=True):
     digest: str | None = None  # sha256 hex of the token
     issuer: str | None = None
     reasons: tuple[str, ...] | None = None  # reason codes
-    status: str | None = None  # valid | suspended | revoked | stale | none
+    status: str | None = None  # valid | grace | suspended | revoked | stale | none
+    status_iat: int | None = None  # when the authority published that status, s since 1970
     status_age_s: int | None = None
+    state: str | None = None  # as the license says: active, submitted, ...
     trust_level: str | None = None
     binding: str | None = None  # B0 .. B3
     model_version: str | None = None
+    order: str | None = None  # the order in force that forbids the call
 
 
 class PseudonymCounts(_Part, frozen=True):
@@ -155,6 +158,7 @@ class OutcomeRecord(_Record, frozen=True, tag="outcome"):
     time: Durations | None = None
     would_be: Outcome | None = None  # shadow mode: what enforcing would have done
     would_be_reasons: tuple[str, ...] | None = None
+    flags: tuple[str, ...] | None = None  # reason codes of what passed because the policy only wants it known
     unsynced: tuple[str, ...] | None = None  # steps taken before the intent was durable: "egress"
     clipped: bool | None = None
 
