@@ -147,6 +147,7 @@ def test_l4_a_signature_that_holds_a_card_is_judged(stack: Stack, endpoint: Endp
     assert len(endpoint.seen) == before
 
 
+@pytest.mark.slow  # compares costs, which a loaded machine disturbs
 def test_l9_the_cost_of_masks_grows_with_their_number(stack: Stack, endpoint: Endpoint) -> None:
     endpoint.script = lambda _: Reply([chat_answer("hi")], "application/json")
 

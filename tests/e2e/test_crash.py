@@ -169,6 +169,7 @@ def _frames(segment: Path) -> list[tuple[int, int]]:
     return found
 
 
+@pytest.mark.slow
 def test_l2_kill_9_of_a_gateway_under_load_twice_and_any_flipped_byte_is_named(tmp_path: Path) -> None:
     flips(kills(tmp_path, 2), 60)
 

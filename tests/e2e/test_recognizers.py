@@ -80,7 +80,13 @@ def test_l3_a_stream_masks_what_the_whole_answer_masks(stack: Stack, endpoint: E
     assert said(stack.chat("What is it?", stream=True).content) == whole
 
 
-@pytest.mark.parametrize("word", ["fail", "exit", "crash", "hang", "overreach", "surprise"])
+SLOW = pytest.mark.slow  # the same by unit tests
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["fail", "exit", *(pytest.param(word, marks=SLOW) for word in ("crash", "hang", "overreach", "surprise"))],
+)
 def test_l1_a_class_that_goes_wrong_refuses_its_call_alone(stack: Stack, endpoint: Endpoint, word: str) -> None:
     endpoint.script = echo
     before = len(endpoint.seen)

@@ -119,7 +119,8 @@ def test_a_second_one_on_the_same_port_says_so_and_leaves_the_first_alone(
     assert gateway.status("/readyz") == 200
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_everything_and_starts_again_with_the_same_key(tmp_path: Path, number: int) -> None:
     port = free_port()
     keys = []

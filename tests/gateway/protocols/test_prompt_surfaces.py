@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import CallerError
@@ -211,6 +211,7 @@ def test_l4_every_surface_of_a_prompt(
         assert json.loads(mask(document)) == masked(whole)
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_l4_no_text_of_any_shape_at_any_field_is_left_out(data: st.DataObject) -> None:
     """Whatever JSON a caller puts where: each string that is not a plain token is in a channel, or the call refused."""
@@ -252,6 +253,7 @@ def test_l4_no_text_of_any_shape_at_any_field_is_left_out(data: st.DataObject) -
     assert prompt.document.rewrite({}) == encoded
 
 
+@settings(max_examples=40)
 @given(st.data(), json_values)
 def test_l5_edits_change_their_texts_and_nothing_else(data: st.DataObject, extra: Any) -> None:
     body = {
