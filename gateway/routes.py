@@ -3,23 +3,37 @@
 Parsing an address and writing a head cost more than most of what follows, and the calls of one model differ in neither:
 both are kept, within bounds. No I/O; certificates are read once, at the start. Heads hold the provider's key: nothing
 here is ever shown.
+
+What a TLS connection shows of its endpoint's keys is told here as well. A pin is the SHA-256 of the SubjectPublicKeyInfo
+of a certificate (RFC 7469, section 2.4). It holds for a connection when one certificate of the chain that was *verified*
+has that key: the endpoint's own, an authority's between, or the root that this gateway trusts. What an endpoint merely
+sends along counts for nothing, since it could send any certificate.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
+import hashlib
 import re
 import ssl
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from aiohttp.client_reqrep import ClientRequest
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from yarl import URL
 
 from gateway.errors import ConfigError
 
 ROUTES_MAX: Final = 1024  # addresses kept parsed; configured targets have a handful
 HEADS_MAX: Final = 256  # heads kept; a target has two (streamed or not), and more where callers ask for beta features
+
+PIN_BYTES: Final = hashlib.sha256().digest_size
+_DER: Final = 2  # _ssl.ENCODING_DER of CPython 3.10 to 3.12
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -113,3 +127,58 @@ def proxy_url(proxy: str | None) -> URL | None:
         # The value may hold a password, so it is not repeated.
         raise ConfigError("proxy: not a proxy address; write http://host:port or https://host:port")
     return url
+
+
+def key_pin(certificate: x509.Certificate) -> bytes | None:
+    """The pin of a certificate's key; None for a kind of key that cannot be read, which then matches nothing."""
+    try:
+        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (UnsupportedAlgorithm, ValueError):
+        return None
+    return hashlib.sha256(key).digest()
+
+
+def verified_chain(tls: ssl.SSLObject | ssl.SSLSocket) -> tuple[x509.Certificate, ...]:
+    """The certificates that a connection was verified with, the endpoint's own first.
+
+    Python 3.13 tells the chain; 3.10 to 3.12 have it in the object below theirs. Where there is none (another
+    interpreter, a resumed session) only the endpoint's own certificate is known, so pins of authorities do not match
+    and the call is refused: the safe way to be wrong. No certificate at all gives an empty chain.
+    """
+    told: Any = getattr(tls, "get_verified_chain", None) or getattr(
+        getattr(tls, "_sslobj", None), "get_verified_chain", None
+    )
+    chain = [one if isinstance(one, bytes) else one.public_bytes(_DER) for one in (told() or ())] if told else []
+    if not chain:
+        own = tls.getpeercert(binary_form=True)
+        chain = [own] if own else []
+    return tuple(x509.load_der_x509_certificate(one) for one in chain)
+
+
+def chain_pins(tls: ssl.SSLObject | ssl.SSLSocket | None) -> frozenset[bytes]:
+    """The pins that hold for a connection; none for one without TLS or with a certificate that cannot be read."""
+    if tls is None:
+        return frozenset()
+    try:
+        return frozenset(pin for one in verified_chain(tls) if (pin := key_pin(one)) is not None)
+    except ValueError:
+        return frozenset()
+
+
+def read_pins(values: Iterable[str]) -> frozenset[bytes]:
+    """Pins as licenses write them (base64) in the form that `Upstream.open` takes. Raises ValueError."""
+    made = set()
+    for value in values:
+        try:
+            pin = base64.b64decode(value, validate=True)
+        except binascii.Error as error:
+            raise ValueError("a pin is not base64") from error
+        if len(pin) != PIN_BYTES:
+            raise ValueError(f"a pin has {len(pin)} bytes; the SHA-256 of a key has {PIN_BYTES}")
+        made.add(pin)
+    return frozenset(made)
+
+
+def shown_pin(pin: bytes) -> str:
+    """A pin as licenses write it."""
+    return base64.b64encode(pin).decode("ascii")

@@ -13,6 +13,8 @@ What any client here promises, and `tests/gateway/test_upstream_contract.py` che
   environment proxies, no `.netrc`.
 - Every wait has a bound (`UpstreamTimeouts`), and so has memory: an answer is read no faster than the caller of `read`
   takes it.
+- Where pins are given, not a byte of the request is written on a connection whose verified chain has none of those keys,
+  be it new, pooled or through a proxy's tunnel: BINDING.
 - No credential is in a repr, an error or a log: errors carry a reason and the class name of what went wrong.
 
 Retries: none that the endpoint could notice. Asking a model is not idempotent (it costs money, may call tools, and
@@ -40,7 +42,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.errors import UpstreamError
 from gateway.reasons import Reason
-from gateway.routes import Routes, proxy_url, ssl_context
+from gateway.routes import Routes, chain_pins, proxy_url, ssl_context
 
 # Below the idle timeouts of uvicorn and Node.js (5 s each, their documentation), the shortest among common servers.
 KEEPALIVE_S: Final = 4.0
@@ -52,6 +54,8 @@ WRITE_SLICE_BYTES: Final = 128 * 1024
 HEAD_LINE_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 128
 DNS_CACHE_S: Final = 30
+_NO_KEY: Final = "The license pins the endpoint's TLS keys, and its address is not https."
+_OTHER_KEY: Final = "The endpoint showed none of the TLS keys that its license pins."
 _CONNECT_FAULTS: Final = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientConnectorError,  # refused, unreachable, DNS, TLS, certificate
@@ -122,11 +126,20 @@ class Reply(Protocol):
 class Upstream(Protocol):
     """A way to reach endpoints. Safe for any number of tasks of one event loop."""
 
-    async def open(self, *, url: str, method: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Reply:
+    async def open(
+        self,
+        *,
+        url: str,
+        method: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        pins: frozenset[bytes] = frozenset(),
+    ) -> Reply:
         """Send one request and return when the head of the answer is here.
 
         `url` is sent as it is (already percent-encoded); `headers` must not hold `host`, `content-length` or hop-by-hop
-        fields. Raises UpstreamError: UPSTREAM_CONNECT, UPSTREAM_TIMEOUT, UPSTREAM_CLOSED or UPSTREAM_UNREADABLE.
+        fields. `pins` (see `gateway.routes`): the connection has to show one of these keys; empty: any that verifies.
+        Raises UpstreamError: UPSTREAM_CONNECT, UPSTREAM_TIMEOUT, UPSTREAM_CLOSED, UPSTREAM_UNREADABLE or BINDING.
         """
 
     async def close(self) -> None:
@@ -386,6 +399,8 @@ class AiohttpUpstream:
         self._closed = False
         # Connections that carried a request before, each with what tells whether it has something to read.
         self._used: dict[ResponseHandler, select.poll] = {}
+        # What the chains of connections that were asked for pins hold. A connection's keys never change.
+        self._chains: dict[ResponseHandler, frozenset[bytes]] = {}
         timeouts = self._options.timeouts
         self._limits = aiohttp.ClientTimeout(connect=min(timeouts.connect_s, timeouts.total_s))
         self._replies: dict[ResponseHandler, AiohttpReply] = {}  # those whose body is still on its way
@@ -393,7 +408,15 @@ class AiohttpUpstream:
     def __repr__(self) -> str:
         return f"<AiohttpUpstream open={len(self._replies)} closed={self._closed}>"
 
-    async def open(self, *, url: str, method: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> AiohttpReply:
+    async def open(
+        self,
+        *,
+        url: str,
+        method: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        pins: frozenset[bytes] = frozenset(),
+    ) -> AiohttpReply:
         """See `Upstream.open`."""
         connector, loop = self._bound()
         timeouts = self._options.timeouts
@@ -401,7 +424,9 @@ class AiohttpUpstream:
         reply: AiohttpReply | None = None
         try:
             route = self._routes.route(url, loop)
-            connection = await self._connect(connector, route, skip_payload=method == "HEAD")
+            if pins and not route.is_ssl():
+                raise UpstreamError(Reason.BINDING, _NO_KEY)
+            connection = await self._connect(connector, route, pins, skip_payload=method == "HEAD")
             reply = AiohttpReply(loop, connection, ends_at, timeouts, self._replies)
             await reply.start(self._routes.head(url, route, method, headers, body), body)
         except (aiohttp.ClientError, OSError, HttpProcessingError) as fault:
@@ -442,16 +467,18 @@ class AiohttpUpstream:
         if not closed.cancelled():
             closed.exception()  # looked at, or the event loop logs it
         self._used.pop(protocol, None)
+        self._chains.pop(protocol, None)
         reply = self._replies.get(protocol)
         if reply is not None:
             reply.lost()
 
     async def _connect(
-        self, connector: aiohttp.TCPConnector, request: ClientRequest, *, skip_payload: bool
+        self, connector: aiohttp.TCPConnector, request: ClientRequest, pins: frozenset[bytes], *, skip_payload: bool
     ) -> Connection:
-        """A connection nothing was written on, or a pooled one that is alive as far as this host can tell.
+        """A connection nothing was written on, or a pooled one that is alive as far as this host can tell; with such a key.
 
-        Ends, because each turn takes a connection out of the pool and a new one is never found stale.
+        Ends, because each turn takes a connection out of the pool and a new one is never found stale: without the key
+        it raises. A pooled one without it is dropped, for the endpoint may have changed its key together with the pins.
         """
         while True:
             connection = await connector.connect(request, [], self._limits)
@@ -467,6 +494,12 @@ class AiohttpUpstream:
             elif protocol.should_close or transport is None or transport.is_closing() or poll.poll(0):
                 connection.close()  # should_close: an answer that nobody asked for has arrived
                 continue
+            if pins and transport is not None and pins.isdisjoint(self._chain(protocol, transport)):
+                transport.abort()
+                connection.close()
+                if poll is None:
+                    raise UpstreamError(Reason.BINDING, _OTHER_KEY)
+                continue
             protocol.set_response_params(
                 read_until_eof=True,
                 skip_payload=skip_payload,
@@ -477,6 +510,13 @@ class AiohttpUpstream:
                 max_headers=HEADERS_MAX,
             )
             return connection
+
+    def _chain(self, protocol: ResponseHandler, transport: asyncio.Transport) -> frozenset[bytes]:
+        """The pins that hold for a connection, read once."""
+        chain = self._chains.get(protocol)
+        if chain is None:
+            chain = self._chains[protocol] = chain_pins(transport.get_extra_info("ssl_object"))
+        return chain
 
 
 def _poll_of(transport: asyncio.Transport) -> select.poll:
