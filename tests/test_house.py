@@ -25,6 +25,7 @@ MAY: dict[str, set[str]] = {
     "gateway.keyfile": set(),
     "gateway.audit": {"gateway.keyfile", "policies"},
     "gateway.license": {"policies"},
+    "gateway.trust": {"gateway.license", "gateway.settings"},
     "gateway.authority": {"gateway.audit", "gateway.license", "policies"},
     "gateway.protocols": set(),
     "gateway.sample": set(),
