@@ -23,7 +23,7 @@ ROOT = bytes(range(32, 64))
 ORIGIN = "gw1/gw1-w0-20260301T091500Z-9f3c2a"
 NOTE = sign_checkpoint(ORIGIN, 81_234, ROOT, KEY, "gw1")
 # RFC 8037, appendix A.
-RFC_KEY = base64.urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPJHURo=")
+RFC_KEY = base64.urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
 
 
 def test_a_checkpoint_has_the_standards_bytes() -> None:
