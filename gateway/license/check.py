@@ -2,162 +2,138 @@
 
 Order of the checks, one reason code each; the first failure decides, all are recorded:
 
-    LIC_MISSING  LIC_SIG  LIC_ISSUER | LIC_TIME  LIC_STATE  LIC_STATUS_STALE  MODEL_MISMATCH  JURISDICTION  MODALITY
-    PURPOSE  AUDIENCE  BINDING | MODEL_DRIFT (from the answer, `check_served`)
+    ORDER_IN_FORCE | LIC_MISSING  LIC_SIG  LIC_ISSUER | LIC_TIME  LIC_STATE  LIC_STATUS_STALE  REGIME  MODEL_MISMATCH
+    TIER_MODIFIED  REGION  JURISDICTION  MODALITY  PURPOSE  AUDIENCE  CONDITION  ASSESSMENT_MISSING  DISCLOSURE_MISSING
+    TRAINING_PERMIT  BINDING | MODEL_DRIFT (from the answer, `check_served`)
 
-After one of the first three nothing more is checked: claims without a signature that holds say nothing. What a license
-demands and this version cannot check (status list, conditions, TLS key pins, age) refuses: doubt refuses (L1).
+An authority's order stands above the policy: it refuses even where the policy only warns, or asks for no license. After
+one of the second group nothing more is checked: claims without a signature that holds say nothing.
 """
 
 from __future__ import annotations
 
-import enum
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import lru_cache
 
-from gateway.license.claims import ALL, Claims
-from gateway.license.token import Failure, License
+from gateway.license.binding import binding_of
+from gateway.license.claims import Claims
+from gateway.license.facts import Decision, ModelFacts, Scope, Use, Verdict
+from gateway.license.moment import Moment
+from gateway.license.orders import OrderList, Target, in_force
+from gateway.license.published import CLOCK_SKEW_S
+from gateway.license.standing import NO_STANDING, Standing
+from gateway.license.terms import Case, failures, fresh_until, is_fine_tuned, must_be_unmodified, status_of
+from gateway.license.token import Failure
+from gateway.license.trust import TrustLevel
 from gateway.reasons import Reason
-from policies.model import LicenseRules, Required
+from policies.model import Drift, LicenseRules, Required
 
-# How far an issuer's clock may be ahead of ours. It widens the start only: nothing is used after its end.
-CLOCK_SKEW_S = 60
-STATES_IN_FORCE = frozenset({"active", "approved", "approved_conditional"})
+__all__ = [
+    "CLOCK_SKEW_S",
+    "SERVED_CHARS_MAX",
+    "VERDICTS_MAX",
+    "Decision",
+    "Gate",
+    "ModelFacts",
+    "Scope",
+    "Use",
+    "Verdict",
+    "check",
+    "check_served",
+]
+
 VERDICTS_MAX = 4096  # verdicts remembered: a few a model, caller and modality
 SERVED_CHARS_MAX = 256  # our choice: longer names are not names
 
 
-class Decision(enum.StrEnum):
-    """What the gate says."""
-
-    ALLOW = "allow"
-    DENY = "deny"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """The resolved target, and the license found for it."""
-
-    name: str  # what the target is asked for, never the caller's alias
-    origin: str  # as `claims.origin_of`
-    license: License
-    version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What the call wants, apart from when. Territories and purpose in lower case; empty means that nobody stated it."""
-
-    territories: tuple[str, ...] = ()
-    purpose: str = ""
-    audience: str = ""
-    modalities_in: frozenset[str] = frozenset({"text"})
-    modalities_out: frozenset[str] = frozenset({"text"})
-    gateway: str = ""  # our own name, which a license with `aud` must hold
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """What the call wants, and when: seconds since 1970."""
-
-    scope: Scope
-    now_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The decision, and everything that does not hold."""
-
-    decision: Decision
-    failures: tuple[Failure, ...] = ()
-    checked: bool = True  # False: the policy does not ask for a license
-    license_id: str = ""
-    license_digest: str = ""
-    issuer: str = ""
-    binding: int = 0
-    expires_at_s: int | None = None
-    order: str = ""  # the order in force that forbids it, which stands above the policy
-    fresh_until_s: float | None = None  # until when the license's status may be relied on; None: it has none
-
-    @property
-    def allowed(self) -> bool:
-        """True when the call may go on."""
-        return self.decision is Decision.ALLOW
-
-    @property
-    def reason(self) -> Reason | None:
-        """The first failure in the order of the checks; under `required: warn` it is there although the call may go on."""
-        return self.failures[0].reason if self.failures else None
-
-
-def check(model: ModelFacts, use: Use, policy: LicenseRules) -> Verdict:
+def check(model: ModelFacts, use: Use, policy: LicenseRules, standing: Standing = NO_STANDING) -> Verdict:
     """The verdict on one call. Pure: the same arguments give the same verdict."""
-    return _with_time(_timeless(model, use.scope, policy), model, use.now_s, policy)
+    return _verdict(model, use.scope, policy, standing, Moment(use.now_s))
 
 
 class Gate:
-    """`check` with a bounded memory of everything but the time, which is looked at on every call.
+    """`check` with a bounded memory: each verdict is kept with the span of time in which it holds.
 
     Not for use from several threads at once.
     """
 
     def __init__(self, size_max: int = VERDICTS_MAX) -> None:
         self._size_max = size_max
+        self._standing = NO_STANDING
         # The key is flat, and holds the policy's rules by identity: hashing and comparing nested dataclasses costs more
-        # than all checks together. Each entry keeps its rules alive, so that no other object can take their identity.
-        self._verdicts: OrderedDict[tuple[object, ...], tuple[LicenseRules, Verdict]] = OrderedDict()
+        # than it saves. Each entry keeps its rules alive, so that no other object can take their identity.
+        self._verdicts: OrderedDict[tuple[object, ...], tuple[LicenseRules, float, float, Verdict]] = OrderedDict()
 
     @property
     def remembered(self) -> int:
         """How many verdicts are held."""
         return len(self._verdicts)
 
-    def check(self, model: ModelFacts, use: Use, policy: LicenseRules) -> Verdict:
+    def check(self, model: ModelFacts, use: Use, policy: LicenseRules, standing: Standing = NO_STANDING) -> Verdict:
         """The same verdict as the function `check`."""
-        scope = use.scope
+        if standing is not self._standing:
+            self._verdicts.clear()  # nothing of it can come back: a standing is replaced, never restored
+            self._standing = standing
+        scope, now_s = use.scope, use.now_s
         key = (
             id(policy),
             model.license,
             model.name,
             model.origin,
             model.version,
+            model.alias,
+            model.modified,
+            model.evidence,
             scope.territories,
             scope.purpose,
             scope.audience,
             scope.modalities_in,
             scope.modalities_out,
             scope.gateway,
+            scope.since_s,
         )
         found = self._verdicts.get(key)
-        if found is None:
-            found = self._verdicts[key] = (policy, _timeless(model, scope, policy))
-            if len(self._verdicts) > self._size_max:
-                self._verdicts.popitem(last=False)
-        return _with_time(found[1], model, use.now_s, policy)
+        if found is not None and found[1] <= now_s < found[2]:
+            return found[3]
+        moment = Moment(now_s)
+        verdict = _verdict(model, scope, policy, standing, moment)
+        self._verdicts[key] = (policy, moment.since_s, moment.until_s, verdict)
+        if len(self._verdicts) > self._size_max:
+            self._verdicts.popitem(last=False)
+        return verdict
 
 
 def check_served(served: str | None, model: ModelFacts, policy: LicenseRules) -> Verdict:
     """May an answer come from a model that calls itself `served`? None and "" decide nothing.
 
     The license permits its model's exact name and its aliases (glob patterns); the policy's own patterns narrow that.
+    A fine-tuned model where the license is for an unmodified one is refused even if drift is only flagged.
     """
     if not served or policy.required is Required.FALSE:
         return _PASS
     claims = model.license.claims
-    if _fits(served, claims, policy):
-        return _PASS
     shown = served if len(served) <= 80 and served.isprintable() else f"a name of {len(served)} characters"
-    failure = Failure(Reason.MODEL_DRIFT, f"the endpoint calls itself {shown}")
-    decision = Decision.ALLOW if policy.required is Required.WARN else Decision.DENY
-    return Verdict(decision, (failure,), license_id=model.license.id, license_digest=model.license.digest)
+    found: list[Failure] = []
+    if must_be_unmodified(claims, policy) and is_fine_tuned(served):
+        found.append(Failure(Reason.TIER_MODIFIED, f"the endpoint calls itself {shown}, which is a fine-tuned model"))
+    if not _fits(served, claims, policy):
+        found.append(Failure(Reason.MODEL_DRIFT, f"the endpoint calls itself {shown}"))
+    if not found:
+        return _PASS
+    flagged = policy.drift is Drift.FLAG and found[0].reason is Reason.MODEL_DRIFT
+    allow = flagged or policy.required is Required.WARN
+    return Verdict(
+        Decision.ALLOW if allow else Decision.DENY,
+        tuple(found),
+        license_id=model.license.id,
+        license_digest=model.license.digest,
+    )
 
 
 _PASS = Verdict(Decision.ALLOW)
-_UNCHECKED = Verdict(Decision.ALLOW, checked=False)
 
 
 def _fits(served: str, claims: Claims | None, policy: LicenseRules) -> bool:
@@ -176,129 +152,67 @@ def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile(translate(pattern))
 
 
-def _timeless(model: ModelFacts, scope: Scope, policy: LicenseRules) -> Verdict:
-    """The verdict as far as it does not depend on the time."""
-    if policy.required is Required.FALSE:
-        return replace(_UNCHECKED, license_digest=model.license.digest)
+def _verdict(model: ModelFacts, scope: Scope, policy: LicenseRules, standing: Standing, moment: Moment) -> Verdict:
     license_ = model.license
     claims = license_.claims
+    lists = tuple(_lists(claims, standing))
+    ordered = tuple(_ordered(lists, model, scope, moment))
+    order = ordered[0][0] if ordered else ""
+    found = [failure for _, failure in ordered]
+    if policy.required is Required.FALSE:
+        return Verdict(_decide(order, (), policy), tuple(found), False, "", license_.digest, order=order)
     if claims is None:
-        failure = license_.failure or Failure(Reason.LIC_SIG, "the license was not verified")
-        return _decide((failure,), policy, Verdict(Decision.DENY, license_digest=license_.digest))
-    failures = tuple(_failures(claims, model, scope, policy))
-    base = Verdict(
-        Decision.ALLOW,
+        found.append(license_.failure or Failure(Reason.LIC_SIG, "the license was not verified"))
+        return Verdict(_decide(order, found, policy), tuple(found), license_digest=license_.digest, order=order)
+    binding = binding_of(claims, model.origin, model.evidence, moment)
+    case = Case(claims, model, scope, policy, standing, moment, binding, lists)
+    status = status_of(case)
+    found += failures(case, status)
+    return Verdict(
+        _decide(order, found, policy),
+        tuple(found),
         license_id=claims.jti,
         license_digest=license_.digest,
         issuer=claims.iss,
-        binding=binding_of(claims, model),
+        binding=binding,
         expires_at_s=claims.exp,
+        order=order,
+        state=claims.license.state,
+        trust_level=license_.trust_level,
+        status=status.word,
+        status_iat_s=status.iat_s,
+        fresh_until_s=fresh_until(case),
     )
-    return _decide(failures, policy, base)
 
 
-def _with_time(verdict: Verdict, model: ModelFacts, now_s: float, policy: LicenseRules) -> Verdict:
+def _decide(order: str, found: list[Failure] | tuple[()], policy: LicenseRules) -> Decision:
+    deny = bool(order) or (bool(found) and policy.required is Required.TRUE)
+    return Decision.DENY if deny else Decision.ALLOW
+
+
+def _lists(claims: Claims | None, standing: Standing) -> Iterator[OrderList]:
+    """The lists of orders whose issuer may stop this model: its license's own, or one whose word weighs more."""
+    for orders in standing.orders:
+        own = claims is None or claims.iss == orders.iss
+        if own or standing.trust.level(orders.iss) > TrustLevel.SELF_ASSERTED:
+            yield orders
+
+
+def _ordered(
+    lists: tuple[OrderList, ...], model: ModelFacts, scope: Scope, moment: Moment
+) -> Iterator[tuple[str, Failure]]:
+    """References of the orders in force against the call, and what they say."""
+    if not lists:
+        return
     claims = model.license.claims
-    if claims is None or not verdict.checked:
-        return verdict
-    if now_s >= claims.exp:
-        failure = Failure(Reason.LIC_TIME, f"the license ended at {claims.exp}")
-    elif now_s < claims.nbf - CLOCK_SKEW_S:
-        failure = Failure(Reason.LIC_TIME, f"the license begins at {claims.nbf}")
-    elif now_s < claims.iat - CLOCK_SKEW_S:
-        failure = Failure(Reason.LIC_TIME, f"the license was issued at {claims.iat}, which is in the future")
-    else:
-        return verdict
-    return _decide((failure, *verdict.failures), policy, verdict)
-
-
-def _decide(failures: tuple[Failure, ...], policy: LicenseRules, base: Verdict) -> Verdict:
-    deny = bool(failures) and policy.required is not Required.WARN
-    return replace(base, decision=Decision.DENY if deny else Decision.ALLOW, failures=failures)
-
-
-def binding_of(claims: Claims, model: ModelFacts) -> int:
-    """How strongly the endpoint is bound to the license: 1 when it names the origin and the served-model strings.
-
-    Over https the origin is vouched for by the certificate authorities; the license's own TLS key pins come on top of
-    this with a later version.
-    """
-    endpoint = claims.license.endpoint
-    return 1 if model.origin in endpoint.origins and endpoint.served_model_aliases else 0
-
-
-def _failures(claims: Claims, model: ModelFacts, scope: Scope, policy: LicenseRules) -> Iterator[Failure]:
-    """All that does not hold, in the order of the checks."""
-    terms = claims.license
-    if terms.state not in STATES_IN_FORCE:
-        yield Failure(Reason.LIC_STATE, f"the license is {terms.state}")
-    if terms.conditions:
-        yield Failure(Reason.LIC_STATE, "the license has conditions, which this version cannot check")
-    if claims.status is not None:
-        yield Failure(Reason.LIC_STATUS_STALE, "the license names a status list, which this version cannot read")
-    yield from _model_failures(claims, model)
-    yield from _scope_failures(claims, scope)
-    yield from _audience_failures(claims, scope)
-    binding = binding_of(claims, model)
-    if terms.endpoint.spki_pins:
-        yield Failure(Reason.BINDING, "the license pins TLS keys, which this version cannot check")
-    if binding < policy.binding_min:
-        detail = f"bound at level {binding}, the policy asks for {policy.binding_min}: the license must name the origin and served models"
-        yield Failure(Reason.BINDING, detail)
-
-
-def _model_failures(claims: Claims, model: ModelFacts) -> Iterator[Failure]:
-    licensed = claims.license.model
-    endpoint = claims.license.endpoint
-    if licensed.name != model.name:
-        yield Failure(Reason.MODEL_MISMATCH, f"licensed is the model {licensed.name}, asked is {model.name}")
-    if licensed.version is not None and licensed.version != model.version:
-        stated = model.version or "not stated (set `version` on the target)"
-        yield Failure(Reason.MODEL_MISMATCH, f"licensed is version {licensed.version}, the target's is {stated}")
-    if endpoint.origins and model.origin not in endpoint.origins:
-        yield Failure(Reason.MODEL_MISMATCH, f"the endpoint {model.origin} is not licensed")
-
-
-def _scope_failures(claims: Claims, scope: Scope) -> Iterator[Failure]:
-    terms = claims.license
-    if not _covers_territories(terms.jurisdictions, scope.territories):
-        wanted = ", ".join(scope.territories) or "not stated"
-        yield Failure(
-            Reason.JURISDICTION, f"licensed for {_listed(terms.jurisdictions)}; the call's territory: {wanted}"
-        )
-    for way, granted, wants in (
-        ("in", terms.modalities_in, scope.modalities_in),
-        ("out", terms.modalities_out, scope.modalities_out),
-    ):
-        if ALL not in granted and not wants.issubset(granted):
-            wanted = ", ".join(sorted(wants))
-            yield Failure(Reason.MODALITY, f"licensed {way} is {_listed(granted)}; the call needs {wanted}")
-    purposes = {p.lower() for p in terms.purposes}
-    excluded = {p.lower() for p in terms.excluded_purposes}
-    if ALL not in purposes and scope.purpose not in purposes:
-        shown = scope.purpose or "not stated"
-        yield Failure(Reason.PURPOSE, f"licensed for {_listed(terms.purposes)}; the call's purpose: {shown}")
-    elif excluded and (not scope.purpose or scope.purpose in excluded or ALL in excluded):
-        yield Failure(Reason.PURPOSE, f"the license excludes {_listed(terms.excluded_purposes)}")
-
-
-def _audience_failures(claims: Claims, scope: Scope) -> Iterator[Failure]:
-    audience = claims.license.audience
-    if claims.audiences and scope.gateway not in claims.audiences:
-        yield Failure(Reason.AUDIENCE, f"the license is for the gateway {_listed(claims.audiences)}")
-    if scope.audience != "internal" and not audience.public:
-        yield Failure(Reason.AUDIENCE, "licensed for internal use only")
-    if audience.age_min is not None:
-        yield Failure(Reason.AUDIENCE, "the license sets an age, which this version cannot check")
-
-
-def _covers_territories(granted: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
-    if ALL in granted:
-        return True
-    codes = {g.lower() for g in granted}
-    # A license for a country covers its parts: `us` covers us-ca. It never works the other way round.
-    return bool(wanted) and all(w in codes or w.partition("-")[0] in codes for w in wanted)
-
-
-def _listed(words: tuple[str, ...]) -> str:
-    return ", ".join(words[:10]) or "nothing"
+    names = {model.name, model.alias} | ({claims.jti, claims.license.model.name} if claims is not None else set())
+    target = Target(
+        names=frozenset(name.lower() for name in names if name),
+        modalities=frozenset(m.lower() for m in scope.modalities_in | scope.modalities_out),
+        territories=scope.territories,
+        caller_since_s=scope.since_s,
+    )
+    for orders in lists:
+        for order in in_force(orders, target, moment):
+            detail = f"order {order.ref} of {orders.iss} is in force since {order.effective_at}"
+            yield order.ref, Failure(Reason.ORDER_IN_FORCE, detail)

@@ -1,21 +1,31 @@
 """Orders of an authority: pauses of models, modalities, new callers or everything, over any license.
 
 Payload of the token: {"iss", "iat", "exp", "ttl", "orders": [order, ...]}. The list is whole: an order that is no longer in
-it has ended, one with `lifted_at` ends then.
+it has ended, one with `lifted_at` ends then. An issuer who vouches for nobody but itself can stop its own licenses and
+models that have none; one that attests, or is a regulator, can stop every model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from gateway.license.moment import Moment
+from gateway.license.published import Envelope, envelope, open_signed
 from gateway.license.record import Seconds, Short, Words
+from gateway.license.signed import Kind
+from gateway.license.territory import touches
+from gateway.license.trust import Trust
+
+ORDERS_MAX = 10_000  # our choice: what is looked through for a call that was not seen before
+_ANY = "*"
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One order (`order.v1`)."""
+    """One order (`order.v1`). A list of models or modalities that is empty means every one: doubt refuses."""
 
     ref: Short
     scope: Literal["all", "model", "modality", "new_callers"]
@@ -39,3 +49,58 @@ class OrderList:
     ttl_s: int
     orders: tuple[Order, ...]
     digest: str = ""  # SHA-256 of the token, hex
+    kid: str = ""  # of the key that signed it
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A call as orders see it."""
+
+    names: frozenset[str]  # all names that the model goes by, and the id of its license; in lower case
+    modalities: frozenset[str]  # in and out
+    territories: tuple[str, ...]  # empty: unstated, which every order reaches
+    caller_since_s: int | None  # None: unknown, which counts as new
+
+
+class _Payload(Envelope, frozen=True):
+    orders: Annotated[tuple[Order, ...], msgspec.Meta(max_length=ORDERS_MAX)]
+
+
+def read_orders(token: bytes, trust: Trust) -> OrderList:
+    """The list in the token, of an issuer that may give orders. Raises StandingError, and nothing else."""
+    signed = open_signed(token, Kind.ORDERS, trust)
+    made = envelope(signed.payload, _Payload, "a list of orders")
+    return OrderList(made.iss, made.iat, made.exp, made.ttl, made.orders, signed.digest, signed.kid)
+
+
+def in_force(orders: OrderList, target: Target, moment: Moment) -> Iterator[Order]:
+    """The orders of a list that forbid the call now."""
+    for order in orders.orders:
+        if not reaches(order, target) or not moment.reached(order.effective_at):
+            continue
+        if order.lifted_at is None or not moment.reached(order.lifted_at):
+            yield order
+
+
+def reaches(order: Order, target: Target) -> bool:
+    """Whether the order is about such a call, whenever it is in force."""
+    if order.scope == "model" and order.models and not any(_named(pattern, target.names) for pattern in order.models):
+        return False
+    if order.scope == "modality" and order.modalities:
+        modalities = {modality.lower() for modality in order.modalities}
+        if _ANY not in modalities and modalities.isdisjoint(target.modalities):
+            return False
+    since_s = target.caller_since_s
+    if order.scope == "new_callers" and since_s is not None and since_s < order.effective_at:
+        return False
+    return touches(order.jurisdictions, target.territories)
+
+
+def _named(pattern: str, names: frozenset[str]) -> bool:
+    """Whether a pattern names one of the names. Case does not count: an order is written by people, about a model."""
+    wanted = pattern.lower()
+    core = wanted.removeprefix(_ANY).removesuffix(_ANY)
+    if len(core) == len(wanted):
+        return wanted in names
+    starts, ends = wanted.startswith(_ANY), wanted.endswith(_ANY)
+    return any((core in name if ends else name.endswith(core)) if starts else name.startswith(core) for name in names)

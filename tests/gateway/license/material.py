@@ -19,6 +19,8 @@ OTHER = "https://other.example"
 KEY = generate_key()
 OTHER_KEY = generate_key()
 ORIGIN = "https://api.example.com"
+LOCAL = "http://127.0.0.1:8001"
+PIN = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 
 
 def trust_for(*pairs: tuple[str, OKPKey]) -> Trust:
@@ -47,6 +49,7 @@ def claims(**terms: Any) -> dict[str, Any]:
         not_before_s=NOW_S - DAY_S,
         expires_s=NOW_S + DAY_S,
     )
+    made["license"]["endpoint"]["spki_pins"] = [PIN]
     made["license"] |= terms
     return made
 
