@@ -53,9 +53,11 @@ MAY: dict[str, set[str]] = {
         "gateway.state",
         "policies",
     },
+    "gateway.authorities": {"gateway.license", "gateway.settings", "gateway.trust"},
     "gateway.catalog": {
         "filters",
         "gateway.audit",
+        "gateway.authorities",
         "gateway.callers",
         "gateway.headers",
         "gateway.license",

@@ -1,0 +1,322 @@
+"""The auditor's door, asked as an ASGI application, over journals on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from starlette.types import Message, Receive
+
+from gateway import auditors
+from gateway.audit import frames, tree
+from gateway.audit.checkpoint import LogKey, open_checkpoint
+from gateway.audit.journal import Journal
+from gateway.audit.record import Note
+from gateway.auditors import AuditDoor
+from gateway.callers import new_key
+from gateway.errors import AuditError
+from gateway.reasons import Reason
+from gateway.settings import Auditor
+from tests.gateway.audit.samples import call, check_log, open_journal, payloads
+
+KEY, DIGEST = new_key()
+AUDITOR = Auditor("authority", DIGEST)
+
+
+def journal_of(data: Path, *, calls: int = 5) -> None:
+    async def run() -> None:
+        for worker in range(2):
+            journal = open_journal(data, worker=worker)
+            for _ in range(calls):
+                call(journal)
+            await journal.close()
+
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def client(door: AuditDoor, key: str | None = KEY) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"authorization": f"Bearer {key}"} if key is not None else {}
+    transport = httpx.ASGITransport(app=door)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gw", headers=headers) as made:
+        try:
+            yield made
+        finally:
+            door.close()
+
+
+def door_of(data: Path, seen: list[Note] | None = None, on_access: Callable[[Note], object] | None = None) -> AuditDoor:
+    record = on_access or (seen if seen is not None else []).append
+    return AuditDoor(frames.journal_dir(data), LogKey.load(data), "gw", [Auditor("other", "0" * 64), AUDITOR], record)
+
+
+def test_an_audit_from_outside_needs_only_the_public_key(tmp_path: Path) -> None:
+    """Heads are signed, a later head is proved to contain the earlier, and a sampled record to be in it."""
+    seen: list[Note] = []
+
+    async def run() -> None:
+        journal = open_journal(tmp_path)
+        call(journal)
+        async with client(door_of(tmp_path, seen)) as http:
+            (first,) = (await http.get("/audit/checkpoints")).json()["streams"]
+            for _ in range(400):
+                call(journal)
+            (second,) = (await http.get("/audit/checkpoints")).json()["streams"]
+            public = LogKey.load(tmp_path).public
+            heads = [open_checkpoint(s["note"], public, name="gw") for s in (first, second)]
+            assert [(h.size, h.root.hex()) for h in heads] == [(s["size"], s["root"]) for s in (first, second)]
+            assert {h.origin for h in heads} == {f"gw/{journal.stream}"}
+            query: dict[str, str | int] = {"stream": journal.stream, "old": heads[0].size, "new": heads[1].size}
+            found = (await http.get("/audit/consistency", params=query)).json()
+            proof = [bytes.fromhex(h) for h in found["proof"]]
+            assert tree.verify_consistency(heads[0].size, heads[1].size, heads[0].root, heads[1].root, proof)
+            query = {"stream": journal.stream, "seq": 300, "size": heads[1].size}
+            found = (await http.get("/audit/record", params=query)).json()
+            stored = base64.b64decode(found["record"])
+            assert stored == payloads(tmp_path)[f"{journal.stream}/300"]
+            proof = [bytes.fromhex(h) for h in found["proof"]]
+            assert tree.verify_inclusion(tree.leaf_hash(stored), 300, heads[1].size, proof, heads[1].root)
+        await journal.close()
+        assert [n.topic for n in seen] == [auditors.TOPIC] * 4
+        assert seen[-1].detail == {
+            "auditor": "authority",
+            "what": "record",
+            "stream": journal.stream,
+            "seq": 300,
+            "size": heads[1].size,
+        }
+
+    asyncio.run(run())
+    check_log(tmp_path)
+
+
+def test_streams_of_all_workers_are_listed_and_may_be_asked_for_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal_of(tmp_path)
+
+    async def run() -> None:
+        async with client(door_of(tmp_path)) as http:
+            listed = (await http.get("/audit/checkpoints")).json()["streams"]
+            assert [s["stream"] for s in listed] == [d.name for d in frames.streams(tmp_path)]
+            assert all(set(s) == {"stream", "size", "root", "note"} for s in listed)
+            rest = (await http.get("/audit/checkpoints", params={"after": listed[0]["stream"]})).json()["streams"]
+            assert rest == listed[1:]
+            monkeypatch.setattr(auditors, "STREAMS_MAX", 1)
+            assert (await http.get("/audit/checkpoints")).json()["streams"] == listed[:1]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param([], id="no key"),
+        pytest.param([("authorization", "Bearer wrong")], id="wrong key"),
+        pytest.param([("authorization", "Bearer ")], id="empty key"),
+        pytest.param([("authorization", f"Basic {KEY}")], id="another scheme"),
+        pytest.param([("authorization", f"Bearer {KEY}"), ("authorization", f"Bearer {KEY}")], id="twice"),
+        pytest.param([("x-api-key", KEY)], id="another header"),
+        pytest.param([("authorization", f"Bearer {KEY}" + "x" * 600)], id="too long"),
+    ],
+)
+def test_whoever_is_no_auditor_learns_nothing(tmp_path: Path, headers: list[tuple[str, str]]) -> None:
+    seen: list[Note] = []
+
+    async def run() -> None:
+        async with client(door_of(tmp_path, seen), None) as http:
+            for path in ("checkpoints", "nothing-here", "record?stream=x"):
+                answer = await http.get(f"/audit/{path}", headers=headers)
+                assert answer.status_code == 401
+                assert KEY not in answer.text
+
+    asyncio.run(run())
+    assert not seen
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        pytest.param("GET", "", 404, id="nothing"),
+        pytest.param("GET", "checkpoints/", 404, id="slash"),
+        pytest.param("POST", "checkpoints", 404, id="post"),
+        pytest.param("DELETE", "record", 404, id="delete"),
+        pytest.param("GET", "checkpoints?x=1", 400, id="unknown parameter"),
+        pytest.param("GET", "consistency?stream=s&old=1", 400, id="missing"),
+        pytest.param("GET", "consistency?stream=s&old=1&old=2&new=3", 400, id="twice"),
+        pytest.param("GET", "consistency?stream=s&old=-1&new=3", 400, id="below zero"),
+        pytest.param("GET", "consistency?stream=s&old=1&new=9999999999999999", 400, id="too large"),
+        pytest.param("GET", "record?seq=1&size=2", 400, id="no stream"),
+        pytest.param("GET", "record?stream=..&seq=1&size=2", 404, id="path"),
+        pytest.param("GET", "record?stream=%2e%2e%2fkeys&seq=1&size=2", 404, id="escaped path"),
+        pytest.param("GET", "record?stream=%ff&seq=1&size=2", 400, id="not unicode"),
+        pytest.param("GET", "record?stream=none&seq=1&size=2", 404, id="no such stream"),
+        pytest.param("GET", "record?" + "x" * 2000, 400, id="long query"),
+    ],
+)
+def test_what_is_not_there_is_said_and_nothing_else(tmp_path: Path, method: str, path: str, status: int) -> None:
+    async def run() -> None:
+        async with client(door_of(tmp_path)) as http:
+            answer = await http.request(method, f"/audit/{path}")
+            assert answer.status_code == status
+            assert set(answer.json()) == {"error"}
+
+    asyncio.run(run())
+
+
+def test_a_look_that_cannot_be_recorded_is_not_answered(tmp_path: Path) -> None:
+    journal_of(tmp_path)
+
+    def refuse(_: Note) -> None:
+        raise AuditError(Reason.AUDIT_UNAVAILABLE)
+
+    async def run() -> None:
+        async with client(door_of(tmp_path, on_access=refuse)) as http:
+            answer = await http.get("/audit/checkpoints")
+            assert answer.status_code == 503
+            assert "streams" not in answer.json()
+
+    asyncio.run(run())
+
+
+def test_looks_are_records_of_the_journal_itself(tmp_path: Path) -> None:
+    async def run() -> None:
+        journal = Journal.open(tmp_path, gateway_id="gw", worker=0, build="test")
+        async with client(door_of(tmp_path, on_access=journal.append)) as http:
+            (told,) = (await http.get("/audit/checkpoints")).json()["streams"]
+            assert told["size"] == 2  # the head covers the very look
+        await journal.close()
+
+    asyncio.run(run())
+    report = check_log(tmp_path)
+    assert any(b'"audit_access"' in p for p in payloads(tmp_path).values())
+    assert report.records == 3
+
+
+def test_damage_is_told_to_the_auditor(tmp_path: Path) -> None:
+    journal_of(tmp_path)
+    segment = frames.journal_dir(tmp_path) / frames.streams(tmp_path)[0].name / frames.segment_name(1)
+    data = bytearray(segment.read_bytes())
+    data[-40] ^= 1
+    segment.write_bytes(data)
+
+    async def run() -> None:
+        async with client(door_of(tmp_path)) as http:
+            first, second = (await http.get("/audit/checkpoints")).json()["streams"]
+            assert "CRC" in first["problem"]
+            assert "problem" not in second
+
+    asyncio.run(run())
+
+
+def test_records_that_changed_refuse_and_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal_of(tmp_path)
+    stream = frames.streams(tmp_path)[0]
+
+    async def run() -> None:
+        async with client(door_of(tmp_path)) as http:
+            size = (await http.get("/audit/checkpoints")).json()["streams"][0]["size"]
+            (stream / frames.segment_name(1)).write_bytes(b"licetseg")
+            query = {"stream": stream.name, "seq": 1, "size": size}
+            with caplog.at_level(logging.ERROR):
+                answer = await http.get("/audit/record", params=query)
+            assert answer.status_code == 500
+
+    asyncio.run(run())
+    assert stream.name in caplog.text
+
+
+def test_calls_go_on_while_a_question_waits_and_too_many_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal_of(tmp_path)
+    go, begun = threading.Event(), threading.Event()
+
+    def wait(_: AuditDoor) -> None:
+        begun.set()
+        assert go.wait(30)
+
+    monkeypatch.setattr(AuditDoor, "_pause", wait)
+
+    async def run() -> None:
+        async with client(door_of(tmp_path)) as http:
+            held = [asyncio.create_task(http.get("/audit/checkpoints")) for _ in range(auditors.WAITING_MAX)]
+            await asyncio.to_thread(begun.wait, 30)
+            # The loop serves: a further question is refused at once, a stranger is turned away.
+            answer = await http.get("/audit/checkpoints")
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"]
+            assert (await http.get("/audit/x", headers={"authorization": "no"})).status_code == 401
+            go.set()
+            assert [answer.status_code for answer in await asyncio.gather(*held)] == [200] * auditors.WAITING_MAX
+
+    asyncio.run(run())
+
+
+def test_a_question_that_takes_too_long_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal_of(tmp_path)
+    go = threading.Event()
+    monkeypatch.setattr(AuditDoor, "_pause", lambda _: go.wait(30))
+    monkeypatch.setattr(auditors, "ANSWER_S", 0.01)
+
+    async def run() -> None:
+        async with client(door_of(tmp_path)) as http:
+            assert (await http.get("/audit/checkpoints")).status_code == 503
+            go.set()
+            monkeypatch.setattr(auditors, "ANSWER_S", 30.0)
+            assert (await http.get("/audit/checkpoints")).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_a_closed_door_gives_up_and_answers_no_more(tmp_path: Path) -> None:
+    journal_of(tmp_path)
+
+    async def run() -> None:
+        door = door_of(tmp_path)
+        async with client(door) as http:
+            door.close()
+            assert (await http.get("/audit/checkpoints")).status_code == 503
+
+    asyncio.run(run())
+
+
+def test_looks_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditors, "LOOKS_PER_MINUTE", 2)
+    seen: list[Note] = []
+    now_s = [60.0]
+
+    async def run() -> None:
+        key = LogKey.load(tmp_path)
+        door = AuditDoor(frames.journal_dir(tmp_path), key, "gw", [AUDITOR], seen.append, now_s=lambda: now_s[0])
+        async with client(door) as http:
+            for expected in (200, 200, 429):
+                assert (await http.get("/audit/checkpoints")).status_code == expected
+            now_s[0] += 60
+            assert (await http.get("/audit/checkpoints")).status_code == 200
+
+    asyncio.run(run())
+    assert len(seen) == 3
+
+
+def test_an_auditor_who_left_breaks_nothing(tmp_path: Path) -> None:
+    async def nothing() -> Message:
+        raise AssertionError("the body is not read")
+
+    async def gone(_: Message) -> None:
+        raise BrokenPipeError
+
+    async def run(receive: Receive) -> None:
+        door = door_of(tmp_path)
+        scope = {"type": "http", "method": "GET", "path": "/audit/checkpoints", "headers": []}
+        await door(scope, receive, gone)
+        door.close()
+
+    asyncio.run(run(nothing))
