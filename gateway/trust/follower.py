@@ -206,7 +206,7 @@ class Follower:
         self._status = self._with(running=True, last_attempt_s=started_s)
         try:
             material = await self._in_thread(self._source.fetch)
-            if not self._held or not self._from_source or material is not self._current:
+            if not self._held or material is not self._current:
                 self._accept(material)
             self._from_source = True
         except (TrustError, ConfigError) as error:
