@@ -39,6 +39,7 @@ MAY: dict[str, set[str]] = {
     "gateway.recognizers": {"filters", "gateway.names", "gateway.settings"},
     "gateway.pseudonyms": {"filters", "gateway.keyfile", "gateway.state"},
     "gateway.auditors": {"gateway.audit"},
+    "gateway.wall": {"gateway.audit"},
     "gateway.callers": {"gateway.state", "policies"},
     "gateway.reload": {"policies"},
     "gateway.settings": {"gateway.license", "policies"},
