@@ -33,6 +33,7 @@ MAY: dict[str, set[str]] = {
     "gateway.headers": set(),
     "gateway.routes": set(),
     "gateway.upstream": {"gateway.routes"},
+    "gateway.attest": {"gateway.license", "gateway.routes", "gateway.upstream"},
     "gateway.state": set(),
     "gateway.metrics": set(),
     "gateway.names": {"filters"},
