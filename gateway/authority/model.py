@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -85,6 +86,7 @@ class License:
     jti: str
     state: State
     application: str
+    applicant: str
     model: str
     holder: str
     list_name: str
@@ -94,7 +96,8 @@ class License:
     token: str = field(repr=False)
     reason: str = ""  # of its present state
     supersedes: str | None = None
-    due_at: int | None = None  # when time acts on it: end of a variation's clock
+    variation: Mapping[str, Any] | None = None  # what is to change: by, changed_on, changes
+    due_at: int | None = None  # end of the variation's clock
     ended_at: int | None = None  # cancelled by then: the service has ended
     audit_by: int | None = None
 
@@ -184,10 +187,9 @@ class Event:
     after: str | None
     detail: Mapping[str, Any]
     digests: Mapping[str, str]
+    about: tuple[str, ...] = ()  # other objects in whose history it belongs
 
     def __str__(self) -> str:
-        import datetime
-
         when = datetime.datetime.fromtimestamp(self.at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
         change = f" {self.before or '-'} -> {self.after}" if self.after and self.after != self.before else ""
         reason = f": {self.detail['reason']}" if self.detail.get("reason") else ""
@@ -219,4 +221,4 @@ class Published:
     lexicons: Mapping[str, bytes]
     policies: Mapping[str, bytes]
     iat: int = 0
-    revision: int = 0  # how far the log had come; `mark_published` notes it
+    revision: int = 0  # of the newest token; `mark_published` notes it

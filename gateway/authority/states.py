@@ -84,10 +84,13 @@ class Rule(NamedTuple):
     to: State | None
     roles: frozenset[Role]
     second_person: bool = False  # another person of the same role has to confirm, if the authority asks for two
+    apart: bool = False  # never by the applicant, whatever other roles the applicant has
 
 
-def _rule(froms: tuple[State, ...], to: State | None, *roles: Role, second_person: bool = False) -> Rule:
-    return Rule(frozenset(froms), to, frozenset(roles), second_person)
+def _rule(
+    froms: tuple[State, ...], to: State | None, *roles: Role, second_person: bool = False, apart: bool = False
+) -> Rule:
+    return Rule(frozenset(froms), to, frozenset(roles), second_person, apart or second_person)
 
 
 S, R, O = State, Role, Operation  # noqa: E741 - the table is read by columns
@@ -106,11 +109,11 @@ TABLE: Mapping[Operation, Rule] = MappingProxyType(
         O.APPROVE_CONDITIONAL: _rule((S.ASSESSING,), S.APPROVED_CONDITIONAL, R.APPROVER, second_person=True),
         O.REJECT: _rule((S.SUBMITTED, S.ASSESSING), S.REJECTED, R.APPROVER, second_person=True),
         # The receipt is a license of its own, which stands at `submitted`; the application goes on meanwhile.
-        O.ISSUE_PROVISIONAL: _rule((S.SUBMITTED, S.ASSESSING), None, R.OPERATOR),
+        O.ISSUE_PROVISIONAL: _rule((S.SUBMITTED, S.ASSESSING), None, R.OPERATOR, apart=True),
         O.ISSUE: _rule((S.APPROVED, S.APPROVED_CONDITIONAL), S.ACTIVE, R.OPERATOR),
         # Stopping is for one person and at once: two are asked for what opens a door, not for what closes one.
         O.SUSPEND: _rule(_IN_FORCE, S.SUSPENDED, R.APPROVER),
-        O.LIFT: _rule((S.SUSPENDED,), S.ACTIVE, R.APPROVER),
+        O.LIFT: _rule((S.SUSPENDED,), S.ACTIVE, R.APPROVER, apart=True),
         O.REVOKE: _rule((*_LIVING, S.SUBMITTED), S.REVOKED, R.APPROVER),
         O.CANCEL: _rule((*_LIVING, S.SUBMITTED), S.CANCELLED, R.APPLICANT, R.APPROVER),
         O.END_SERVICE: _rule((*_LIVING, S.SUBMITTED), None, R.APPLICANT, R.OFFICER),
@@ -118,7 +121,7 @@ TABLE: Mapping[Operation, Rule] = MappingProxyType(
         O.RENEW: _rule((*_IN_FORCE, S.EXPIRED), None, R.APPLICANT),
         O.SUPERSEDE: _rule((*_IN_FORCE, S.EXPIRED, S.SUBMITTED), S.SUPERSEDED, R.OPERATOR),
         O.BEGIN_VARIATION: _rule((S.ACTIVE,), S.VARIATION_PENDING, R.APPLICANT, R.OFFICER),
-        O.COMPLETE_VARIATION: _rule((S.VARIATION_PENDING,), S.ACTIVE, R.APPROVER),
+        O.COMPLETE_VARIATION: _rule((S.VARIATION_PENDING,), S.ACTIVE, R.APPROVER, apart=True),
         O.EXPIRE: _rule((*_LIVING, S.SUBMITTED), S.EXPIRED, R.CLOCK),
         O.LAPSE_VARIATION: _rule((S.VARIATION_PENDING,), S.SUSPENDED, R.CLOCK),
         O.AUDIT_OVERDUE: _rule(_IN_FORCE, S.SUSPENDED, R.CLOCK),
