@@ -100,6 +100,7 @@ class Follower:
         self._contents: list[dict[str, Any]] = []
         self._status = FollowerStatus(source.name, False, False, "", refresh_s)
         self._written_s = 0.0
+        self._wait_s = 0.0
         self.changed = changed  # takes each new set; raises ConfigError to refuse it
 
     @classmethod
@@ -185,14 +186,13 @@ class Follower:
 
     async def _pause(self) -> None:
         """Until the next look is due, or a hint came; never shorter than HINT_GAP_S."""
-        wait_s = self._wait_s()
-        self._status = self._with(running=True, next_refresh_s=self._clock() + wait_s)
+        wait_s = self._wait_s
         gap_s = min(HINT_GAP_S, wait_s)
         await asyncio.sleep(gap_s)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hinted.wait(), wait_s - gap_s)
 
-    def _wait_s(self) -> float:
+    def _next_wait_s(self) -> float:
         failures = self._status.failures
         if not failures:
             return self._refresh_s * self._random.uniform(0.8, 1.0)  # never later than was promised
@@ -220,7 +220,9 @@ class Follower:
             self._status = self._with(
                 last_error="", failures=0, refreshes=before.refreshes + 1, last_success_s=self._clock()
             )
-        self._status = self._with(took_s=round(time.monotonic() - ticks, 6))
+        self._wait_s = self._next_wait_s()
+        took_s = round(time.monotonic() - ticks, 6)
+        self._status = self._with(took_s=took_s, next_refresh_s=self._clock() + self._wait_s)
         await self._report(before)
 
     def _accept(self, material: Material) -> None:

@@ -50,13 +50,18 @@ def version_of(contents: Iterable[bytes]) -> str:
     return made.hexdigest()[:16]
 
 
+def printable(text: str) -> str:
+    """Text that a stranger may have had a say in, as it may stand in a log or on a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text[:300])
+
+
 class TrustError(Exception):
     """The source did not bring a set that counts. The detail names no credential and no content."""
 
     def __init__(self, fault: Fault, detail: str) -> None:
         self.fault = fault
-        self.detail = detail
-        super().__init__(f"{fault.value}: {detail}")
+        self.detail = printable(detail)
+        super().__init__(f"{fault.value}: {self.detail}")
 
 
 @dataclass(frozen=True, slots=True)

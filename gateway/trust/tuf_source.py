@@ -67,10 +67,10 @@ class TufSource:
         """Raises ConfigError if the root is none, or a license cannot be asked for by its name."""
         self._opener = Opener(address, reach)
         self._root_bytes = root
-        self._cache = Cache(cache)
+        self.cache = Cache(cache)
         self._limits = limits
         try:
-            self._cache.root(root)
+            self.cache.root(root)
         except tuf_errors.RepositoryError as error:
             raise ConfigError(f"trust.root: not a root that signs for itself ({_name(error)}); get it again") from error
         self._want: frozenset[str] = frozenset()
@@ -113,8 +113,8 @@ class TufSource:
 
     def cached(self) -> Material | None:
         """See `Source`."""
-        with self._cache.locked():
-            loaded = self._cache.load(self._root_bytes)
+        with self.cache.locked():
+            loaded = self.cache.load(self._root_bytes)
         if loaded is None:
             return None
         infos = loaded.signatories.targets.targets
@@ -131,7 +131,7 @@ class TufSource:
         fetcher = self._opener.open(self._limits.timeout_s, self._limits.deadline_s)
         self._fetcher = fetcher
         try:
-            with self._cache.locked():
+            with self.cache.locked():
                 return self._refresh(fetcher)
         except TrustError:
             self._count(fetcher)
@@ -140,7 +140,7 @@ class TufSource:
             self._count(fetcher)
             raise _named(error) from error
         except OSError as error:
-            raise self._cache.unusable(error) from error
+            raise self.cache.unusable(error) from error
         except (
             Exception
         ) as error:  # whatever a hostile repository may yet provoke is refused under a name, like the rest
@@ -157,10 +157,10 @@ class TufSource:
         )
 
     def _refresh(self, fetcher: Fetcher) -> Material:
-        self._cache.tidy()
+        self.cache.tidy()
         updater = self._updater(fetcher)
         updater.refresh()
-        signatories = self._cache.signatories(self._cache.root(self._root_bytes))
+        signatories = self.cache.signatories(self.cache.root(self._root_bytes))
         self._never_back(signatories)
         names: dict[str, str] = {}
         for name in wanted({name: info.length for name, info in signatories.targets.targets.items()}):
@@ -176,7 +176,7 @@ class TufSource:
             or self._material is None
             or licenses != self._material.licenses
         ):
-            self._cache.keep(set(names.values()), {jti: self._kept[jti] for jti in licenses})
+            self.cache.keep(set(names.values()), {jti: self._kept[jti] for jti in licenses})
         facts = SourceFacts(problems=tuple(problems), requests=fetcher.requests, received_bytes=fetcher.received_bytes)
         return self._take(signatories, names, licenses, facts)
 
@@ -191,9 +191,9 @@ class TufSource:
             targets_max_length=TARGETS_BYTES_MAX,
         )
         return Updater(
-            str(self._cache.metadata),
+            str(self.cache.metadata),
             base,
-            str(self._cache.folder / "files"),
+            str(self.cache.folder / "files"),
             f"{base}/targets",
             fetcher,
             config,
@@ -222,13 +222,13 @@ class TufSource:
             raise TrustError(Fault.MALFORMED, f"{name}: the metadata states no SHA-256")
         if sha256 in self._files:
             return sha256
-        data = self._cache.read(sha256)
+        data = self.cache.read(sha256)
         if data is None:
-            path = self._cache.metadata / "tmp-target"  # `tidy` takes it away if we are killed here
+            path = self.cache.metadata / "tmp-target"  # `tidy` takes it away if we are killed here
             updater.download_target(info, str(path))
             data = path.read_bytes()
             path.unlink()
-            if self._cache.write(data) != sha256:
+            if self.cache.write(data) != sha256:
                 raise TrustError(Fault.MISMATCH, f"{name}: changed between its check and its use")
         info.verify_length_and_hashes(data)
         self._files[sha256] = data
@@ -286,8 +286,10 @@ class TufSource:
                 problems.append(f"license {jti}: {fault}")
                 continue
             self._licenses[jti] = answer.data
-            self._kept[jti] = Kept(self._cache.write(answer.data), dict(answer.validators))
-        for jti in (set(self._asked_s) | set(self._licenses)) - self._want:  # not wanted any more: bounded by what is wanted
+            self._kept[jti] = Kept(self.cache.write(answer.data), dict(answer.validators))
+        for jti in (
+            set(self._asked_s) | set(self._licenses)
+        ) - self._want:  # not wanted any more: bounded by what is wanted
             for held in (self._asked_s, self._licenses, self._kept):
                 held.pop(jti, None)
         return problems
@@ -300,15 +302,15 @@ class TufSource:
         try:
             claims = read_claims(read_unverified(data.strip(), Kind.LICENSE).payload)
         except (TokenError, ClaimsError) as error:
-            return f"{Fault.MALFORMED.value}: {error}"[:300]
+            return str(TrustError(Fault.MALFORMED, str(error)))
         if claims.jti != jti:
-            return f"{Fault.MISMATCH.value}: the license there has another id"
+            return str(TrustError(Fault.MISMATCH, "the license there has another id"))
         if jti not in self._licenses or self._licenses[jti] == data:
             return None
         try:
             verify(data, Kind.LICENSE, trust)
         except SignedError as error:
-            return f"{Fault.SIGNATURE.value}: {error.detail}; the one held before stays"
+            return str(TrustError(Fault.SIGNATURE, f"{error.detail}; the one held before stays"))
         return None
 
     def _take(
@@ -353,9 +355,9 @@ _GONE = (404, 410)
 def _named(error: Exception) -> TrustError:
     """The error of `tuf`, in our words."""
     if isinstance(error, tuf_errors.DownloadHTTPError) and error.status_code in _GONE:
-        return TrustError(Fault.MISSING, str(error)[:300])
+        return TrustError(Fault.MISSING, str(error))
     fault = next(fault for kind, fault in _FAULTS if isinstance(error, kind))
-    return TrustError(fault, (str(error) or _name(error))[:300])
+    return TrustError(fault, str(error) or _name(error))
 
 
 def _name(error: Exception) -> str:
