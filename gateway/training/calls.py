@@ -63,8 +63,7 @@ class Training:
 
     @classmethod
     def open(cls, data: Path, *, bytes_max: int = BYTES_MAX) -> Training:
-        """In that data folder. Raises OSError, apsw.Error."""
-        data.mkdir(parents=True, exist_ok=True)
+        """In that data folder, which is touched by the first call."""
         return cls(Registry(data / FILE_NAME), Spool(data, bytes_max=bytes_max))
 
     def begin(self, adapter: TrainingAdapter) -> TrainingCall:
@@ -115,6 +114,11 @@ class TrainingCall:
     def method(self) -> str:
         """As it came in, and goes out."""
         return self._adapter.method
+
+    @property
+    def uploads(self) -> bool:
+        """Whether it brings files."""
+        return self._adapter.is_form
 
     def parse(self, body: bytes) -> Prompt:
         """What `find` has made of the body, with the model that the call belongs to."""

@@ -58,38 +58,54 @@ class Registry:
     """All of it. Safe for any number of tasks of one event loop, and of processes."""
 
     def __init__(self, path: Path, *, rows_max: int = ROWS_MAX) -> None:
-        """Opens or makes the file. Raises apsw.Error."""
+        """The file is opened, or made, by the first call that needs it: most gateways train nothing."""
+        self._path = path
         self._rows_max = rows_max
         self._lock = asyncio.Lock()
-        self._db = apsw.Connection(str(path))
-        self._db.set_busy_timeout(BUSY_MS)
-        # WAL lets workers read while one writes; FULL, because an id that is lost to a power cut is a job nobody can stop.
-        self._db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
-        self._db.execute("BEGIN IMMEDIATE")  # one of several workers makes the table
-        if self._db.pragma("user_version") < _VERSION:
-            self._db.execute(f"{_TABLE} PRAGMA user_version = {_VERSION}")
-        self._db.execute("COMMIT")
+        self._opened: apsw.Connection | None = None
 
     async def remember(self, made: Made) -> None:
         """Durable when it returns. Raises apsw.Error."""
         await self._run(lambda: self._write(made))
 
     async def find(self, kind: str, id_: str, owner: str) -> tuple[Made, ...]:
-        """What this owner made under that id: more than one if two endpoints gave the same."""
+        """What this owner made under that id: more than one if two endpoints gave the same. Raises apsw.Error."""
         return await self._run(lambda: self._read(kind, id_, owner))
 
     async def forget(self, made: Made) -> None:
-        """It is no more."""
+        """It is no more. Raises apsw.Error."""
         await self._run(lambda: self._delete(made))
 
     async def close(self) -> None:
         """Harmless twice."""
         async with self._lock:
-            self._db.close()
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                opened.close()
 
     async def _run(self, act: Callable[[], T]) -> T:
         async with self._lock:
-            return await asyncio.to_thread(act)
+            work = asyncio.ensure_future(asyncio.to_thread(act))
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                await asyncio.wait((work,))  # the thread goes on, and the connection is for one at a time
+                raise
+
+    @property
+    def _db(self) -> apsw.Connection:
+        if self._opened is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            db = apsw.Connection(str(self._path))
+            db.set_busy_timeout(BUSY_MS)
+            # WAL lets workers read while one writes; FULL, because an id lost to a power cut is a job nobody can stop.
+            db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+            db.execute("BEGIN IMMEDIATE")  # one of several workers makes the table
+            if db.pragma("user_version") < _VERSION:
+                db.execute(f"{_TABLE} PRAGMA user_version = {_VERSION}")
+            db.execute("COMMIT")
+            self._opened = db
+        return self._opened
 
     def _write(self, made: Made) -> None:
         row = (
@@ -103,13 +119,14 @@ class Registry:
             made.consent,
             int(time.time()),
         )
-        with self._db:
-            self._db.execute(
+        db = self._db
+        with db:
+            db.execute(
                 "INSERT OR REPLACE INTO made (kind, id, owner, origin, model, permit, basis, consent, made_s)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
-            self._db.execute(
+            db.execute(
                 "DELETE FROM made WHERE owner = ?1 AND seq <= (SELECT seq FROM made WHERE owner = ?1"
                 " ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
                 (made.owner, self._rows_max),

@@ -65,6 +65,7 @@ class Spool:
         if length is not None and length > self._bytes_max:
             raise self._too_large()
         reader = FormReader(boundary, FORMS[act], algorithms=algorithms)
+        self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self._folder) as file:
             loop = asyncio.get_running_loop()
             deadline = loop.time() + self._upload_s
