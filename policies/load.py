@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from policies.impose import Imposed, Tags, impose, strictest_table, tighten
 from policies.model import (
     ROLES,
     UNKNOWN_ROLE,
@@ -18,7 +20,6 @@ from policies.model import (
     Durable,
     EntityTable,
     Facts,
-    LicenseRules,
     Limits,
     Mask,
     Mode,
@@ -29,13 +30,12 @@ from policies.model import (
     PseudonymStyle,
     RefusalStyle,
     RefusalText,
-    Required,
     Style,
     Treatment,
     UnknownFields,
-    strictest,
     strictest_treatment,
 )
+from policies.rows import BUILD
 from policies.schema import ENTITY_PATTERN, FROM_CALLER, FROM_CLAIM, IMPERSONATION_PREFIX, POLICY, TAG_PATTERN
 from policies.spec import LATER
 from policies.yamlread import Entry, Log, Map, Node, PolicyError, find, nearest, parse
@@ -45,7 +45,6 @@ _RESERVED = frozenset({"PSEUDONYM"})
 # What only models of names find: a rule for it where nothing looks for names would never act.
 _NAMED = frozenset({"PERSON", "LOCATION", "ORGANIZATION", "NRP"})
 
-Tags = Mapping[str, Collection[str]]
 # Why an expression cannot be used and what to do about it, or None.
 PatternCheck = Callable[[str], "tuple[str, str] | None"]
 
@@ -57,12 +56,15 @@ def load(
     entities: Collection[str] | None = None,
     tags: Tags | None = None,
     check_pattern: PatternCheck | None = None,
+    abilities: Collection[str] = BUILD,
+    today: datetime.date | None = None,
 ) -> Policy:
     """The policy in `data`. Raises PolicyError with every problem.
 
     `source` is the file's name in messages. `entities` are the names that this build's detectors can find: a rule for
     any other would never act, so it is a problem. None: any well-formed name is taken. `tags` are the entities of each
-    tag of a law; `check_pattern` judges the expressions of custom entities.
+    tag of a law; `check_pattern` judges the expressions of custom entities. `abilities` (of `policies.rows.ABILITIES`) are
+    what the build can do: a preset that asks for more is a problem. Its rows are those of `today`, in UTC if left out.
     """
     log = Log(source)
     root = parse(data, log)
@@ -78,9 +80,13 @@ def load(
         _check_tags(root, tags, known, log)
         if known is not None:
             _check_names(root, own, log)
+    if log.problems or not isinstance(root, Map):
+        raise PolicyError(log.problems)
+    day = datetime.datetime.now(datetime.UTC).date() if today is None else today
+    imposed = impose(raw, root, tags=tags, abilities=abilities, today=day, log=log)
     if log.problems:
         raise PolicyError(log.problems)
-    return _build(raw, tags, hashlib.sha256(data).hexdigest(), source)
+    return _build(raw, imposed, tags, hashlib.sha256(data).hexdigest(), source)
 
 
 def _check_claims(root: Map, log: Log) -> None:
@@ -203,8 +209,11 @@ def _check_custom(root: Map, check: PatternCheck | None, log: Log) -> frozenset[
     return frozenset(node.entries)
 
 
-def _build(raw: Mapping[str, Any], tags: Tags, digest: str, source: str) -> Policy:
-    rules = raw["license"]
+def _build(raw: Mapping[str, Any], imposed: Imposed, tags: Tags, digest: str, source: str) -> Policy:
+    by_direction = {
+        name: tighten(_direction(raw[name], tags), [one for one in imposed.demands if one.direction == name])
+        for name in ("prompt", "answer")
+    }
     pseudonyms = raw["pseudonyms"]
     return Policy(
         digest=digest,
@@ -214,13 +223,9 @@ def _build(raw: Mapping[str, Any], tags: Tags, digest: str, source: str) -> Poli
         owner=raw["owner"],
         mode=Mode(raw["mode"]),
         facts=_facts(raw["facts"]),
-        license=LicenseRules(
-            required={True: Required.TRUE, False: Required.FALSE}.get(rules["required"], Required.WARN),
-            binding_min=rules["binding_min"],
-            served_model=rules["served_model"],
-        ),
-        prompt=_direction(raw["prompt"], tags),
-        answer=_direction(raw["answer"], tags),
+        license=imposed.licenses.strictest,
+        prompt=by_direction["prompt"],
+        answer=by_direction["answer"],
         custom=tuple(_custom(entity, made) for entity, made in raw["custom"].items()),
         pseudonyms=Pseudonyms(PseudonymStyle(pseudonyms["style"]), pseudonyms["ttl"], pseudonyms["scope"]),
         durable=Durable(raw["record"]["durable"]),
@@ -230,6 +235,10 @@ def _build(raw: Mapping[str, Any], tags: Tags, digest: str, source: str) -> Poli
             status=raw["refusal"]["status"],
             text=MappingProxyType(dict(raw["refusal"]["text"])),
         ),
+        presets=imposed.presets,
+        deviations=imposed.deviations,
+        changes_at_s=imposed.changes_at_s,
+        licenses=imposed.licenses.rules_for,
     )
 
 
@@ -258,7 +267,7 @@ def _direction(raw: Mapping[str, Any], tags: Tags) -> Direction:
     by_role = {
         role: base if overrides.get(role) is None else _table(overrides[role], base, tags, least) for role in ROLES
     }
-    by_role[UNKNOWN_ROLE] = _strictest_table(list(by_role.values()), least)
+    by_role[UNKNOWN_ROLE] = strictest_table(list(by_role.values()), least)
     return Direction(
         by_role=MappingProxyType(by_role),
         impersonation=MappingProxyType({k: Action(v) for k, v in raw["impersonation"].items()}),
@@ -297,13 +306,3 @@ def _table(raw: str | Mapping[str, Any], base: EntityTable, tags: Tags, least: f
     entities |= {entity: strictest_treatment(listed, least) for entity, listed in tagged.items()}
     entities |= {name: _treatment(value) for name, value in raw.items() if name not in ("default", "tags")}
     return EntityTable(Action(raw.get("default", base.default)), MappingProxyType(entities))
-
-
-def _strictest_table(tables: list[EntityTable], least: float) -> EntityTable:
-    names = {name for table in tables for name in table.entities}
-    return EntityTable(
-        strictest(*(table.default for table in tables)),
-        MappingProxyType(
-            {name: strictest_treatment((table.treatment(name) for table in tables), least) for name in sorted(names)}
-        ),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -245,9 +245,27 @@ class LicenseRules:
     permit_for: tuple[str, ...] = ()  # capabilities whose models need a training permit
     disclosures: tuple[str, ...] = ()  # explicit, latent: marks that the licensed system must be able to put
     drain_s: int = 900  # how long a stream that runs may go on once its license's status is too old
-    decided_by: tuple[
-        tuple[str, str], ...
-    ] = ()  # rule -> the preset or regime that set it, where not the policy itself
+    # Rule, by its key in presets without `license.` -> the presets that set it, where it is not the policy itself.
+    decided_by: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """Where a policy is looser than a preset's row that it may loosen, or a build cannot do what such a row asks for."""
+
+    row: str
+    preset: str
+    wanted: str  # what the policy says, or what is missing
+    value: str  # what the preset says
+    line: int = 0  # of the policy file; 0 where the build is the reason
+
+
+@dataclass(frozen=True, slots=True)
+class PresetRef:
+    """A preset as the policy names it, and the SHA-256 of its file."""
+
+    name: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +350,7 @@ class Policy:
     owner: str
     mode: Mode
     facts: Facts
-    license: LicenseRules
+    license: LicenseRules  # the strictest of all presets; of a call's own territories: `license_for`
     prompt: Direction
     answer: Direction
     custom: tuple[CustomEntity, ...]
@@ -340,6 +358,17 @@ class Policy:
     durable: Durable
     limits: Limits
     refusal: RefusalText
+    presets: tuple[PresetRef, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
+    changes_at_s: int | None = None  # when a row of a preset begins or ends next: read the file again then
+    licenses: Callable[[tuple[str, ...]], LicenseRules] | None = field(default=None, compare=False, repr=False)
+
+    def license_for(self, territories: tuple[str, ...]) -> LicenseRules:
+        """What is asked of the license of a call for these territories; none: of all presets, as for a call to anywhere.
+
+        The same object for the same presets, so that verdicts can be remembered by it.
+        """
+        return self.license if self.licenses is None else self.licenses(territories)
 
     @property
     def shadow(self) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from policies.impose import PRESET_PATTERN
 from policies.model import (
     CUSTOM_SCORE,
+    HOUR_S,
     KEEP,
     KEEP_MAX,
     MIN_SCORE,
@@ -14,7 +16,9 @@ from policies.model import (
     NAMES_DEADLINE_MS,
     PSEUDONYM_TTL_S,
     ROLES,
+    STATUS_AGE_S_MAX,
 )
+from policies.rows import ON_DRIFT, STATUS, TRUST
 from policies.spec import Choice, Duration, Either, Key, Kind, Many, Number, Record, Table, Text, Whole
 from policies.yamlread import Log, Map, Node
 
@@ -158,14 +162,36 @@ _LICENSE = Record(
             "true: no valid license, no call. warn: record only. false: not looked at.",
             True,
         ),
-        "regimes": Key(Many(Text(), later=True), "Regimes that the license must come from.", ()),
+        "regimes": Key(
+            Many(Text(r"[a-z0-9][a-z0-9_.-]{0,63}", "a regime such as internal or cn-beian")),
+            "What the license's own `regime` may be; empty: any.",
+            (),
+        ),
+        "trust_min": Key(
+            Choice(TRUST),
+            "Who must vouch for the license: anybody trusted here, an attestor, or a regulator.",
+            TRUST[0],
+        ),
         "binding_min": Key(
-            Whole(0, 3, later_above=1),
-            "How strongly the endpoint is bound to the license. 0: name. 1: endpoint origin and served-model string.",
+            Whole(0, 3),
+            "How strongly the endpoint is bound to the license. 0: name. 1: endpoint origin, TLS keys and served names. "
+            "2: the serving host states what it loaded. 3: weights hashed on this host.",
             1,
         ),
-        "status_max_age": Key(None, "How old the license's status may be."),
-        "offline_grace": Key(None, "How long a stale status is tolerated."),
+        "status": Key(
+            Choice(STATUS),
+            "required: a license without a status list, which nobody can suspend, is refused.",
+            STATUS[0],
+        ),
+        "status_max_age": Key(Duration(60, STATUS_AGE_S_MAX), "How old the license's status may be.", 24 * HOUR_S),
+        "offline_grace": Key(
+            Duration(0, STATUS_AGE_S_MAX),
+            "For how long on top, when no newer status can be had; both together at most 96h.",
+            24 * HOUR_S,
+        ),
+        "on_drift": Key(
+            Choice(ON_DRIFT), "When the endpoint calls itself by a name that is not licensed: block, or flag.", "block"
+        ),
         "served_model": Key(
             Many(Text(chars_max=128)),
             "Glob patterns of what the upstream may call itself in its answers; empty: what the license says.",
@@ -294,7 +320,11 @@ POLICY = Record(
         "version": Key(Whole(1, 1), "version of this file format: 1", required=True),
         "name": Key(Text(NAME_PATTERN, "letters, digits, `.`, `_` and `-`"), "name of the policy", required=True),
         "owner": Key(Text(chars_max=256), "who answers for the policy; recorded with each decision", required=True),
-        "preset": Key(Many(Text(), later=True), "Regulatory presets.", ()),
+        "preset": Key(
+            Many(Text(PRESET_PATTERN, "a preset, or a section of one, such as cn-approval/license")),
+            "Regimes as data: whole presets, or sections of them. `licet policy presets` lists them.",
+            (),
+        ),
         "mode": Key(
             Choice(("enforce", "shadow")),
             "shadow: judge and record what would have happened, change nothing.",

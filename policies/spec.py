@@ -165,23 +165,26 @@ class Duration(Kind):
     maximum_s: int
 
     def read(self, node: Node, at: str, log: Log) -> Any:
-        found = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", node.text) if isinstance(node, Scalar) else None
+        found = re.fullmatch(r"(0|[1-9][0-9]{0,8})([smhd])", node.text) if isinstance(node, Scalar) else None
         if found is None:
             log.add(node, at, f"{show(node)} is not a time with its unit", "write one such as 90s, 15m, 24h or 7d")
             return None
         seconds = int(found[1]) * _UNITS[found[2]]
         if not self.minimum_s <= seconds <= self.maximum_s:
-            bounds = f"{_in_units(self.minimum_s)} to {_in_units(self.maximum_s)}"
+            bounds = f"{in_units(self.minimum_s)} to {in_units(self.maximum_s)}"
             log.add(node, at, f"{show(node)} is out of bounds", f"write {bounds}")
             return None
         return seconds
 
     def schema(self, *, references: bool) -> Schema:
-        made: Schema = {"type": "string", "pattern": "^[1-9][0-9]{0,8}[smhd]$"}
+        made: Schema = {"type": "string", "pattern": "^(?:0|[1-9][0-9]{0,8})[smhd]$"}
         return {"anyOf": [made, _REFERENCE]} if references else made
 
 
-def _in_units(seconds: int) -> str:
+def in_units(seconds: int) -> str:
+    """A time with its unit, as `Duration` reads it."""
+    if seconds == 0:
+        return "0s"
     unit = next(u for u in "dhms" if seconds % _UNITS[u] == 0)
     return f"{seconds // _UNITS[unit]}{unit}"
 

@@ -146,7 +146,6 @@ def test_refusal_text_follows_the_language() -> None:
 
 
 NOT_YET = [
-    "preset: [eu-ai-act]",
     "prompt: {impersonation: {private_person: label}}",
     "prompt: {impersonation: {private_person: block}}",
     "prompt: {impersonation: {public_figure: label}}",
@@ -155,10 +154,6 @@ NOT_YET = [
     "record: {content: digest}",
     "record: {content: encrypted}",
     "upstream_storage: deny",
-    "license: {regimes: [eu-db]}",
-    "license: {binding_min: 2}",
-    "license: {status_max_age: 24h}",
-    "license: {offline_grace: 24h}",
     "facts: {age_band: 'claim:age_band'}",
     "facts: {tenant: 'claim:org'}",
     "facts: {territory: ['claim:where']}",
@@ -209,6 +204,12 @@ WRONG = [
     pytest.param("refusal: {status: 200}", "refusal.status", "400 to 499", id="refusal that looks like success"),
     pytest.param("refusal: {text: {en: }}", "refusal.text.en", "write text", id="empty text"),
     pytest.param("refusal: {text: {english!: x}}", "refusal.text.english!", "language tag", id="language"),
+    pytest.param("license: {binding_min: 4}", "license.binding_min", "write 0 to 3", id="binding"),
+    pytest.param("license: {status_max_age: 97h}", "license.status_max_age", "1m to 4d", id="age of a status"),
+    pytest.param("license: {trust_min: attestd}", "license.trust_min", "did you mean attested?", id="trust"),
+    pytest.param("license: {on_drift: report}", "license.on_drift", "use flag or block", id="drift"),
+    pytest.param("preset: [eu-ai-acts]", "preset[0]", "did you mean eu-ai-act?", id="preset"),
+    pytest.param("preset: [eu-ai-act/x]", "preset[0]", "cn-approval/license", id="section"),
     pytest.param("license: {served_model: ''}", "license.served_model", "write 1 to", id="empty pattern"),
 ]
 

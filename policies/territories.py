@@ -1,0 +1,30 @@
+"""Codes of territories: what lies in what, in lower case. `us` holds `us-ca`; `eu` holds its member states."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+EU = "eu"
+# Treaty on European Union, article 52, in ISO 3166-1 codes; the Union's own publications write `el` for Greece.
+EU_MEMBERS = frozenset(
+    {
+        *("at", "be", "bg", "cy", "cz", "de", "dk", "ee", "el", "es", "fi", "fr", "gr", "hr"),
+        *("hu", "ie", "it", "lt", "lu", "lv", "mt", "nl", "pl", "pt", "ro", "se", "si", "sk"),
+    }
+)
+
+
+def lies_in(part: str, codes: Collection[str]) -> bool:
+    """Whether a territory is one of the codes or a part of one."""
+    country = part.partition("-")[0]
+    return part in codes or country in codes or (country in EU_MEMBERS and EU in codes)
+
+
+def meet(rules: Collection[str], places: Collection[str]) -> bool:
+    """Whether rules for some territories are for a call from these places.
+
+    No territory on either side means all of them. Rules for a part are for a call that may come from that part.
+    """
+    if not rules or not places:
+        return True
+    return any(lies_in(place, rules) for place in places) or any(lies_in(code, places) for code in rules)
