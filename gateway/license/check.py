@@ -25,7 +25,15 @@ from gateway.license.moment import Moment
 from gateway.license.orders import OrderList, Target, in_force
 from gateway.license.published import CLOCK_SKEW_S
 from gateway.license.standing import NO_STANDING, Standing
-from gateway.license.terms import Case, failures, fresh_until, is_fine_tuned, must_be_unmodified, status_of
+from gateway.license.terms import (
+    Case,
+    decided_by,
+    failures,
+    fresh_until,
+    is_fine_tuned,
+    must_be_unmodified,
+    status_of,
+)
 from gateway.license.token import Failure
 from gateway.license.trust import TrustLevel
 from gateway.reasons import Reason
@@ -118,9 +126,12 @@ def check_served(served: str | None, model: ModelFacts, policy: LicenseRules) ->
     shown = served if len(served) <= 80 and served.isprintable() else f"a name of {len(served)} characters"
     found: list[Failure] = []
     if must_be_unmodified(claims, policy) and is_fine_tuned(served):
-        found.append(Failure(Reason.TIER_MODIFIED, f"the endpoint calls itself {shown}, which is a fine-tuned model"))
+        by = decided_by(policy, "unmodified")
+        detail = f"the endpoint calls itself {shown}, which is a fine-tuned model{by}"
+        found.append(Failure(Reason.TIER_MODIFIED, detail))
     if not _fits(served, claims, policy):
-        found.append(Failure(Reason.MODEL_DRIFT, f"the endpoint calls itself {shown}"))
+        by = decided_by(policy, "on_drift")
+        found.append(Failure(Reason.MODEL_DRIFT, f"the endpoint calls itself {shown}{by}"))
     if not found:
         return _PASS
     flagged = policy.drift is Drift.FLAG and found[0].reason is Reason.MODEL_DRIFT

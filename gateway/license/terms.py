@@ -55,7 +55,7 @@ class Case:
         return self.claims.license
 
     def asks(self, rule: str) -> str:
-        """Who asks for what a rule says."""
+        """Who asks for what a rule says; rules are named as policies and presets name them."""
         who = dict(self.rules.decided_by).get(rule)
         return f"{who} asks for" if who else "the policy asks for"
 
@@ -96,7 +96,7 @@ def status_of(case: Case) -> Status:
         return Status("stale", stale=f"no status list {named.status_list.uri} of {case.claims.iss} was received")
     stale = staleness(found, case.rules, case.moment)
     if stale is not None:
-        stale = f"the status list {stale}{_by(case, 'status_max_age_s', 'offline_grace_s')}"
+        stale = f"the status list {stale}{decided_by(case.rules, 'status_max_age', 'offline_grace')}"
     value = found.value(named.status_list.idx)
     if value is not StatusValue.VALID:
         word, fault = _FAULTS[value]
@@ -125,7 +125,7 @@ def failures(case: Case, status: Status) -> Iterator[Failure]:
     for one in case.lists:
         stale = staleness(one, case.rules, case.moment)
         if stale is not None:
-            by = _by(case, "status_max_age_s", "offline_grace_s")
+            by = decided_by(case.rules, "status_max_age", "offline_grace")
             yield Failure(Reason.LIC_STATUS_STALE, f"the list of orders of {one.iss} {stale}{by}")
     yield from _regime(case)
     yield from _model(case)
@@ -142,9 +142,10 @@ def failures(case: Case, status: Status) -> Iterator[Failure]:
         yield Failure(Reason.BINDING, _weakly_bound(case))
 
 
-def _by(case: Case, *rules: str) -> str:
-    decided = dict(case.rules.decided_by)
-    by = dict.fromkeys(decided[rule] for rule in rules if rule in decided)
+def decided_by(rules: LicenseRules, *names: str) -> str:
+    """Which presets decided the rules, as it may stand behind a detail; "" where the policy itself did."""
+    decided = dict(rules.decided_by)
+    by = dict.fromkeys(decided[name] for name in names if name in decided)
     return f" (by {', '.join(by)})" if by else ""
 
 
@@ -162,10 +163,12 @@ def _state(case: Case) -> Iterator[Failure]:
     state, rules = case.terms.state, case.rules
     if state != SUBMITTED:
         if state not in rules.states:
-            yield Failure(Reason.LIC_STATE, f"the license is {state}{_by(case, 'states')}")
+            yield Failure(Reason.LIC_STATE, f"the license is {state}{decided_by(case.rules, 'states')}")
         return
     if rules.grace_workdays is None or rules.grace_workdays < 0:
-        yield Failure(Reason.LIC_STATE, f"the license is submitted and not decided{_by(case, 'grace_workdays')}")
+        yield Failure(
+            Reason.LIC_STATE, f"the license is submitted and not decided{decided_by(case.rules, 'grace_workdays')}"
+        )
         return
     launched = _date(case.terms.filing.launched_at if case.terms.filing is not None else None)
     if launched is None:
@@ -174,7 +177,7 @@ def _state(case: Case) -> Iterator[Failure]:
     end_s = deadline_s(launched, rules.grace_workdays, rules.calendar)
     if case.moment.reached(end_s):
         detail = f"the license is submitted: {rules.grace_workdays} working days after its launch on {launched} ended"
-        yield Failure(Reason.LIC_STATE, f"{detail} at {end_s}{_by(case, 'grace_workdays')}")
+        yield Failure(Reason.LIC_STATE, f"{detail} at {end_s}{decided_by(case.rules, 'grace_workdays')}")
 
 
 def _date(text: str | None) -> datetime.date | None:
@@ -194,7 +197,7 @@ def _regime(case: Case) -> Iterator[Failure]:
         wanted = f"{case.asks('trust_min')} trust level {rules.trust_min}"
         yield Failure(Reason.REGIME, f"{wanted}; this license has {int(level)} ({level.name.lower()})")
     if rules.status_required and case.claims.status is None:
-        yield Failure(Reason.REGIME, f"{case.asks('status_required')} a license whose status can be looked up")
+        yield Failure(Reason.REGIME, f"{case.asks('status')} a license whose status can be looked up")
 
 
 def _model(case: Case) -> Iterator[Failure]:
@@ -236,7 +239,7 @@ def _tier(case: Case) -> Iterator[Failure]:
     )
     for fault in faults:
         if fault is not None:
-            yield Failure(Reason.TIER_MODIFIED, f"{fault}{_by(case, 'unmodified')}")
+            yield Failure(Reason.TIER_MODIFIED, f"{fault}{decided_by(case.rules, 'unmodified')}")
 
 
 def _territory(case: Case) -> Iterator[Failure]:

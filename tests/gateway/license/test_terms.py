@@ -47,6 +47,7 @@ def report(**changes: Any) -> dict[str, Any]:
     return {"type": "security", "date": "2026-01-31", "report_digest": DIGEST, "result": {"passed": True}} | changes
 
 
+ROWS = {"status_required": "status"}  # what presets call a rule, where it differs
 PERMIT = {"id": "p", "digest": DIGEST, "not_before": NOW_S}
 
 CASES = [
@@ -156,7 +157,9 @@ def test_what_the_policy_asks_of_the_license(
     assert reasons(verdict) == ([] if reason is None else [reason])
     assert verdict.state == terms.get("state", "active")
     # Whoever asks is named.
-    named = check(facts, use(), LicenseRules(**rules, decided_by=tuple((rule, "cn-approval") for rule in rules)))
+    named = check(
+        facts, use(), LicenseRules(**rules, decided_by=tuple((ROWS.get(rule, rule), "cn-approval") for rule in rules))
+    )
     if reason is not None and rules and terms != {"state": "submitted"} and "launch" not in verdict.failures[0].detail:
         assert all("cn-approval" in failure.detail for failure in named.failures)
 
@@ -270,7 +273,7 @@ def test_how_long_a_status_is_believed(ttl: int, ends: int, age: int, grace: int
 
 
 def test_a_stale_status_says_which_preset_asks() -> None:
-    by = (("status_max_age_s", "cn-approval"), ("offline_grace_s", "cn-approval"))
+    by = (("status_max_age", "cn-approval"), ("offline_grace", "cn-approval"))
     rules = LicenseRules(status_max_age_s=60, offline_grace_s=0, decided_by=by)
     (failure,) = check(model(listed()), use(NOW_S + 60), rules, standing(statuses())).failures
     assert failure.detail.endswith("(by cn-approval)")
@@ -357,6 +360,13 @@ def test_what_the_endpoint_calls_itself(
     verdict = check_served(served, model(opened()), LicenseRules(**rules))
     assert verdict.allowed is allowed
     assert reasons(verdict) == expected
+
+
+def test_drift_names_the_preset_that_asks() -> None:
+    rules = LicenseRules(unmodified=True, decided_by=(("on_drift", "eu-ai-act"), ("unmodified", "cn-registration")))
+    modified, drift = check_served("ft:x", model(opened()), rules).failures
+    assert "cn-registration" in modified.detail
+    assert "eu-ai-act" in drift.detail
 
 
 def test_a_registration_tier_license_is_for_no_fine_tuned_model() -> None:
