@@ -26,11 +26,13 @@ from gateway.audit.digest import DigestKey
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note
 from gateway.audit.store import Store
+from gateway.authorities import Authorities
 from gateway.call import Stop
 from gateway.callers import Callers, Limiter
 from gateway.catalog import Catalog
 from gateway.conversation import Conversations
 from gateway.errors import AuditError
+from gateway.license.standing import GatewayFacts
 from gateway.licensing import Licensing
 from gateway.metrics import CONTENT_TYPE, GatewayMetrics
 from gateway.names import NamePool, NameProcesses, Pool, Processes, hello_of, missing
@@ -75,8 +77,16 @@ class Gateway:
         self._pools: list[Pool] = []
         self._start_recognizers()
         try:
+            self.authorities = Authorities(
+                settings.trust,
+                settings.data / "trust" / str(worker),
+                now_s=time.time,
+                licenses=tuple(m.license for m in settings.models if isinstance(m.license, str)),
+                gateway=self._identity(),
+            )
             self.catalog = Catalog(
                 settings,
+                authorities=self.authorities,
                 entities=self.engine.entities,
                 detectors=self.engine.versions,
                 names_missing=missing,
@@ -107,12 +117,17 @@ class Gateway:
         self.metrics.journal_healthy.set_(1)
         self.metrics.registry.before_render(self._fill_gauges)
 
+    def _identity(self) -> GatewayFacts:
+        """Who we are, for conditions of licenses. Which key signs our log and where calls are recorded is known later."""
+        return GatewayFacts(name=self.settings.trust.audience, lexicons=self.engine.versions)
+
     # -- life of the worker
 
     async def start(self) -> None:
         """Open the journal (recovering shards of dead workers) and begin to serve. Raises AuditError."""
         data = self.settings.data
         await self._start_names()
+        await self.authorities.start()
         self._digest_key = DigestKey.load(data)
         self.journal = Journal.open(
             data, gateway_id=self._gateway_id, worker=self._worker, build=__version__, store=self._store
@@ -185,6 +200,7 @@ class Gateway:
             for pool in self._pools:
                 await pool.close()
             await asyncio.to_thread(self._end_processes)
+            await self.authorities.close()
             await self.catalog.close()
             await self._state.close()
 
@@ -329,6 +345,8 @@ class Gateway:
         serving = self.journal is not None and poisoned is None and not self.draining
         if poisoned is not None:
             problems.append(f"journal: {poisoned}")
+        if self.authorities.trouble:
+            problems.append(f"trust: the repository could not be followed: {self.authorities.trouble}")
         status = "draining" if self.draining else "ready" if serving else "not ready"
         if serving and problems:
             status = "ready, with the last good configuration"

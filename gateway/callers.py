@@ -45,6 +45,8 @@ class CallerEntry(Protocol):
     def rate_per_minute(self) -> int | None: ...
     @property
     def concurrent(self) -> int | None: ...
+    @property
+    def since_s(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Caller:
     anonymous: bool
     rate_per_minute: int | None
     concurrent: int | None
+    since_s: int | None = None  # when it was admitted, s since 1970; None: nobody says
 
     def may_use(self, model: str) -> bool:
         return model in self.models
@@ -95,6 +98,7 @@ class Callers:
             anonymous=entry.anonymous,
             rate_per_minute=entry.rate_per_minute,
             concurrent=entry.concurrent,
+            since_s=entry.since_s,
         )
         if entry.anonymous:
             if entry.key_sha256 is not None:

@@ -7,6 +7,7 @@ the last good one in force and shows in `problems`; a license that cannot be use
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,12 @@ from filters import NAME_ENTITIES, Action, Detector, Direction, Engine, Mask, Na
 from filters.detectors.custom import CustomDetector, check
 from filters.tags import TAGS
 from gateway.audit.record import LicenseRef, PolicyRef
+from gateway.authorities import Authorities
 from gateway.callers import Caller
 from gateway.errors import ConfigError
 from gateway.headers import target_fields
 from gateway.license.check import Gate, ModelFacts, Scope, Use, Verdict, check_served
 from gateway.license.token import License, Opener
-from gateway.license.trust import NO_TRUST, Trust, load_trust
 from gateway.protocols import ModelEntry
 from gateway.protocols.base import Adapter, Role
 from gateway.reasons import Reason
@@ -33,7 +34,7 @@ from policies import CallerFacts, Policy, PolicyError, explain
 from policies import load as load_policy
 from policies.model import Action as PolicyAction
 from policies.model import Direction as PolicyDirection
-from policies.model import LicenseRules, Style
+from policies.model import LicenseRules, Required, Style
 
 # What an answer carries, by operation, as a license names it.
 MODALITIES_OUT: Mapping[str, frozenset[str]] = {
@@ -67,7 +68,9 @@ class Governed:
     answer_rules: RoleRules
     facts: ModelFacts
     gate: Gate
+    authorities: Authorities  # what holds at the moment of each look
     audience: str  # this gateway's own name, for licenses that name the gateways they are for
+    pins: frozenset[bytes]  # TLS keys that the license pins; the upstream is held to them
     upstream: Upstream
     pseudonymizes: bool  # whether prompts get pseudonyms
     detectors: tuple[Detector, ...] = ()  # of the entities that the policy defines
@@ -76,8 +79,10 @@ class Governed:
         """The engine with the policy's own detectors."""
         return base.extended(self.detectors) if self.detectors else base
 
-    def scope(self, caller: CallerFacts, modalities: frozenset[str], operation: str) -> Scope:
-        """What a call of this model wants, as the license gate reads it."""
+    def scope(
+        self, caller: CallerFacts, modalities: frozenset[str], operation: str, since_s: int | None = None
+    ) -> Scope:
+        """What a call of this model wants, as the license gate reads it. `since_s`: when its caller was admitted."""
         return Scope(
             territories=caller.territories,
             purpose=caller.purpose,
@@ -85,6 +90,7 @@ class Governed:
             modalities_in=modalities,
             modalities_out=MODALITIES_OUT.get(operation, TEXT),
             gateway=self.audience,
+            since_s=since_s,
         )
 
     def rules(self, territories: tuple[str, ...]) -> LicenseRules:
@@ -93,7 +99,8 @@ class Governed:
 
     def verdict(self, scope: Scope, now_s: float) -> Verdict:
         """The license gate's verdict at a time. Cached but for the time."""
-        return self.gate.check(self.facts, Use(scope, now_s), self.rules(scope.territories))
+        rules = self.rules(scope.territories)
+        return self.gate.check(self.facts, Use(scope, now_s), rules, self.authorities.standing)
 
     def served(self, name: str | None, scope: Scope) -> Verdict:
         """The verdict on what the endpoint calls itself."""
@@ -113,16 +120,30 @@ class Governed:
         return f"{url}?{query.decode('ascii')}" if query else url
 
 
-def license_ref(verdict: Verdict) -> LicenseRef:
-    """The verdict as the record holds it."""
+def license_ref(verdict: Verdict, now_s: float) -> LicenseRef:
+    """The verdict of that time as the record holds it."""
+    known = verdict.checked and bool(verdict.license_id)
+    iat = verdict.status_iat_s
     return LicenseRef(
-        verdict=verdict.decision.value if verdict.checked else "off",
+        verdict=verdict.decision.value if verdict.checked or verdict.order else "off",
         id=verdict.license_id or None,
         digest=verdict.license_digest or None,
         issuer=verdict.issuer or None,
         reasons=tuple(dict.fromkeys(failure.reason.code for failure in verdict.failures)) or None,
-        binding=f"B{verdict.binding}" if verdict.checked and verdict.license_id else None,
+        status=verdict.status if known else None,
+        status_iat=iat,
+        status_age_s=max(0, int(now_s) - iat) if iat is not None else None,
+        state=verdict.state if known else None,
+        trust_level=verdict.trust_level.name.lower() if known and verdict.trust_level is not None else None,
+        binding=f"B{verdict.binding}" if known else None,
+        order=verdict.order or None,
     )
+
+
+def pins_of(license_: License) -> frozenset[bytes]:
+    """The SHA-256 digests of the TLS keys that a license pins."""
+    pins = license_.claims.license.endpoint.spki_pins if license_.claims is not None else ()
+    return frozenset(base64.b64decode(pin) for pin in pins)
 
 
 def role_rules(direction: PolicyDirection, name: Direction, *, mask_key: bytes = b"") -> RoleRules:
@@ -195,13 +216,16 @@ class _Entry:
         self._fields = {t.protocol: target_fields(t.protocol, t.api_key or None) for t in model.targets}
         self._policy = catalog.policy_file(model.policy)
         self._license = catalog.license_file(model.license) if isinstance(model.license, Path) else None
+        self._by_name = model.license if isinstance(model.license, str) else None
         self.governed: Mapping[str, Governed] = {}  # by protocol
         self.govern()
 
     def govern(self) -> None:
         """Take up the files and the trusted keys as they are now, in one assignment."""
         token = self._license.value if self._license is not None else None
-        license_ = self._catalog.opener.open(token, self._catalog.trusted)
+        if self._by_name is not None:
+            token = self._catalog.authorities.licenses.get(self._by_name)
+        license_ = self._catalog.opener.open(token, self._catalog.authorities.standing.trust)
         policy = self._policy.value
         self.governed = {target.protocol: self._govern(target, policy, license_) for target in self._model.targets}
 
@@ -227,8 +251,17 @@ class _Entry:
             policy_ref=PolicyRef(policy.name, policy.digest, policy.mode.value, versions),
             prompt_rules=prompt_rules,
             answer_rules=role_rules(policy.answer, "answer", mask_key=mask_key),
-            facts=ModelFacts(target.model, target.origin, license_, target.version),
+            facts=ModelFacts(
+                target.model,
+                target.origin,
+                license_,
+                target.version,
+                alias=self._model.name,
+                modified=target.modified,
+            ),
             gate=self._catalog.gate,
+            authorities=self._catalog.authorities,
+            pins=pins_of(license_) if policy.license.required is not Required.FALSE else frozenset(),
             audience=self._catalog.audience,
             upstream=self._upstreams[target.protocol],
             pseudonymizes=prompt_rules.pseudonymizes,
@@ -243,6 +276,7 @@ class Catalog:
         self,
         settings: Settings,
         *,
+        authorities: Authorities,
         entities: Collection[str],
         detectors: Mapping[str, str],
         names_missing: Callable[[str], str | None] = lambda _: None,
@@ -253,6 +287,7 @@ class Catalog:
         `names_missing` says why names cannot be looked for in a mode, or None; `mask_key` gives the key of masks that are
         keyed digests.
         """
+        self.authorities = authorities
         self.entities = entities
         self.detectors = detectors
         self._names_missing = names_missing
@@ -263,14 +298,8 @@ class Catalog:
         self.revision = 0
         self._policies: dict[Path, Reloadable[Policy]] = {}
         self._licenses: dict[Path, Reloadable[bytes | None]] = {}
-        self._trust: Reloadable[Trust] | None = None
+        self._standing = authorities.revision
         problems: list[str] = []
-        if settings.trust.keys is not None:
-            source = str(settings.trust.keys)
-            try:
-                self._trust = Reloadable(settings.trust.keys, lambda data: load_trust(data, source=source))
-            except ConfigError as error:
-                problems += error.problems
         self._entries: dict[str, _Entry] = {}
         for model in settings.models:
             try:
@@ -321,13 +350,7 @@ class Catalog:
 
     @property
     def _files(self) -> list[Reloadable[Any]]:
-        trust = [self._trust] if self._trust is not None else []
-        return [*trust, *self._policies.values(), *self._licenses.values()]
-
-    @property
-    def trusted(self) -> Trust:
-        """The issuers' keys in force."""
-        return self._trust.value if self._trust is not None else NO_TRUST
+        return [*self._policies.values(), *self._licenses.values()]
 
     def find(self, name: str, protocol: str) -> Governed | Reason:
         """The model of that name as it is governed now, at its target that speaks the protocol; or why there is none."""
@@ -343,7 +366,8 @@ class Catalog:
     def poll(self) -> None:
         """Take up changed files; `revision` grows when something came into force."""
         changed = [file for file in self._files if file.poll()]
-        if changed:
+        standing, self._standing = self._standing, self.authorities.revision
+        if changed or standing != self._standing:
             for entry in self._entries.values():
                 entry.govern()
             self.prompt_bytes_max = self._prompt_bytes_max()
@@ -381,7 +405,7 @@ class Catalog:
     @property
     def problems(self) -> list[str]:
         """Files whose present content is not in force, for /readyz and the metric."""
-        return [file.error for file in self._files if file.error]
+        return [file.error for file in self._files if file.error] + list(self.authorities.problems)
 
     async def close(self) -> None:
         """Close every connection to an endpoint."""

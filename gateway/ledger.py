@@ -43,7 +43,7 @@ def intent_of(call: Call) -> Intent:
         target_model=model.target_model if model is not None else None,
         operation=call.operation,
         policy=model.policy_ref if model is not None else None,
-        license=license_ref(call.verdict) if call.verdict is not None else None,
+        license=license_ref(call.verdict, call.clock.started_ms / 1000) if call.verdict is not None else None,
         prompt=text,
         territory=(facts.territories or None) if facts is not None else None,
         purpose=(facts.purpose or None) if facts is not None else None,

@@ -30,7 +30,8 @@ class Licensing:
         assert call.model is not None
         assert call.facts is not None
         assert call.prompt is not None
-        call.scope = call.model.scope(call.facts, call.prompt.modalities, call.adapter.operation)
+        assert call.caller is not None
+        call.scope = call.model.scope(call.facts, call.prompt.modalities, call.adapter.operation, call.caller.since_s)
         call.verdict = call.model.verdict(call.scope, self.now_s())
         return call.enforced(_stop(call.verdict), Outcome.REFUSED)
 

@@ -247,7 +247,11 @@ class Pipeline:
         headers = request_fields(model.target_fields, scope["headers"], protocol=model.protocol, stream=prompt.stream)
         call.clock.upstream_sent_ns = time.monotonic_ns()
         reply = await model.upstream.open(
-            url=model.url(call.adapter, scope.get("query_string", b"")), method="POST", headers=headers, body=body
+            url=model.url(call.adapter, scope.get("query_string", b"")),
+            method="POST",
+            headers=headers,
+            body=body,
+            pins=model.pins,
         )
         async with reply:
             call.clock.upstream_first_ns = time.monotonic_ns()

@@ -41,6 +41,7 @@ MAY: dict[str, set[str]] = {
     "gateway.pseudonyms": {"filters", "gateway.keyfile", "gateway.state"},
     "gateway.auditors": {"gateway.audit"},
     "gateway.wall": {"gateway.audit"},
+    "gateway.standing_notes": {"gateway.audit", "gateway.license"},
     "gateway.callers": {"gateway.state", "policies"},
     "gateway.reload": {"policies"},
     "gateway.settings": {"gateway.license", "policies"},

@@ -11,7 +11,7 @@ import base64
 import binascii
 import enum
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -151,3 +151,22 @@ def _import(key: _Key) -> OKPKey:
 
 
 NO_TRUST = Trust("", MappingProxyType({}))
+
+
+def united(parts: Sequence[Trust]) -> Trust:
+    """The issuers of all parts. Who is in several is known as the first of them says, whole: keys, level and rights.
+
+    So a file of the operator's own can narrow what a repository says of an issuer, and never mixes with it.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    keys: dict[tuple[str, str], OKPKey] = {}
+    levels: dict[str, TrustLevel] = {}
+    rights: dict[str, frozenset[Right]] = {}
+    for part in parts:
+        new = part.rights.keys() - rights.keys()
+        keys.update({at: key for at, key in part.keys.items() if at[0] in new})
+        levels.update({iss: part.level(iss) for iss in new})
+        rights.update({iss: part.rights[iss] for iss in new})
+    digest = hashlib.sha256(" ".join(part.digest for part in parts).encode()).hexdigest()
+    return Trust(digest, MappingProxyType(keys), MappingProxyType(levels), MappingProxyType(rights))

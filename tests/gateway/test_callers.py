@@ -27,6 +27,7 @@ class Entry:
     facts: CallerFacts = FACTS
     rate_per_minute: int | None = None
     concurrent: int | None = None
+    since_s: int | None = None
 
 
 KEY, DIGEST = "lk-one", hashlib.sha256(b"lk-one").hexdigest()

@@ -1,0 +1,238 @@
+"""What authorities say, kept current: one standing made of local files and of a repository, whichever the settings name.
+
+Sources are asked in the background (`gateway.trust`); each set that comes in is verified and joined with the others
+here, on the event loop, and is in force for every call that looks afterwards. What was last in force is kept on the
+disk, so that a restart cannot make an older list count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from gateway.errors import ConfigError
+from gateway.license.standing import NO_STANDING, GatewayFacts, Material, Standing, stand
+from gateway.license.trust import NO_TRUST, Trust, load_trust, united
+from gateway.settings import Trust as TrustSettings
+from gateway.trust import Follower, FollowerStatus, TrustError, TrustOptions, open_source
+
+log = logging.getLogger("licet.authorities")
+
+KNOWN_FILE = "known.json"
+# The lists of all kinds as base64, with room: the bounds of the lists themselves are the license room's.
+KNOWN_BYTES_MAX = 64 * 1024 * 1024
+
+Changed = Callable[[Standing, Standing], None]
+
+
+class _Known(msgspec.Struct, frozen=True):
+    statuses: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+
+
+class Authorities:
+    """The standing of one worker. All methods are for the thread of the event loop."""
+
+    def __init__(
+        self,
+        settings: TrustSettings,
+        folder: Path,
+        *,
+        now_s: Callable[[], float],
+        licenses: Collection[str] = (),
+        gateway: GatewayFacts | None = None,
+    ) -> None:
+        """Reads the local files, and what is known from before. `folder`: of this worker alone; `licenses`: the ids of
+        those that come by name. Raises ConfigError: a file that cannot be used stops the start."""
+        self._folder = folder
+        self._now_s = now_s
+        self._gateway = gateway or GatewayFacts(name=settings.audience)
+        self._keys = {"files": str(settings.keys), "repository": "keys.json"}  # what trust files are called in messages
+        self._parts: dict[str, Material] = {}  # what each source brought last
+        self._trusts: dict[str, Trust] = {}
+        self._followers: dict[str, Follower] = {}
+        self._tokens: dict[str, str] = {}  # of lists, by digest
+        self.standing = NO_STANDING
+        self.licenses: Mapping[str, bytes] = MappingProxyType({})  # by id, those that were asked for
+        self.revision = 0  # grows when keys or licenses change, which is when models have to be looked at again
+        self._faults: tuple[str, ...] = ()  # of the standing itself
+        self.changed: Changed | None = None  # told of each change with the standing before it
+        for name, options in _sources(settings, folder, tuple(licenses)).items():
+            source = open_source(options)
+            if name == "files":
+                self._begin(name, source.fetch)
+            else:
+                self._begin(name, source.cached)
+            self._followers[name] = Follower(
+                source,
+                folder=options.cache if name == "repository" else None,
+                refresh_s=options.pace_s,
+                retry_max_s=options.retry_max_s if options.tuf else options.pace_s,
+                changed=lambda material, name=name: self._take(name, material),  # type: ignore[misc]
+                clock=now_s,
+            )
+        self._stand(self._remembered())
+
+    def _begin(self, name: str, read: Callable[[], Material | None]) -> None:
+        try:
+            material = read()
+        except TrustError as error:
+            if name == "files":
+                raise ConfigError(f"trust: {error.detail}") from error
+            log.warning("what was kept of the repository is not used: %s", error)
+            return
+        if material is None:
+            return
+        if material.keys is not None:
+            self._trusts[name] = load_trust(material.keys, source=self._keys[name])
+        self._parts[name] = material
+
+    async def start(self) -> None:
+        """Follow the sources. Returns after the first look at each, well or not."""
+        for follower in self._followers.values():
+            await follower.start()
+
+    def hint(self) -> None:
+        """Something may have changed: look soon."""
+        for follower in self._followers.values():
+            follower.hint()
+
+    def identify(self, gateway: GatewayFacts) -> None:
+        """Who this gateway is, once it is known: conditions of licenses ask."""
+        self._gateway = gateway
+        self._stand(self.standing)
+
+    @property
+    def problems(self) -> list[str]:
+        """What of the files and sets is not in force. A repository that cannot be reached is not among it: see `status`."""
+        found = list(self._faults)
+        files = self._followers.get("files")
+        if files is not None:
+            status = files.status()
+            found += [f"trust: {fault}" for fault in (status.last_error, *status.problems) if fault]
+        return found
+
+    @property
+    def trouble(self) -> str:
+        """Why the repository could not be followed at the last look; "": it could, or there is none."""
+        repository = self._followers.get("repository")
+        return repository.status().last_error if repository is not None else ""
+
+    @property
+    def status(self) -> dict[str, FollowerStatus]:
+        """How following goes, by source: files, repository."""
+        return {name: follower.status() for name, follower in self._followers.items()}
+
+    async def close(self) -> None:
+        """Stop following. Harmless twice."""
+        for follower in self._followers.values():
+            await follower.close()
+
+    def _take(self, name: str, material: Material) -> None:
+        """A set came in."""
+        if material.keys is not None:
+            self._trusts[name] = load_trust(material.keys, source=self._keys[name])
+        self._parts[name] = material
+        self._stand(self.standing)
+
+    def _stand(self, before: Standing) -> None:
+        merged = self._merged()
+        trust = united([self._trusts[name] for name in ("files", "repository") if name in self._trusts] or [NO_TRUST])
+        made, self._faults = stand(merged, before, now_s=self._now_s(), gateway=self._gateway, trust=trust)
+        licenses = merged.licenses
+        if made.trust.digest != self.standing.trust.digest or licenses != self.licenses:
+            self.revision += 1
+        self.licenses = licenses
+        previous, self.standing = self.standing, made
+        if made is previous:
+            return
+        self._remember(merged, made)
+        if self.changed is not None:
+            self.changed(previous, made)
+
+    def _merged(self) -> Material:
+        parts = list(self._parts.values())
+        licenses: dict[str, bytes] = {}
+        for part in parts:
+            licenses.update(part.licenses)
+        return Material(
+            statuses=tuple(token for part in parts for token in part.statuses),
+            orders=tuple(token for part in parts for token in part.orders),
+            gateways=tuple(token for part in parts for token in part.gateways),
+            licenses=MappingProxyType(licenses),
+            version=" ".join(part.version for part in parts if part.version),
+        )
+
+    # -- over a restart
+
+    def _remembered(self) -> Standing:
+        """What was in force when this worker last ran, as far as it still verifies."""
+        path = self._folder / KNOWN_FILE
+        try:
+            with path.open("rb") as file:
+                known = msgspec.json.decode(file.read(KNOWN_BYTES_MAX), type=_Known)
+        except FileNotFoundError:
+            return NO_STANDING
+        except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+            # It only ever tightens: without it the files and the repository's own memory decide.
+            log.warning("%s: cannot be read (%s); older lists are not recognized", path, type(error).__name__)
+            return NO_STANDING
+        material = Material(
+            statuses=tuple(token.encode() for token in known.statuses),
+            orders=tuple(token.encode() for token in known.orders),
+            gateways=tuple(token.encode() for token in known.gateways),
+        )
+        self._note_tokens(material)
+        trust = united(list(self._trusts.values()) or [NO_TRUST])
+        made, _ = stand(material, NO_STANDING, now_s=self._now_s(), gateway=self._gateway, trust=trust)
+        return replace(made, version="")
+
+    def _note_tokens(self, material: Material) -> None:
+        for token in (*material.statuses, *material.orders, *material.gateways):
+            text = token.strip(b" \t\r\n")
+            self._tokens[hashlib.sha256(text).hexdigest()] = text.decode("latin-1")
+
+    def _remember(self, material: Material, standing: Standing) -> None:
+        """Keep the lists in force. A failure is logged: it costs the protection over a restart, not the present one."""
+        self._note_tokens(material)
+        digests = (
+            [one.digest for one in standing.statuses.values()],
+            [one.digest for one in standing.orders],
+            [one.digest for one in standing.gateways.values()],
+        )
+        held = {digest for group in digests for digest in group}
+        self._tokens = {digest: token for digest, token in self._tokens.items() if digest in held}
+        known = _Known(*(tuple(self._tokens[d] for d in group if d in self._tokens) for group in digests))
+        path = self._folder / KNOWN_FILE
+        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            beside.write_bytes(msgspec.json.encode(known))
+            beside.replace(path)
+        except OSError as error:
+            log.warning("%s: %s", path, error.strerror or error)
+
+
+def _sources(settings: TrustSettings, folder: Path, licenses: tuple[str, ...]) -> dict[str, TrustOptions]:
+    made: dict[str, TrustOptions] = {}
+    if settings.keys is not None or settings.status or settings.orders or settings.gateways:
+        made["files"] = TrustOptions(
+            cache=folder / "files",
+            keys=settings.keys,
+            status=settings.status,
+            orders=settings.orders,
+            gateways=settings.gateways,
+        )
+    if settings.tuf:
+        made["repository"] = TrustOptions(
+            cache=folder, tuf=settings.tuf, root=settings.root, licenses=licenses, refresh_s=settings.refresh_s
+        )
+    return made
