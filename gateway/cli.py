@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 from pathlib import Path
@@ -14,11 +13,11 @@ import typer
 from gateway import __version__
 from gateway.audit.cli import app as audit_app
 from gateway.callers import new_key
-from gateway.checkup import ReadPolicy
 from gateway.errors import AuditError, ConfigError
 from gateway.license.cli import app as license_app
+from gateway.policy_cli import app as policy_app
+from gateway.policy_cli import reader, recognized
 from gateway.scan.cli import scan
-from policies import PolicyError, explain
 
 app = typer.Typer(
     name="licet",
@@ -28,7 +27,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # a traceback must not print what a variable holds
 )
 key_app = typer.Typer(help="Keys of callers.", no_args_is_help=True)
-policy_app = typer.Typer(help="Policy files: one per model.", no_args_is_help=True)
 app.add_typer(license_app, name="license")
 app.add_typer(audit_app, name="audit")
 app.add_typer(key_app, name="key")
@@ -50,29 +48,6 @@ def _fail(problems: list[str]) -> typer.Exit:
     for problem in problems:
         typer.echo(problem, err=True)
     return typer.Exit(1)
-
-
-def _reader(further: frozenset[str] = frozenset()) -> ReadPolicy:
-    """Reads policies as the gateway does, held against what its detectors find, and `further` ones."""
-    from filters import Engine
-    from gateway.catalog import read_policy
-
-    return functools.partial(read_policy, entities=Engine.load().entities | further)
-
-
-def _recognized(config: Path) -> tuple[frozenset[str] | None, list[str]]:
-    """What the recognizers of the settings may find; None, with the problems, where they cannot be loaded."""
-    from gateway.recognizers import entities_of
-    from gateway.settings import load_settings
-
-    try:
-        recognizers = load_settings(config).recognizers
-    except ConfigError:
-        return frozenset(), []  # reported with everything else
-    try:
-        return entities_of(recognizers), []
-    except ConfigError as error:
-        return None, error.problems
 
 
 @app.command()
@@ -130,9 +105,9 @@ def check(
     """Read the settings and every file they name, offline, and list all problems with file, line and remedy."""
     from gateway.checkup import check as check_files
 
-    found, problems = _recognized(config)
+    found, problems = recognized(config)
     # Without the recognizers nobody knows which entities a policy may name: only its form is looked at.
-    problems += check_files(config) if found is None else check_files(config, read_policy=_reader(found))
+    problems += check_files(config) if found is None else check_files(config, read_policy=reader(found))
     if as_json:
         typer.echo(orjson.dumps(problems).decode())
     elif problems:
@@ -158,34 +133,6 @@ def key_new() -> None:
     typer.echo(f"key         {key}")
     typer.echo(f"key_sha256  {digest}")
     typer.echo("Give the key to the caller, and put key_sha256 into an entry of `callers:`.")
-
-
-@policy_app.command("check")
-def policy_check(
-    file: Annotated[Path, typer.Argument(help="A policy file.")],
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="The gateway's YAML file, where it adds recognizers.")
-    ] = None,
-) -> None:
-    """List every mistake of one policy file, with line and remedy."""
-    further, problems = _recognized(config) if config is not None else (frozenset[str](), [])
-    if further is None:
-        raise _fail(problems)
-    try:
-        policy = _reader(further)(file.read_bytes(), source=str(file))
-    except PolicyError as error:
-        raise _fail([explain(problem) for problem in error.problems]) from error
-    except OSError as error:
-        raise _fail([f"{file}: {error.strerror or error}"]) from error
-    typer.echo(f"{file}: policy {policy.id} is valid.")
-
-
-@policy_app.command("schema")
-def policy_schema() -> None:
-    """Print the JSON Schema of policy files, for editors."""
-    from policies.schema import json_schema
-
-    typer.echo(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2).decode())
 
 
 def main() -> None:

@@ -46,6 +46,14 @@ MAY: dict[str, set[str]] = {
     "gateway.reload": {"policies"},
     "gateway.settings": {"gateway.license", "policies"},
     "gateway.checkup": {"gateway.license", "gateway.settings", "policies"},
+    "gateway.policy_cli": {
+        "filters",
+        "gateway.catalog",
+        "gateway.checkup",
+        "gateway.recognizers",
+        "gateway.settings",
+        "policies",
+    },
     "gateway.screen": {"filters", "gateway.protocols"},
     "gateway.streams": {"filters", "gateway.protocols", "gateway.screen"},
     "gateway.conversation": {
