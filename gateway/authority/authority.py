@@ -108,6 +108,10 @@ class Authority(Publishing, Clocks):
         """Let go of the store. Harmless when done twice."""
         self._store.close()
 
+    def now(self) -> int:
+        """What the authority's clock says, in whole seconds."""
+        return self._now()
+
     # Settings and people
 
     def configure(

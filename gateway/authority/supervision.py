@@ -243,6 +243,15 @@ class Supervision(Office):
         found = self._store.rows("SELECT stream, size, root FROM heads WHERE gateway = ? ORDER BY stream", gateway)
         return tuple(Head(*row) for row in found)
 
+    def last_passed(self, gateway: str) -> int | None:
+        """When the gateway last passed an audit with the key that it has now."""
+        sql = (
+            "SELECT max(a.at) FROM audits a JOIN gateways g ON g.name = a.gateway"
+            " WHERE g.name = ? AND a.passed = 1 AND a.at >= g.enrolled_at"
+        )
+        found = self._store.value(sql, gateway)
+        return None if found is None else int(found)
+
     def record_audit(self, actor: Actor, result: AuditResult) -> AuditResult:
         """Keep what an audit found. One that passed moves the next date on, and the `audit_by` of the operator's licenses.
 
