@@ -31,6 +31,7 @@ log = logging.getLogger("licet.attest")
 
 LIFE_S: Final = 3600  # of a statement. Our choice: gateways ask each minute, so this is for when the host is away
 QUERY_BYTES_MAX: Final = 256
+FIELDS_MAX: Final = 8
 CERTIFICATE_BYTES_MAX: Final = 1_048_576
 _PIN: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
 
@@ -91,8 +92,8 @@ class HostServer:
 
     def answer(self, query: bytes) -> tuple[int, bytes]:
         """Status and body for a question."""
-        nonces = parse_qs(query[:QUERY_BYTES_MAX].decode("latin-1"), max_num_fields=8).get("nonce", [])
-        if len(query) > QUERY_BYTES_MAX or len(nonces) != 1 or not NONCE.fullmatch(nonces[0]):
+        nonce = _nonce_in(query)
+        if nonce is None:
             return 400, _said("ask with ?nonce= and 16 to 128 letters, digits, - or _")
         hashed = self._watch.hashed
         if hashed is None:
@@ -102,7 +103,7 @@ class HostServer:
         if hashed.manifest != self._started:
             return 409, _said("the weights are not those that this host started with")
         try:
-            return 200, self._statements.sign(hashed.root, nonces[0], int(time.time()))
+            return 200, self._statements.sign(hashed.root, nonce, int(time.time()))
         except ConfigError as error:
             log.warning("no statement: %s", error)
             return 503, _said("the certificate cannot be read")
@@ -137,6 +138,17 @@ class HostServer:
         await receive()
         await self._watch.close()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _nonce_in(query: bytes) -> str | None:
+    """The one nonce of a question, if it is one."""
+    if len(query) > QUERY_BYTES_MAX:
+        return None
+    try:
+        nonces = parse_qs(query.decode("ascii"), max_num_fields=FIELDS_MAX).get("nonce", [])
+    except ValueError:  # not ASCII, or too many fields
+        return None
+    return nonces[0] if len(nonces) == 1 and NONCE.fullmatch(nonces[0]) else None
 
 
 def _said(message: str) -> bytes:
