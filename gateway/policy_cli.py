@@ -15,7 +15,7 @@ from gateway.checkup import ReadPolicy
 from gateway.errors import ConfigError
 from policies import Policy, PolicyError, explain
 from policies.presets import Preset, Row, names, preset, sources
-from policies.rows import ABILITIES, BUILD
+from policies.rows import ABILITIES, BUILD, MEDIA, kept_by_refusing
 from policies.schema import json_schema
 
 app = typer.Typer(help="Policy files: one per model.", no_args_is_help=True)
@@ -171,6 +171,8 @@ def _print(made: Preset, today: datetime.date) -> None:
             marks = "free " if row.free else ""
             if not row.concerns(BUILD):
                 marks += "kept by refusing " + ", ".join(row.modalities) + " "
+            elif kept_by_refusing(row.type.needs(row.value), BUILD):
+                marks += "kept by refusing " + ", ".join(MEDIA) + " "
             lacks = [ABILITIES[ability] for ability in row.lacking(BUILD)]
             missing = f"MISSING: {'; '.join(lacks)}" if lacks else ""
             tail = f"{begins}{ends}{marks}[{', '.join(row.sources)}] {missing}".rstrip()

@@ -89,8 +89,16 @@ def serves(modalities: Iterable[str], abilities: Collection[str]) -> bool:
 
 def lacking(needs: Iterable[str], abilities: Collection[str]) -> tuple[str, ...]:
     """What of the needs a build lacks."""
-    refused = frozenset() if serves(MEDIA, abilities) else _OF_MEDIA
-    return tuple(need for need in needs if need not in abilities and need not in refused)
+    listed = tuple(needs)
+    kept = kept_by_refusing(listed, abilities)
+    return tuple(need for need in listed if need not in abilities and need not in kept)
+
+
+def kept_by_refusing(needs: Iterable[str], abilities: Collection[str]) -> tuple[str, ...]:
+    """What of the needs a build does without, because it lets no image, sound or video through."""
+    if serves(MEDIA, abilities):
+        return ()
+    return tuple(need for need in needs if need in _OF_MEDIA and need not in abilities)
 
 
 class Order(ABC):
