@@ -42,6 +42,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def json(self) -> Any:
@@ -118,7 +119,7 @@ class Endpoint:
         line, *lines = head.decode("latin-1")[:-4].split("\r\n")
         headers = {name.lower(): value for name, _, value in (item.partition(": ") for item in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        seen = Seen(line.split(" ")[1], headers, body)
+        seen = Seen(line.split(" ")[1], headers, body, line.split(" ")[0])
         self.seen.append(seen)
         reply = self.script(seen)
         extra = "".join(f"{name}: {value}\r\n" for name, value in reply.headers)
