@@ -26,7 +26,7 @@ MAY: dict[str, set[str]] = {
     "gateway.audit": {"gateway.keyfile", "policies"},
     "gateway.license": {"policies"},
     "gateway.trust": {"gateway.license", "gateway.settings"},
-    "gateway.authority": {"gateway.audit", "gateway.license", "policies"},
+    "gateway.authority": {"gateway.audit", "gateway.edge", "gateway.license", "gateway.state", "policies"},
     "gateway.protocols": set(),
     "gateway.sample": set(),
     "gateway.edge": set(),
