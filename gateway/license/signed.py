@@ -12,6 +12,7 @@ import binascii
 import enum
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ from gateway.license.trust import Right, Trust
 from gateway.reasons import Reason
 
 ALG = "Ed25519"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _HEADER_MEMBERS = frozenset({"alg", "typ", "kid"})
 
 
@@ -157,6 +159,9 @@ def _decode(part: bytes, name: str) -> bytes:
 def _object(raw: bytes, name: str) -> dict[str, Any]:
     try:
         made = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        if _SURROGATE.search(raw):
+            # Half a pair is no character (RFC 7493, section 2.1): such text could be neither logged nor compared.
+            json.dumps(made, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise TokenError(f"the {name} is not JSON that can be relied on") from error
     if not isinstance(made, dict):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from types import MappingProxyType
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc.jwk import OKPKey
 
 from gateway.license.check import ModelFacts, Scope, Use
@@ -154,3 +156,17 @@ def listed(idx: int = 0, made: dict[str, Any] | None = None) -> License:
     found = open_license(token(payload), TRUST)
     assert found.failure is None, found.failure
     return found
+
+
+def b64(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def signed_raw(kind: Kind, payload: bytes, header: bytes | None = None, key: OKPKey = KEY) -> bytes:
+    """A token with any payload and header, really signed: what a careless issuer could make."""
+    head = json.dumps({"alg": "Ed25519", "typ": kind.typ, "kid": key.kid}).encode() if header is None else header
+    body = b64(head) + b"." + b64(payload)
+    d = key.as_dict(private=True)["d"]
+    assert isinstance(d, str)
+    private = Ed25519PrivateKey.from_private_bytes(base64.urlsafe_b64decode(d + "="))
+    return body + b"." + b64(private.sign(body))
