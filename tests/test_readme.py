@@ -80,11 +80,12 @@ def test_the_library_example_says_what_its_comments_say() -> None:
 
 def test_the_examples_are_valid_policies() -> None:
     from filters import Engine
+    from filters.tags import TAGS
     from policies import load
 
     entities = Engine.load().entities
     for file in sorted((ROOT / "policies" / "examples").glob("*.yaml")):
-        assert load(file.read_bytes(), source=str(file), entities=entities).digest
+        assert load(file.read_bytes(), source=str(file), entities=entities, tags=TAGS).digest
 
 
 def test_the_container_settings_load_and_fit_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
