@@ -1,0 +1,24 @@
+"""One authority a test, and the rule that holds after each: its log verifies, and every license is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.authority.authority import Authority
+from tests.gateway.authority.offices import Hands, make
+
+
+@pytest.fixture
+def clock() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def authority(tmp_path: Path, clock: Hands) -> Iterator[Authority]:
+    made = make(tmp_path / "authority", clock)
+    yield made
+    made.verify()
+    made.close()
