@@ -1,4 +1,4 @@
-"""`licet audit tail | show ID | verify`: what a person sees of the journal. No logic but what is shown, and exit codes."""
+"""`licet audit tail | show ID | verify | effect | key`: what a person sees of the journal. No logic but what is shown, and exit codes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from gateway.audit import query
+from gateway.audit import changes, effect, query
+from gateway.audit.checkpoint import LogKey, public_jwk, verifier_key
 from gateway.audit.record import Counts, Intent, Note, OutcomeRecord
 from gateway.audit.verify import Report, verify
+from gateway.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Look into the audit journal, and check it.")
 
@@ -104,6 +106,115 @@ def verify_command(data: Data = Path("var"), as_json: Json = False) -> None:
         _print_report(report)
     if not report.ok:
         raise typer.Exit(1)
+
+
+@app.command("effect")
+def effect_command(
+    order: Annotated[str | None, typer.Option("--order", metavar="REF", help="An authority's order.")] = None,
+    license_id: Annotated[str | None, typer.Option("--license", metavar="JTI", help="A license's id.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="A gateway's data directory. Repeatable: one for each host.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False,
+) -> None:
+    """Show how fast an order, or the suspension of a license, took effect in each worker.
+
+    Exit code 1 if anything was allowed after it took effect, 2 if no journal tells of it.
+    """
+    folders = data or [Path("var")]
+    for folder in folders:
+        _demand(folder)
+    if (order is None) == (license_id is None):
+        typer.echo("Name one of --order REF and --license JTI.", err=True)
+        raise typer.Exit(2)
+    report = effect.effect_of(folders, order=order, license_id=license_id)
+    if as_json:
+        typer.echo(effect.as_json(report))
+    else:
+        _print_effects(report)
+    if not report.known:
+        raise typer.Exit(2)
+    if report.allowed_after:
+        raise typer.Exit(1)
+
+
+@app.command("key")
+def key_command(
+    data: Data = Path("var"),
+    name: Annotated[str | None, typer.Option("--name", help="The gateway's id, for the note verifier's key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False,
+) -> None:
+    """Show the public key that signs this gateway's checkpoints, to enroll it. Made here if there is none yet."""
+    try:
+        key = LogKey.load(data)
+        verifier = None if name is None else verifier_key(name, key.public)
+    except (ConfigError, OSError, ValueError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    if as_json:
+        shown = {"jwk": public_jwk(key.public), "thumbprint": key.thumbprint, "verifier_key": verifier}
+        typer.echo(orjson.dumps(shown))
+        return
+    typer.echo(f"thumbprint    {key.thumbprint}  (what an authority enrolls)")
+    typer.echo(f"public key    {orjson.dumps(public_jwk(key.public)).decode()}")
+    typer.echo(f"verifier key  {verifier or 'say --name with the id of the gateway'}")
+
+
+def _print_effects(report: effect.Report) -> None:
+    console = _wide()
+    if not report.known:
+        console.print(_safe(f"No journal tells of the {report.subject} {report.name}."))
+        return
+    table = Table(box=None, header_style="bold")
+    for head in (
+        "stream",
+        "what",
+        "published",
+        "received",
+        "in force after",
+        "between",
+        "in flight",
+        "refused",
+        "after",
+    ):
+        table.add_column(head, no_wrap=True)
+    for one in report.effects:
+        delay = "" if one.effective_ms is None else f"{(one.effective_ms - one.published_ms) / 1000:.3f} s"
+        color = "red" if one.after else "green"
+        table.add_row(
+            one.stream,
+            _safe(one.status) or "[red]never heard[/red]",
+            _when(one.published_ms),
+            "" if one.received_ms is None else _when(one.received_ms),
+            delay,
+            f"{one.between:,}",
+            f"{one.in_flight:,}",
+            f"{one.refused:,}",
+            f"[{color}]{one.after:,}[/{color}]",
+        )
+    console.print(table)
+    for one in report.effects:
+        for call in one.in_flight_calls:
+            ended = "has not ended" if call.ended_ms is None else f"{call.outcome} at {_when(call.ended_ms)}"
+            console.print(_safe(f"in flight: {call.record} {ended} {' '.join(call.reasons)}"), soft_wrap=True)
+        for call in one.after_calls:
+            how = f" (policy mode {call.mode})" if call.mode not in (None, "enforce") else ""
+            told = f"{call.record} ended {_when(call.ended_ms or 0)} as {call.outcome}{how}"
+            console.print(f"[red]allowed after:[/red] {_safe(told)}", soft_wrap=True)
+        if one.partial:
+            console.print(_safe(f"{one.stream}: the order names more than its note had room for."), soft_wrap=True)
+    what = "order" if report.subject == changes.ORDER else "license"
+    if report.allowed_after:
+        console.print(_safe(f"{report.allowed_after:,} calls were allowed after the {what} {report.name} took effect."))
+    else:
+        console.print(_safe(f"Nothing was allowed after the {what} {report.name} took effect."))
+
+
+def _when(ms: int) -> str:
+    try:
+        return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    except (OverflowError, ValueError, OSError):
+        return f"{ms} ms after 1970"  # beyond the calendar of `datetime`
 
 
 def _wide() -> Console:
