@@ -22,17 +22,22 @@ from starlette.types import Receive, Scope, Send
 from filters import Engine
 from gateway import __version__
 from gateway.audit.aggregate import RefusalCounter
+from gateway.audit.changes import TOPIC as STANDING
+from gateway.audit.checkpoint import LogKey
 from gateway.audit.digest import DigestKey
+from gateway.audit.frames import journal_dir
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note
 from gateway.audit.store import Store
+from gateway.auditors import PREFIX as AUDIT
+from gateway.auditors import AuditDoor
 from gateway.authorities import Authorities
 from gateway.call import Stop
 from gateway.callers import Callers, Limiter
 from gateway.catalog import Catalog
 from gateway.conversation import Conversations
 from gateway.errors import AuditError
-from gateway.license.standing import GatewayFacts
+from gateway.license.standing import NO_STANDING, GatewayFacts, Standing
 from gateway.licensing import Licensing
 from gateway.metrics import CONTENT_TYPE, GatewayMetrics
 from gateway.names import NamePool, NameProcesses, Pool, Processes, hello_of, missing
@@ -45,10 +50,14 @@ from gateway.recognizers import SOCKET as RECOGNIZERS
 from gateway.recognizers import RecognizerPool, RecognizerProcesses
 from gateway.relay import LiveStreams
 from gateway.settings import Settings
+from gateway.standing_notes import standing_notes
 from gateway.state import MemoryState, RedisState, SharedState
+from gateway.wall import MARK_NAME as CLOCK_MARK
+from gateway.wall import Wall
 
 log = logging.getLogger("licet.app")
 
+HINTS = "trust"  # the channel of the shared state on which a change of what authorities say is announced
 TICK_S = 1.0  # changed files, refusal counts and live streams are looked at this often
 
 _PROBES = frozenset({"/livez", "/health/liveness", "/health/liveliness"})
@@ -66,8 +75,9 @@ class Gateway:
         gateway_id: str | None = None,
         store: Store | None = None,
         names: Mapping[str, Path] | None = None,
+        wall: Wall | None = None,
     ) -> None:
-        """`store` is where the journal writes; None: the disk. `names`: sockets of the processes that look for names, by
+        """`wall` is the clock that licenses go by; None: this host's. `store` is where the journal writes; None: the disk. `names`: sockets of the processes that look for names, by
         mode, and of those that run recognizers; without them this worker starts what its settings and policies need."""
         self.settings = settings
         self.engine = Engine.load()
@@ -77,16 +87,18 @@ class Gateway:
         self._pools: list[Pool] = []
         self._start_recognizers()
         try:
+            self.wall = wall or Wall(settings.data / "trust" / CLOCK_MARK)
             self.authorities = Authorities(
                 settings.trust,
                 settings.data / "trust" / str(worker),
-                now_s=time.time,
+                now_s=self.wall.now_s,
                 licenses=tuple(m.license for m in settings.models if isinstance(m.license, str)),
                 gateway=self._identity(),
             )
             self.catalog = Catalog(
                 settings,
                 authorities=self.authorities,
+                now_s=self.wall.now_s,
                 entities=self.engine.entities,
                 detectors=self.engine.versions,
                 names_missing=missing,
@@ -109,6 +121,7 @@ class Gateway:
         self._store = store
         self._gateway_id = gateway_id or host_id()
         self._digest_key: DigestKey | None = None
+        self._door: AuditDoor | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._dialects: Mapping[str, Adapter] = {
             adapter.dialect: adapter for adapter in reversed(tuple(ADAPTERS.values()))
@@ -129,6 +142,7 @@ class Gateway:
         await self._start_names()
         await self.authorities.start()
         self._digest_key = DigestKey.load(data)
+        log_key = LogKey.load(data)
         self.journal = Journal.open(
             data, gateway_id=self._gateway_id, worker=self._worker, build=__version__, store=self._store
         )
@@ -144,10 +158,47 @@ class Gateway:
             refusals=self.refusals,
             digest_key=self._digest_key,
             live=self.live,
-            licensing=Licensing(self.catalog, time.time),
+            licensing=Licensing(self.catalog, self.wall.now_s),
             conversations=Conversations(self._state, PseudonymKeys.load(data)),
         )
-        self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self.live.watch())]
+        self._stand(log_key, self.journal)
+        if self.settings.auditors:
+            self._door = AuditDoor(
+                journal_dir(data), log_key, self._gateway_id, self.settings.auditors, self.journal.append
+            )
+        self._tasks = [
+            asyncio.create_task(self._tick()),
+            asyncio.create_task(self.live.watch()),
+            asyncio.create_task(self._hear()),
+        ]
+
+    def _stand(self, log_key: LogKey, journal: Journal) -> None:
+        """From here on each change of what authorities say is in the journal, and felt by running streams at once."""
+        self.authorities.identify(
+            GatewayFacts(
+                name=self.settings.trust.audience,
+                key=log_key.thumbprint,
+                stream=journal.stream,
+                lexicons=self.engine.versions,
+            )
+        )
+        self._standing_changed(NO_STANDING, self.authorities.standing)
+        self.authorities.changed = self._standing_changed
+
+    def _standing_changed(self, before: Standing, after: Standing) -> None:
+        """Another word of the authorities is in force: write it down, look at live streams, tell the other workers."""
+        journal = self.journal
+        if journal is not None and journal.poisoned is None:
+            for detail in standing_notes(before, after, self.catalog.listed):
+                journal.append(Note(ts=_now_ms(), topic=STANDING, detail=detail))
+        self.live.look()
+        if before is not NO_STANDING and before.version != after.version:
+            self._telling = asyncio.get_running_loop().create_task(self._state.publish(HINTS, b"standing"))
+
+    async def _hear(self) -> None:
+        """Hints of other workers or of the authority that something changed. A hint only makes us look sooner."""
+        async for _ in self._state.subscribe(HINTS):
+            self.authorities.hint()
 
     def _start_recognizers(self) -> None:
         """Have the settings' recognizers loaded: policies are held against what they may find. Raises ConfigError."""
@@ -200,6 +251,8 @@ class Gateway:
             for pool in self._pools:
                 await pool.close()
             await asyncio.to_thread(self._end_processes)
+            if self._door is not None:
+                self._door.close()
             await self.authorities.close()
             await self.catalog.close()
             await self._state.close()
@@ -225,6 +278,7 @@ class Gateway:
     def _turn(self, known: int) -> int:
         """One turn of the ticker; the revision of the configuration that the journal knows of."""
         self.catalog.poll()
+        self.wall.keep()
         self.metrics.policy_reload_ok.set_(0 if self.catalog.problems else 1)
         for processes in self._processes:
             if processes.keep_alive():
@@ -241,6 +295,10 @@ class Gateway:
 
     def _fill_gauges(self) -> None:
         metrics, journal = self.metrics, self.journal
+        metrics.clock_behind.set_(self.wall.stepped_back_s)
+        for name, status in self.authorities.status.items():
+            metrics.trust_failures.set_(status.failures, name)
+            metrics.trust_fresh.set_(int(status.fresh), name)
         if isinstance(self._state, RedisState):
             metrics.state_failures.total(self._state.failures)
         if journal is None:
@@ -295,6 +353,8 @@ class Gateway:
         adapter = adapter_for(path)
         if adapter is not None and pipeline is not None and method == "POST":
             await pipeline.serve(adapter, scope, receive, send)
+        elif self._door is not None and path.startswith(AUDIT):
+            await self._door(scope, receive, send)
         elif method in ("GET", "HEAD") and path in _PROBES:
             await _respond(send, 200, b'{"status":"alive"}')
         elif method in ("GET", "HEAD") and path in _READY:
@@ -328,7 +388,7 @@ class Gateway:
             await pipeline.serve(adapter, scope, _no_body, send, stop=Stop(caller))
             return
         anthropic = adapter.dialect == "anthropic"
-        entries = self.catalog.listing(caller, adapter.dialect, time.time())
+        entries = self.catalog.listing(caller, adapter.dialect, self.wall.now_s())
         if not name:
             await _respond(send, 200, models_body(entries, anthropic=anthropic))
             return

@@ -8,6 +8,8 @@ the last good one in force and shows in `problems`; a license that cannot be use
 from __future__ import annotations
 
 import base64
+import datetime
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +97,7 @@ class Governed:
 
     def rules(self, territories: tuple[str, ...]) -> LicenseRules:
         """What is asked of the license for calls of these territories."""
-        return self.policy.license
+        return self.policy.license_for(territories)
 
     def verdict(self, scope: Scope, now_s: float) -> Verdict:
         """The license gate's verdict at a time. Cached but for the time."""
@@ -137,6 +139,17 @@ def license_ref(verdict: Verdict, now_s: float) -> LicenseRef:
         trust_level=verdict.trust_level.name.lower() if known and verdict.trust_level is not None else None,
         binding=f"B{verdict.binding}" if known else None,
         order=verdict.order or None,
+    )
+
+
+def _policy_ref(policy: Policy, detectors: dict[str, str]) -> PolicyRef:
+    return PolicyRef(
+        policy.name,
+        policy.digest,
+        policy.mode.value,
+        detectors,
+        presets=tuple(f"{ref.name}@{ref.digest[:12]}" for ref in policy.presets) or None,
+        deviations=tuple(f"{one.row}: {one.wanted} ({one.preset}: {one.value})" for one in policy.deviations) or None,
     )
 
 
@@ -189,10 +202,10 @@ def role_rules(direction: PolicyDirection, name: Direction, *, mask_key: bytes =
     return RoleRules(name, by_role)
 
 
-def read_policy(data: bytes, *, source: str, entities: Collection[str]) -> Policy:
-    """A policy, held against what this build can find. Raises PolicyError."""
+def read_policy(data: bytes, *, source: str, entities: Collection[str], today: datetime.date | None = None) -> Policy:
+    """A policy with the presets' rows of `today` (this day), held against what this build can find. Raises PolicyError."""
     known = NAME_ENTITIES.union(entities)
-    return load_policy(data, source=source, entities=known, tags=TAGS, check_pattern=check)
+    return load_policy(data, source=source, entities=known, tags=TAGS, check_pattern=check, today=today)
 
 
 def _hashes(direction: PolicyDirection) -> bool:
@@ -248,7 +261,7 @@ class _Entry:
             secret=target.api_key.encode("ascii"),
             origin=target.origin,
             policy=policy,
-            policy_ref=PolicyRef(policy.name, policy.digest, policy.mode.value, versions),
+            policy_ref=_policy_ref(policy, versions),
             prompt_rules=prompt_rules,
             answer_rules=role_rules(policy.answer, "answer", mask_key=mask_key),
             facts=ModelFacts(
@@ -279,6 +292,7 @@ class Catalog:
         authorities: Authorities,
         entities: Collection[str],
         detectors: Mapping[str, str],
+        now_s: Callable[[], float] = time.time,
         names_missing: Callable[[str], str | None] = lambda _: None,
         mask_key: Callable[[], bytes] = bytes,
     ) -> None:
@@ -290,6 +304,8 @@ class Catalog:
         self.authorities = authorities
         self.entities = entities
         self.detectors = detectors
+        self._now_s = now_s
+        self._due: dict[Path, int] = {}  # when rows of presets last began or ended, of each policy
         self._names_missing = names_missing
         self.mask_key = mask_key
         self.opener = Opener()
@@ -323,7 +339,8 @@ class Catalog:
         return self._policies[path]
 
     def _load_policy(self, data: bytes, source: str) -> Policy:
-        policy = read_policy(data, source=source, entities=self.entities)
+        today = datetime.datetime.fromtimestamp(self._now_s(), datetime.UTC).date()
+        policy = read_policy(data, source=source, entities=self.entities, today=today)
         for mode in sorted({policy.prompt.names.mode.value, policy.answer.names.mode.value} - {"off"}):
             why = self._names_missing(mode)
             if why is not None:
@@ -363,8 +380,25 @@ class Catalog:
         """Each model once, at its first target."""
         return (next(iter(entry.governed.values())) for entry in self._entries.values())
 
+    @property
+    def listed(self) -> dict[str, tuple[str, str, int]]:
+        """Where the status of each license stands that this gateway serves: id -> issuer, URI of the list, index."""
+        found = {}
+        for model in self:
+            claims = model.facts.license.claims
+            if claims is not None and claims.status is not None:
+                entry = claims.status.status_list
+                found[claims.jti] = (claims.iss, entry.uri, entry.idx)
+        return found
+
     def poll(self) -> None:
-        """Take up changed files; `revision` grows when something came into force."""
+        """Take up changed files, and rows of presets that begin or end; `revision` grows when something came into force."""
+        now_s = self._now_s()
+        for path, file in self._policies.items():
+            due_s = file.value.changes_at_s
+            if due_s is not None and now_s >= due_s and self._due.get(path) != due_s:
+                self._due[path] = due_s
+                file.again()
         changed = [file for file in self._files if file.poll()]
         standing, self._standing = self._standing, self.authorities.revision
         if changed or standing != self._standing:

@@ -290,6 +290,16 @@ class GatewayMetrics:
         self.journal_syncs = r.counter("licet_journal_syncs_total", "Times the journal was synced to disk.")
         self.journal_open_calls = r.gauge("licet_journal_open_calls", "Intents without an outcome yet.")
         self.journal_healthy = r.gauge("licet_journal_healthy", "0 once the journal refuses to write.", worst=True)
+        self.clock_behind = r.gauge(
+            "licet_clock_behind_seconds",
+            "How far the host's clock was set back; the gateway goes on with its own time.",
+        )
+        self.trust_failures = r.gauge(
+            "licet_trust_failures", "Looks at a source of licenses' standing that failed in a row.", ("source",)
+        )
+        self.trust_fresh = r.gauge(
+            "licet_trust_fresh", "1 while what authorities say is known as of the last look.", ("source",), worst=True
+        )
         self.state_failures = r.counter("licet_state_failures_total", "Operations the shared state could not serve.")
 
     def render(self) -> bytes:

@@ -53,6 +53,7 @@ class Reloadable(Generic[T]):
         self._absent = absent
         self._seen: _Stamp | None = None  # what the last poll saw
         self._settled = False  # whether the file was read after it had stopped changing
+        self._again = False  # whether the same bytes are to be parsed once more
         self.error: str | None = None  # why the file's present content is not in force
         self._current = self._load()
 
@@ -70,6 +71,11 @@ class Reloadable(Generic[T]):
     def digest(self) -> str:
         """SHA-256 of the bytes in force, hex."""
         return self._current.digest
+
+    def again(self) -> None:
+        """Have the next poll parse the file even if it did not change: what it means has."""
+        self._again = True
+        self._seen, self._settled = self._stamp(), False
 
     def poll(self) -> bool:
         """Looks at the file; True when a new value came into force.
@@ -92,7 +98,8 @@ class Reloadable(Generic[T]):
             return False
         self._settled = True
         self.error = None
-        if loaded.digest == self._current.digest:
+        again, self._again = self._again, False
+        if loaded.digest == self._current.digest and not again:
             return False
         self._current = loaded
         return True
