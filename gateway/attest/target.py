@@ -16,15 +16,17 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from gateway.attest.statement import ENVELOPE_BYTES_MAX, StatementError, verify_statement
 from gateway.attest.watch import LOOK_S, WeightsWatch
-from gateway.errors import UpstreamError
+from gateway.errors import ConfigError, UpstreamError
 from gateway.license.binding import NO_EVIDENCE, Evidence, HostStatement
 from gateway.license.claims import origin_of
+from gateway.license.facts import ModelFacts
 from gateway.license.record import HostKey, Terms
 from gateway.routes import read_pins
 from gateway.upstream import Upstream
@@ -57,19 +59,28 @@ class Attestor:
         weights: WeightsWatch | None = None,
         statement: str | None = None,
         ask_s: float = ASK_S,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
-        """`origin` and `upstream` are the target's; `statement` is the URL at which its host says what it loaded."""
+        """`origin` and `upstream` are the target's; `statement` is the URL at which its host says what it loaded.
+
+        Raises ConfigError if that is none.
+        """
         self._origin = origin
         self._upstream = upstream
         self._weights = weights
         self._statement = statement
-        self._own = statement is not None and origin_of(statement) == origin
+        try:
+            self._own = statement is not None and origin_of(statement) == origin
+        except ValueError as error:
+            raise ConfigError("statement: not an http or https URL; a file cannot answer a gateway's nonce") from error
         self._ask_s = ask_s
+        self._now_s = now_s
         self._keys: tuple[HostKey, ...] = ()
         self._pins: frozenset[bytes] = frozenset()
         self._manifest: str | None = None
         self._said: HostStatement | None = None
         self._evidence = NO_EVIDENCE
+        self._known: tuple[ModelFacts, ModelFacts] | None = None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None  # why there is no fresh statement, for people
@@ -88,13 +99,24 @@ class Attestor:
     def evidence(self) -> Evidence:
         """What is known now."""
         said = self._said
-        if said is not None and time.time() >= said.exp:
+        if said is not None and self._now_s() >= said.exp:
             said = self._said = None
         weights = self._digest()
         last = self._evidence
         if last.statement is not said or last.weights != weights:
-            last = self._evidence = Evidence(statement=said, weights=weights)
+            known = said is not None or weights is not None
+            last = self._evidence = Evidence(statement=said, weights=weights) if known else NO_EVIDENCE
         return last
+
+    def known(self, facts: ModelFacts) -> ModelFacts:
+        """Those facts with the evidence of now; the same object while neither changed."""
+        evidence = self.evidence()
+        if evidence is facts.evidence:
+            return facts
+        last = self._known
+        if last is None or last[0] is not facts or last[1].evidence is not evidence:
+            last = self._known = (facts, replace(facts, evidence=evidence))
+        return last[1]
 
     def pins(self, binding: int) -> frozenset[bytes]:
         """What `Upstream.open` has to be given for a call whose license is bound at this level; empty: nothing is pinned.
@@ -171,7 +193,7 @@ class Attestor:
         if (keys, pins) != (self._keys, self._pins):
             return 0.0  # the license changed meanwhile: under its terms this was not verified
         self.problem, self._said = None, said
-        return min(self._ask_s, max((said.exp - time.time()) / 2, RETRY_S))
+        return min(self._ask_s, max((said.exp - self._now_s()) / 2, RETRY_S))
 
     def _failed(self, why: str, failing: float) -> float:
         if self.problem is None:
@@ -192,17 +214,25 @@ class Attestor:
                 if reply.status != 200:
                     raise _UnansweredError(reply.status)
                 envelope = await reply.read_all(ENVELOPE_BYTES_MAX)
-        return verify_statement(envelope, keys, nonce=nonce, now_s=time.time())
+        return verify_statement(envelope, keys, nonce=nonce, now_s=self._now_s())
 
 
 class Attestation:
     """All targets of one worker. Folders that several targets name are watched once."""
 
-    def __init__(self, data: Path, *, look_s: float = LOOK_S, ask_s: float = ASK_S) -> None:
-        """`data` is the gateway's own folder: workers share results in `data/weights`."""
+    def __init__(
+        self,
+        data: Path,
+        *,
+        look_s: float = LOOK_S,
+        ask_s: float = ASK_S,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        """`data` is the gateway's own folder: workers share results in `data/weights`. `now_s`: the clock of licenses."""
         self._shared = data / "weights"
         self._look_s = look_s
         self._ask_s = ask_s
+        self._now_s = now_s
         self._folders: dict[Path, WeightsWatch] = {}
         self._attestors: list[Attestor] = []
 
@@ -213,7 +243,14 @@ class Attestation:
             watch = self._folders.get(weights)
             if watch is None:
                 watch = self._folders[weights] = WeightsWatch(weights, self._shared, look_s=self._look_s)
-        made = Attestor(origin=origin, upstream=upstream, weights=watch, statement=statement, ask_s=self._ask_s)
+        made = Attestor(
+            origin=origin,
+            upstream=upstream,
+            weights=watch,
+            statement=statement,
+            ask_s=self._ask_s,
+            now_s=self._now_s,
+        )
         self._attestors.append(made)
         return made
 

@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ from gateway.attest.host import HostServer, Statements, pin_in
 from gateway.attest.target import Attestation, Attestor
 from gateway.attest.watch import WeightsWatch
 from gateway.attest.weights import Hashed, hash_model
-from gateway.license.binding import NO_EVIDENCE
+from gateway.errors import ConfigError
+from gateway.license.binding import NO_EVIDENCE, Evidence
+from gateway.license.facts import ModelFacts
 from gateway.license.issuer import generate_key
 from gateway.license.record import Endpoint, HostKey, Model, Terms, Weights
+from gateway.license.token import NO_LICENSE
 from gateway.upstream import AiohttpUpstream, UpstreamOptions
 from tests.fakes.pki import Key, Pki, new_key, pin_of, shown
 from tests.gateway.attest.samples import DIGEST, KEY, SPKI, host_key, write_model
@@ -192,10 +195,11 @@ def test_a_license_that_names_other_keys_ends_the_statement_at_once(pki: Pki) ->
     run(test())
 
 
-def test_a_host_that_is_away_leaves_its_statement_in_force_until_it_ends(
-    pki: Pki, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_that_is_away_leaves_its_statement_in_force_until_it_ends(pki: Pki) -> None:
+    now_s = time.time()
+
     async def test() -> None:
+        nonlocal now_s
         host = Host(pki)
         async with attestor(pki, "https://127.0.0.1:1") as unreachable:
             unreachable.licensed(terms(host_key()))
@@ -203,14 +207,14 @@ def test_a_host_that_is_away_leaves_its_statement_in_force_until_it_ends(
             assert unreachable.problems
             assert unreachable.evidence() == NO_EVIDENCE
         async with host.serve() as origin:
-            one_at = attestor(pki, origin, ask_s=0.05)
+            one_at = attestor(pki, origin, ask_s=0.05, now_s=lambda: now_s)
             one = await one_at.__aenter__()
             one.licensed(terms(host_key(), pins=[pin_of(host.tls)]))
             await one.start()
         await until(lambda: one.problems)
         said = one.evidence().statement
         assert said is not None
-        monkeypatch.setattr(time, "time", lambda: float(said.exp))
+        now_s = float(said.exp)
         assert one.evidence() == NO_EVIDENCE
         await one_at.__aexit__(None, None, None)
 
@@ -300,6 +304,23 @@ def test_weights_are_evidence_and_files_under_other_names_are_not_the_licensed_o
     watch.now = None
     assert one.evidence() == NO_EVIDENCE
     assert one.pins(3) == frozenset(), "without TLS there is nothing to pin"
+
+
+def test_the_facts_of_a_call_hold_the_evidence_of_now() -> None:
+    watch = Known()
+    one = Attestor(origin="http://127.0.0.1:1", upstream=AiohttpUpstream(), weights=watch)
+    facts, other = (ModelFacts(name, "http://127.0.0.1:1", NO_LICENSE) for name in ("m", "n"))
+    assert one.known(facts) == replace(facts, evidence=Evidence(weights=DIGEST))
+    assert one.known(facts) is one.known(facts)
+    assert one.known(other).name == "n"
+    watch.now = None
+    assert one.known(facts) is facts
+
+
+def test_a_statement_is_asked_for_by_url() -> None:
+    for bad in ("statement.json", "file:///statement.json", "https://"):
+        with pytest.raises(ConfigError, match="statement"):
+            Attestor(origin="http://127.0.0.1:1", upstream=AiohttpUpstream(), statement=bad)
 
 
 @pytest.mark.slow
