@@ -7,9 +7,10 @@ models that have none; one that attests, or is a regulator, can stop every model
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from functools import lru_cache
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -74,12 +75,35 @@ def read_orders(token: bytes, trust: Trust) -> OrderList:
 
 
 def in_force(orders: OrderList, target: Target, moment: Moment) -> Iterator[Order]:
-    """The orders of a list that forbid the call now."""
-    for order in orders.orders:
+    """The orders of a list that forbid the call now, as they stand in it."""
+    index = _index(orders)
+    places = index.others.union(*(index.by_name.get(name, ()) for name in target.names))
+    for place in sorted(places):
+        order = orders.orders[place]
         if not reaches(order, target) or not moment.reached(order.effective_at):
             continue
         if order.lifted_at is None or not moment.reached(order.lifted_at):
             yield order
+
+
+class _Index(NamedTuple):
+    """Where in a list to look: most orders are about one license or model, and calls are about others."""
+
+    by_name: Mapping[str, list[int]]
+    others: frozenset[int]
+
+
+@lru_cache(maxsize=16)  # one list an authority; a list is compared by identity, and never changes
+def _index(orders: OrderList) -> _Index:
+    by_name: dict[str, list[int]] = {}
+    others: set[int] = set()
+    for place, order in enumerate(orders.orders):
+        if order.scope != "model" or not order.models or any(_ANY in name for name in order.models):
+            others.add(place)
+            continue
+        for name in order.models:
+            by_name.setdefault(name.lower(), []).append(place)
+    return _Index(by_name, frozenset(others))
 
 
 def reaches(order: Order, target: Target) -> bool:

@@ -36,6 +36,9 @@ class StatusValue(enum.IntEnum):
     OTHER = 3
 
 
+_VALUES = tuple(StatusValue)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StatusList:
     """One list, verified and unpacked: four licenses a byte."""
@@ -54,7 +57,7 @@ class StatusList:
         at = idx >> 2
         if at >= len(self.entries):
             return None
-        return StatusValue(self.entries[at] >> 2 * (idx & 3) & 3)
+        return _VALUES[self.entries[at] >> 2 * (idx & 3) & 3]
 
 
 class _Packed(msgspec.Struct, frozen=True):

@@ -252,21 +252,21 @@ def test_whatever_a_trusted_issuer_signs_is_read_or_refused_by_name(case: tuple[
 
 @pytest.mark.slow
 @given(BYTES)
-@settings(max_examples=5000, **LONGEST)
+@settings(max_examples=3000, **LONGEST)
 def test_any_bytes_are_refused_by_name_at_length(case: tuple[Kind, bytes]) -> None:
     survives_bytes(*case)
 
 
 @pytest.mark.slow
 @given(MUTATED)
-@settings(max_examples=5000, **LONGEST)
+@settings(max_examples=3000, **LONGEST)
 def test_a_token_that_was_touched_does_not_count_at_length(case: tuple[Kind, bytes]) -> None:
     survives_mutation(*case)
 
 
 @pytest.mark.slow
 @given(CONTENT)
-@settings(max_examples=5000, **LONGEST)
+@settings(max_examples=3000, **LONGEST)
 def test_whatever_a_trusted_issuer_signs_is_read_or_refused_by_name_at_length(case: tuple[Kind, bytes]) -> None:
     survives_content(*case)
 

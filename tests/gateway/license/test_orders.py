@@ -113,6 +113,22 @@ def test_an_order_comes_first_and_says_its_reference() -> None:
     assert ISSUER in verdict.failures[0].detail
 
 
+def test_of_many_orders_exactly_those_that_reach_the_call_are_found_in_their_order() -> None:
+    made = [
+        order(ref="by-name", scope="model", models=["x", "GPT-4o"]),
+        order(ref="other", scope="model", models=["x"]),
+        order(ref="wildcard", scope="model", models=["x", "gpt*"]),
+        order(ref="modality", scope="modality", modalities=["video"]),
+        order(ref="elsewhere", scope="model", models=["gpt-4o"], jurisdictions=["cn"]),
+        order(ref="all"),
+        order(ref="by-id", scope="model", models=[LICENSE.id, "gpt-4o"]),
+        order(ref="unnamed", scope="model"),
+    ]
+    failures = check(model(LICENSE), use(), RULES, standing(orders(*made))).failures
+    found = [failure.detail.split()[1] for failure in failures]
+    assert found == ["by-name", "wildcard", "all", "by-id", "unnamed"]
+
+
 @pytest.mark.parametrize("required", list(Required))
 @pytest.mark.parametrize("license_", [LICENSE, NO_LICENSE])
 def test_an_order_refuses_whatever_the_policy_asks(required: Required, license_: Any) -> None:
