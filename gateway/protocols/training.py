@@ -40,6 +40,7 @@ from gateway.protocols.surfaces import (
     ident,
     is_small,
     members,
+    nested_walk,
     obj,
     small,
     text,
@@ -174,11 +175,13 @@ class FormDocument:
 
 
 NOTHING: Final = FormDocument(b"", ())
+# Node's own fetch makes boundaries that no rule for ids takes: a zero and eleven random digits.
+_UNDICI: Final = re.compile(r"----formdata-undici-0[0-9]{11}")
 
 
 def _channels(form: Form) -> list[Channel]:
     channels: list[Channel] = []
-    if not IDENT.fullmatch(form.boundary):
+    if not IDENT.fullmatch(form.boundary) and not _UNDICI.fullmatch(form.boundary):
         channels.append(Channel("boundary", Role.UNKNOWN, form.boundary, Kind.FIXED))
     for position, part in enumerate(form.parts):
         at = f"{part.name}#{position}" if part.name.startswith("files") else part.name
@@ -186,6 +189,9 @@ def _channels(form: Form) -> list[Channel]:
             channels.append(Channel(f"{at}.filename", Role.USER, part.filename, Kind.FIXED))
         elif part.text:
             channels.append(Channel(at, Role.USER, part.text, Kind.FIXED))
+            inner = nested_walk(part.text, f"{at}/", Role.USER, 1)  # labels: JSON can spell a text in other ways
+            for channel in inner.channels if inner is not None else ():
+                channels.append(msgspec.structs.replace(channel, kind=Kind.FIXED))
         if part.media and not IDENT.fullmatch(part.media):
             channels.append(Channel(f"{at}.type", Role.UNKNOWN, part.media, Kind.FIXED))
     return channels

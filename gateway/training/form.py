@@ -147,6 +147,8 @@ class FormReader:
         if known.file != (disposition[2] is not None):
             _refuse("must be a file with a name" if known.file else "must be a plain field, not a file", name)
         kind = media[1].decode("ascii").lower() if media is not None else ""
+        if not known.file and kind not in ("", "text/plain"):
+            _refuse("must be plain text: in another type its characters could be spelled in other ways", name)
         if kind.startswith(_COMPOSED):
             _refuse("is composed of further parts", name)
         return Part(name, filename=_filename(disposition[2], name) if known.file else "", media=kind)

@@ -151,7 +151,7 @@ def test_voices_ask_for_consent_and_for_audio() -> None:
 def test_l4_each_text_of_a_form_is_judged_and_none_can_be_edited() -> None:
     parts = (
         Part("name", "the name"),
-        Part("labels", "the labels"),
+        Part("labels", '{"accent": "\\u0074he accent"}'),
         Part("description", "the description", media="text/plain"),
         file("files", "one.wav", media="audio/x-4111111111111111"),
         file("files", "two.wav"),
@@ -159,12 +159,30 @@ def test_l4_each_text_of_a_form_is_judged_and_none_can_be_edited() -> None:
     document = read_form(Act.VOICE_ADD, form(*parts, boundary="4111-1111-1111-1111"))[0].document
     texts = {channel.text for channel in document.channels}
     assert texts == {
-        "the name", "the labels", "the description", "one.wav", "two.wav", "audio/x-4111111111111111", "4111-1111-1111-1111",
+        "the name", '{"accent": "\\u0074he accent"}', "the accent", "the description", "one.wav", "two.wav", "audio/x-4111111111111111", "4111-1111-1111-1111",
     }  # fmt: skip
     assert {channel.kind for channel in document.channels} == {Kind.FIXED}
     assert len({channel.key for channel in document.channels}) == len(document.channels)
     with pytest.raises(EditError):
         document.rewrite({"name": [Edit(0, 1, "")]})
+
+
+@pytest.mark.parametrize(
+    "boundary",
+    [
+        "517a78ad912968f9a9b20a6ac0df82d9",  # urllib3, httpx
+        "------------------------d74496d66958873e",  # curl before 8.4
+        "------------------------b2Yz3k9QmTnLw0aVcR5xJd",  # curl
+        "----WebKitFormBoundary7MA4YWxkTrZu0gW",  # browsers
+        "----formdata-undici-012345678901",  # Node
+        "9051914041544843365972754266a1f3c5e7b9d1f3a5c7e9b1d3f5a7c9e1",  # Go
+        "7d8f2a1e-3c4b-4a5d-9e6f-0123456789ab",  # OkHttp, .NET
+    ],
+)
+def test_boundaries_that_clients_make(boundary: str) -> None:
+    document = read_form(Act.UPLOAD, form(*UPLOAD, boundary=boundary))[0].document
+    judged = [channel.text for channel in document.channels if channel.key == "boundary"]
+    assert judged == ([boundary] if boundary.startswith("9051") else [])
 
 
 # jobs

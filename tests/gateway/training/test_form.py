@@ -145,6 +145,7 @@ ATTACKS = {
     "charset of the form": form(part(DISPOSITION % b"_charset_", b"utf-7"), PURPOSE, THE_FILE),
     "encoding of a part": form(PURPOSE, part(FILE_HEAD % b"a" + b"Content-Transfer-Encoding: base64\r\n", FILE)),
     "another charset": form(part(DISPOSITION % b"purpose" + b"Content-Type: text/plain; charset=utf-16\r\n", b"x"), THE_FILE),
+    "text in JSON": form(part(DISPOSITION % b"purpose" + b"Content-Type: application/json\r\n", b"fine-tune"), THE_FILE),
     "nested": form(PURPOSE, part(b'Content-Disposition: form-data; name="file"; filename="a"\r\nContent-Type: multipart/mixed\r\n', b"--y\r\n\r\nx\r\n--y--")),
     "field that is no UTF-8": form(part(DISPOSITION % b"purpose", b"fine\xfftune"), THE_FILE),
     "field with a zero byte": form(part(DISPOSITION % b"purpose", b"fine-tune\0"), THE_FILE),
