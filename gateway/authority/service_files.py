@@ -1,6 +1,6 @@
 """The published folder, served as it lies on disk: plain files for anyone, because each is trusted by its signature.
 
-A name has parts of letters, digits, dots, dashes, underscores and percent signs, none beginning with a dot, so no
+A name has parts of letters, digits and . _ : ~ -, none beginning with a dot, so no
 request leaves the folder or sees a file that is being written. Symbolic links are not followed. A file is read in one
 piece: one that is replaced meanwhile is served whole, as it was or as it is.
 """
@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 # Our choice: a delegated bundle of lexicons is the largest thing that is published.
 FILE_BYTES_MAX = 64 << 20
 PATH_CHARS_MAX = 512
-_PART = re.compile(r"[A-Za-z0-9_%-][A-Za-z0-9._%-]{0,254}")
+_PART = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._:~-]{0,254}")
 _MEDIA = {".json": "application/json", ".jws": "application/jose", ".jwt": "application/jwt"}
 
 

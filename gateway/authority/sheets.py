@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.authority.errors import FormError
+
 FILE_BYTES_MAX = 32 << 20  # our choice: the largest published list seen has 2 MB
 UNPACKED_BYTES_MAX = 512 << 20  # our choice: XML packs at about 10:1
 ROWS_MAX = 200_000
@@ -22,7 +24,7 @@ _CHUNK = 1 << 20
 Cell = object  # text, number, date or None, as the file has it
 
 
-class FilingsError(ValueError):
+class FilingsError(FormError):
     """A list or snapshot cannot be used. Says where and what to do."""
 
 

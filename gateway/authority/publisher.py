@@ -1,0 +1,168 @@
+"""From the authority's folder to the published one: what holds now is signed, written as a TUF repository, and hinted at.
+
+    folder/tuf/           what anyone may read: metadata, targets, licenses
+    folder/keys/online/   keys of the online roles, and the root that this publisher trusts
+
+One publication at a time, also among processes: a slower one would otherwise put an older state over a newer one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.authority.authority import Authority
+from gateway.authority.ceremony import PublishError
+from gateway.authority.errors import FormError
+from gateway.authority.repository import Publication, Repository
+from gateway.state import RedisState
+
+CHANNEL = "trust"  # where gateways listen for hints, on the state that their workers share
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+_LOCK = ".publish.lock"
+_PAGE = 500
+
+
+class Publisher:
+    """Publishes one authority. Safe to use from one thread at a time."""
+
+    def __init__(self, authority: Authority, folder: Path) -> None:
+        self.folder = folder / "tuf"
+        self._authority = authority
+        self._lock = folder / _LOCK
+        self._repository = Repository(self.folder, folder / "keys" / "online")
+
+    @staticmethod
+    def init(folder: Path, root_keys: Path, *, holders: int, threshold: int) -> Repository:
+        """The repository of a new authority, nothing published yet. Raises PublishError."""
+        online = folder / "keys" / "online"
+        return Repository.init(folder / "tuf", online, root_keys, holders=holders, threshold=threshold)
+
+    def publish(self) -> tuple[Publication, int]:
+        """Publish what holds now; what was written, and the time that its lists carry. Raises AuthorityError, OSError."""
+        with self._alone():
+            published = self._authority.published()
+            if not (self.folder / "timestamp.json").exists():  # the first time, or the folder was lost
+                published = dataclasses.replace(published, licenses=_Every(self._authority))
+            written = self._repository.publish(published)
+            self._authority.mark_published(published)
+            return written, published.iat
+
+    def root(self) -> bytes:
+        """What is handed to those who will follow. Raises PublishError."""
+        return self._repository.root()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+class _Every(Mapping[str, bytes]):
+    """All licenses by id, read as they are asked for."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+
+    def __getitem__(self, jti: str) -> bytes:
+        return self._authority.license(jti).token.encode()
+
+    def __iter__(self) -> Iterator[str]:
+        after = ""
+        while page := self._authority.licenses(after=after, limit=_PAGE):
+            yield from (one.jti for one in page)
+            after = page[-1].jti
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def publish_folder(folder: Path, *, hint: str | None = None, to: Path | None = None) -> tuple[Publication, int]:
+    """Publish the authority in a folder; copy the result to `to`; tell gateways. Raises AuthorityError, OSError."""
+    if hint is not None:
+        check_hint(hint)
+    authority = Authority.open(folder)
+    try:
+        publisher = Publisher(authority, folder)
+        done = publisher.publish()
+    finally:
+        authority.close()
+    if to is not None:
+        mirror(publisher.folder, to)
+    if hint is not None:
+        asyncio.run(send_hint(hint))
+    return done
+
+
+def check_hint(url: str) -> None:
+    """Raises FormError unless hints can be sent there at all. The URL may hold a password: it is never shown."""
+    if not url.startswith(REDIS_SCHEMES):
+        raise FormError("hint: write a Redis URL: redis://, rediss:// or unix://")
+    try:
+        RedisState(url)
+    except ValueError:
+        raise FormError("hint: not a Redis URL that can be read") from None
+
+
+async def send_hint(url: str) -> bool:
+    """Tell gateways to look at once; whether Redis took it. Who misses it polls, so nothing is raised."""
+    state = RedisState(url, timeout_s=1.0)
+    try:
+        await state.publish(CHANNEL, b"1")
+        return state.failures == 0
+    finally:
+        await state.close()
+
+
+def mirror(source: Path, target: Path) -> int:
+    """Copy a published folder to another, what is new or changed, the timestamp last; how many files. Raises OSError.
+
+    Whoever reads the target meanwhile finds the state before or the new one, as in the source.
+    """
+    if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
+        raise PublishError(f"to: {target} and the authority's own published folder lie in each other")
+    last = Path("timestamp.json")
+    if not (source / last).exists():
+        raise PublishError(f"{source}: nothing was published yet")
+    # The timestamp first of all: what it names is complete now, whatever is published while the rest is copied.
+    timestamp = (source / last).read_bytes()
+    copied = 0
+    for path in sorted(source.rglob("*")):
+        name = path.relative_to(source)
+        if name == last or not path.is_file() or any(part.startswith(".") for part in name.parts):
+            continue
+        copied += _copy(path, target / name)
+    beside = target / f".{last}.{os.getpid()}.tmp"
+    beside.write_bytes(timestamp)
+    beside.replace(target / last)
+    return copied + 1
+
+
+def _copy(path: Path, to: Path) -> int:
+    """Copies a file unless it is there with the same size and time; 1 if it did."""
+    try:
+        here, there = path.stat(), to.stat()
+        if (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
+            return 0
+    except FileNotFoundError:
+        if not path.exists():  # no reader asks for it any more, and it was removed
+            return 0
+    to.parent.mkdir(parents=True, exist_ok=True)
+    beside = to.with_name(f".{to.name[:100]}.{os.getpid()}.tmp")
+    try:
+        shutil.copy2(path, beside)
+        beside.replace(to)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    return 1
