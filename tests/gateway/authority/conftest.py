@@ -22,3 +22,12 @@ def authority(tmp_path: Path, clock: Hands) -> Iterator[Authority]:
     yield made
     made.verify()
     made.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
+    """One for a whole file, for tests that leave nothing which another would notice."""
+    made = make(tmp_path_factory.mktemp("shared") / "authority")
+    yield made
+    made.verify()
+    made.close()
