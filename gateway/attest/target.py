@@ -224,14 +224,10 @@ class Attestation:
         self,
         data: Path,
         *,
-        look_s: float = LOOK_S,
-        ask_s: float = ASK_S,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         """`data` is the gateway's own folder: workers share results in `data/weights`. `now_s`: the clock of licenses."""
         self._shared = data / "weights"
-        self._look_s = look_s
-        self._ask_s = ask_s
         self._now_s = now_s
         self._folders: dict[Path, WeightsWatch] = {}
         self._attestors: list[Attestor] = []
@@ -242,13 +238,13 @@ class Attestation:
         if weights is not None:
             watch = self._folders.get(weights)
             if watch is None:
-                watch = self._folders[weights] = WeightsWatch(weights, self._shared, look_s=self._look_s)
+                watch = self._folders[weights] = WeightsWatch(weights, self._shared, look_s=LOOK_S)
         made = Attestor(
             origin=origin,
             upstream=upstream,
             weights=watch,
             statement=statement,
-            ask_s=self._ask_s,
+            ask_s=ASK_S,
             now_s=self._now_s,
         )
         self._attestors.append(made)

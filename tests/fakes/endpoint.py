@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class Endpoint:
     seen: list[Seen] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)  # paths of answers whose reader left early
     port: int = 0
+    tls: ssl.SSLContext | None = None
 
     def __enter__(self) -> Endpoint:
         self._loop = asyncio.new_event_loop()
@@ -80,7 +82,7 @@ class Endpoint:
     @property
     def origin(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -92,7 +94,7 @@ class Endpoint:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connection, "127.0.0.1", 0, ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         await self._stop.wait()

@@ -324,10 +324,12 @@ def test_a_statement_is_asked_for_by_url() -> None:
 
 
 @pytest.mark.slow
-def test_targets_with_one_folder_share_one_watch(tmp_path: Path) -> None:
+def test_targets_with_one_folder_share_one_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.attest.target.LOOK_S", LOOK_S)
+
     async def test() -> None:
         folder = write_model(tmp_path / "model")
-        whole = Attestation(tmp_path / "data", look_s=LOOK_S)
+        whole = Attestation(tmp_path / "data")
         client = AiohttpUpstream()
         targets = [
             whole.target(origin="http://127.0.0.1:1", upstream=client, weights=folder, statement=None) for _ in range(2)
