@@ -41,6 +41,8 @@ MAY: dict[str, set[str]] = {
     "gateway.pseudonyms": {"filters", "gateway.keyfile", "gateway.state"},
     "gateway.auditors": {"gateway.audit"},
     "gateway.wall": {"gateway.audit"},
+    "gateway.clocks": {"gateway.license", "gateway.metrics", "policies"},
+    "gateway.clocks_cli": {"gateway.clocks", "gateway.license", "gateway.settings", "gateway.trust", "policies"},
     "gateway.standing_notes": {"gateway.audit", "gateway.license"},
     "gateway.callers": {"gateway.state", "policies"},
     "gateway.reload": {"policies"},
