@@ -58,6 +58,7 @@ class Part:
     preset: str
     territories: tuple[str, ...]
     values: Mapping[str, Any]  # by row
+    loosened: frozenset[str] = frozenset()  # rows that the policy may loosen, and does
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +117,25 @@ def resolve(
         if known is None or not (said or key in own):
             continue
         values = list(said.values())
-        if known.silent is not None and len(said) < len(parts):
+        # Where a preset leaves a row out, what the policy says holds, or else the default.
+        if known.silent is not None and key not in own and any(_is_silent(part, key) for part in parts):
             values.append(known.silent)
         asked = known.order.strictest(values) if values else None
         final = asked if key not in own else own[key] if asked is None else known.order.stricter(own[key], asked)
         made[name] = value_of(final)
         if said and final == asked:
-            who = sorted(preset for preset, value in said.items() if value == final) or sorted(said)
-            decided.append((key.removeprefix("license."), ", ".join(who)))
+            who = [preset for preset, value in said.items() if value == final]
+            if not who and final != known.silent:
+                who = list(said)  # none of them alone: their lists together
+            if who:
+                decided.append((key.removeprefix("license."), ", ".join(sorted(who))))
     rules = LicenseRules(**made, served_model=served_model, decided_by=tuple(decided))
     over = rules.status_max_age_s + rules.offline_grace_s - STATUS_AGE_S_MAX
     if clamp and over > 0:  # one preset's age beside another's grace, or a default beside either
         made["offline_grace_s"] = max(0, rules.offline_grace_s - over)
         rules = LicenseRules(**made, served_model=served_model, decided_by=tuple(decided))
     return rules
+
+
+def _is_silent(part: Part, key: str) -> bool:
+    return key not in part.values and key not in part.loosened

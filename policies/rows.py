@@ -14,7 +14,7 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final
 
-from policies.model import STATES_IN_FORCE, STATUS_AGE_S_MAX, Action
+from policies.model import STATES_IN_FORCE, STATUS_AGE_S_MAX, Action, LicenseRules
 from policies.spec import Choice, Duration, Kind, Many, Number, Schema, Text, Whole, in_units
 from policies.yamlread import Log, Node, Scalar
 
@@ -203,7 +203,11 @@ def _each(of: Mapping[str, str]) -> Needs:
 
 @dataclass(frozen=True, slots=True)
 class RowType:
-    """One key that rows may have. `silent`: what a preset without the row means by that; None: nothing at all."""
+    """One key that rows may have.
+
+    `silent` is what a preset without the row means by that: the default, where the loosest value would be looser. None:
+    nothing at all.
+    """
 
     section: str
     kind: Kind
@@ -274,6 +278,7 @@ def _person(ability: str, who: str) -> RowType:
     return RowType("content", *_ladder(*_PERSON), doc=f"What is done when {who}.", needs=_by_value(needs))
 
 
+_DEFAULTS = LicenseRules()
 _STATUS_NEEDS = _always("license.status")
 
 _ROWS: dict[str, RowType] = {
@@ -285,6 +290,7 @@ _ROWS: dict[str, RowType] = {
         *_ladder(*REQUIRED),
         doc="What a license that does not permit the call means.",
         needs=_always("license.gate"),
+        silent=True,
     ),
     "license.regimes": RowType("license", Many(_CODE, items_min=1), OneOf(), "What the license's own `regime` may be."),
     "license.trust_min": RowType("license", *_ladder(*TRUST), doc="Who must vouch for the license."),
@@ -294,6 +300,7 @@ _ROWS: dict[str, RowType] = {
         Most(),
         "How strongly the endpoint must be bound to the license.",
         needs=lambda level: (f"binding.{level}",) if level else (),
+        silent=_DEFAULTS.binding_min,
     ),
     "license.status": RowType(
         "license",
@@ -302,7 +309,12 @@ _ROWS: dict[str, RowType] = {
         needs=_STATUS_NEEDS,
     ),
     "license.status_max_age": RowType(
-        "license", Duration(60, STATUS_AGE_S_MAX), Least(), "How old a status may be.", needs=_STATUS_NEEDS
+        "license",
+        Duration(60, STATUS_AGE_S_MAX),
+        Least(),
+        "How old a status may be.",
+        needs=_STATUS_NEEDS,
+        silent=_DEFAULTS.status_max_age_s,
     ),
     "license.offline_grace": RowType(
         "license",
@@ -310,6 +322,7 @@ _ROWS: dict[str, RowType] = {
         Least(),
         "For how long on top, when no newer status can be had.",
         needs=_STATUS_NEEDS,
+        silent=_DEFAULTS.offline_grace_s,
     ),
     "license.drain": RowType(
         "license",
@@ -320,7 +333,10 @@ _ROWS: dict[str, RowType] = {
         silent=DRAIN_S_MAX,
     ),
     "license.on_drift": RowType(
-        "license", *_ladder(*ON_DRIFT), doc="What happens when the endpoint calls itself by another name."
+        "license",
+        *_ladder(*ON_DRIFT),
+        doc="What happens when the endpoint calls itself by another name.",
+        silent=_DEFAULTS.drift.value,
     ),
     "license.states": RowType(
         "license",
