@@ -95,7 +95,6 @@ def header(kind: Kind, **changes: Any) -> bytes:
     return json.dumps({name: value for name, value in made.items() if value is not None}).encode()
 
 
-@pytest.mark.parametrize("kind", list(Kind))
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -119,10 +118,10 @@ def header(kind: Kind, **changes: Any) -> bytes:
         pytest.param({"zip": "DEF"}, Reason.LIC_SIG, id="compressed"),
     ],
 )
-def test_headers_play_no_tricks(kind: Kind, changes: dict[str, Any], reason: Reason) -> None:
-    assert (
-        outcome(kind, signed_raw(kind, json.dumps(payload_of(GOOD[kind])).encode(), header(kind, **changes))) is reason
-    )
+def test_headers_play_no_tricks(changes: dict[str, Any], reason: Reason) -> None:
+    for kind in Kind:
+        body = json.dumps(payload_of(GOOD[kind])).encode()
+        assert outcome(kind, signed_raw(kind, body, header(kind, **changes))) is reason, kind
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -133,7 +132,6 @@ def test_no_kind_passes_for_another(kind: Kind) -> None:
         assert outcome(kind, signed_raw(kind, body)) is Reason.LIC_SIG
 
 
-@pytest.mark.parametrize("kind", list(Kind))
 @pytest.mark.parametrize(
     "change",
     [
@@ -153,21 +151,20 @@ def test_no_kind_passes_for_another(kind: Kind) -> None:
         pytest.param(lambda text: "null", id="null"),
     ],
 )
-def test_payloads_that_two_readers_could_read_differently_do_not_count(
-    kind: Kind, change: Callable[[str], str]
-) -> None:
-    text = json.dumps(payload_of(GOOD[kind]))
-    if str(NOW_S) not in text:
-        text = text.replace('"iat": ', f'"iat": {NOW_S}, "at": ')
-    assert outcome(kind, signed_raw(kind, change(text).encode())) is Reason.LIC_SIG
+def test_payloads_that_two_readers_could_read_differently_do_not_count(change: Callable[[str], str]) -> None:
+    for kind in Kind:
+        text = json.dumps(payload_of(GOOD[kind]))
+        if str(NOW_S) not in text:
+            text = text.replace('"iat": ', f'"iat": {NOW_S}, "at": ')
+        assert outcome(kind, signed_raw(kind, change(text).encode())) is Reason.LIC_SIG, kind
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-@pytest.mark.parametrize("word", ["\ud800", "\u0000", "\u202e", "\U0001f600", "Ａ", "e\u0301"])
-def test_odd_characters_never_raise(kind: Kind, word: str) -> None:
-    for name in payload_of(GOOD[kind]):
-        made = payload_of(GOOD[kind]) | {name: word}
-        assert outcome(kind, signed_raw(kind, json.dumps(made).encode())) in {Reason.LIC_SIG, Reason.LIC_ISSUER, None}
+def test_odd_characters_never_raise(kind: Kind) -> None:
+    for word in ("\ud800", "\u0000", "\u202e", "\U0001f600", "Ａ", "e\u0301"):
+        for name in payload_of(GOOD[kind]):
+            body = json.dumps(payload_of(GOOD[kind]) | {name: word}).encode()
+            assert outcome(kind, signed_raw(kind, body)) in {Reason.LIC_SIG, Reason.LIC_ISSUER, None}
 
 
 JSON = st.recursive(
@@ -233,19 +230,19 @@ CONTENT = kinds(changed)
 
 
 @given(BYTES)
-@settings(max_examples=35, **LONGEST)
+@settings(max_examples=25, **LONGEST)
 def test_any_bytes_are_refused_by_name(case: tuple[Kind, bytes]) -> None:
     survives_bytes(*case)
 
 
 @given(MUTATED)
-@settings(max_examples=35, **LONGEST)
+@settings(max_examples=25, **LONGEST)
 def test_a_token_that_was_touched_does_not_count(case: tuple[Kind, bytes]) -> None:
     survives_mutation(*case)
 
 
 @given(CONTENT)
-@settings(max_examples=35, **LONGEST)
+@settings(max_examples=25, **LONGEST)
 def test_whatever_a_trusted_issuer_signs_is_read_or_refused_by_name(case: tuple[Kind, bytes]) -> None:
     survives_content(*case)
 
@@ -275,7 +272,7 @@ def test_whatever_a_trusted_issuer_signs_is_read_or_refused_by_name_at_length(ca
     st.lists(BYTES | MUTATED | CONTENT.map(lambda case: (case[0], signed_raw(*case))), max_size=6),
     st.binary(max_size=40),
 )
-@settings(max_examples=15, **LONGEST)
+@settings(max_examples=10, **LONGEST)
 def test_whatever_comes_in_the_known_lists_stay_or_newer_ones_take_their_place(
     files: list[tuple[Kind, bytes]], keys: bytes
 ) -> None:
@@ -301,7 +298,7 @@ def test_the_time_of_a_list_never_goes_back_whatever_order_lists_come_in() -> No
     lists = [status_token(bytes([i & 3]), iat=NOW_S + i) for i in range(4)]
 
     @given(st.lists(st.sampled_from(lists), max_size=8))
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=15, deadline=None)
     def never_back(arrived: list[bytes]) -> None:
         held, last = NO_STANDING, 0
         for data in arrived:

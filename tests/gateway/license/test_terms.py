@@ -400,7 +400,7 @@ RULES = [LicenseRules(), LicenseRules(required=Required.FALSE), LicenseRules(req
         max_size=20,
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_l10_whatever_time_does_the_gate_says_what_the_pure_check_says(calls: list[Any]) -> None:
     gate = Gate(size_max=4)
     for now_s, held, license_, rules, since_s in calls:
