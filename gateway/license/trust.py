@@ -103,7 +103,7 @@ def load_trust(data: bytes, *, source: str) -> Trust:
         raise ConfigError(f"{source}: the file has {len(data):,} bytes; keep it under {FILE_BYTES_MAX:,}")
     try:
         file = msgspec.json.decode(data, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         remedy = 'write {"issuers": [{"iss": ..., "keys": [...]}]}, or make it with `licet license keygen`'
         raise ConfigError(f"{source}: {error}; {remedy}") from error
     problems: list[str] = []

@@ -241,6 +241,7 @@ def house(tmp_path: Path) -> Path:
         not_before_s=NOW_S,
         expires_s=NOW_S + 1000,
     )
+    claims["license"]["endpoint"]["spki_pins"] = ["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]
     (tmp_path / "licenses").mkdir()
     (tmp_path / "policies").mkdir()
     (tmp_path / "licenses/chat.jws").write_text(issue(claims, key) + "\n")

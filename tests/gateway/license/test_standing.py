@@ -159,6 +159,25 @@ def test_keys_that_came_in_count_and_broken_ones_leave_the_known() -> None:
     assert problems
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b'{"issuers": [', id="cut off"),
+        pytest.param(
+            b'{"issuers": [{"iss": "a", "keys": [{"q": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}]}", id="deep"
+        ),
+        pytest.param(b'{"issuers": [{"iss": "\\ud800", "keys": []}]}', id="half a character"),
+        pytest.param(b" " * 2_000_000, id="huge"),
+    ],
+)
+def test_keys_that_cannot_be_read_are_a_problem_and_no_more(keys: bytes) -> None:
+    made, problems = step(keys=keys, statuses=(status_token(),))
+    assert made.trust is TRUST
+    assert made.statuses
+    assert len(problems) == 1
+
+
 def test_what_a_key_signed_goes_with_the_key_but_orders_are_not_lifted_by_it() -> None:
     new = generate_key()
     known, _ = step(statuses=(status_token(),), orders=(orders_token(order()),), gateways=(gateways_token(enrolled()),))
