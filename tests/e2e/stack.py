@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import uvicorn
@@ -23,9 +23,13 @@ from gateway.audit.query import newest
 from gateway.audit.store import Store
 from gateway.edge import bind_socket, serve_config
 from gateway.license.issuer import add_to_trust, build_claims, generate_key, issue
+from gateway.license.signed import Kind, sign
+from gateway.license.status import build_status_payload
 from gateway.settings import load_settings
+from gateway.wall import Wall
 
 KEY = "lk-test-key"
+STATUS_URI = "https://authority.test/status/1"
 ISSUER = "https://authority.test"
 
 POLICY = """
@@ -66,6 +70,16 @@ def policy_text(**changes: Any) -> str:
     return POLICY.format(**{**values, **changes})
 
 
+class SettableClock:
+    """The time as the gateway is told: this host's, moved forward or back."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
 @dataclass
 class Stack:
     """One gateway in front of one endpoint. Models: `chat` (OpenAI) and `msg` (Anthropic), both asked for as `up`."""
@@ -82,6 +96,12 @@ class Stack:
     store: Store | None = None
     listen: str = "{host: 127.0.0.1, port: 0}"
     settings: str = ""  # further lines of the settings
+    trust: str = ""  # further keys of `trust`, each with a comma before it
+    terms: Mapping[str, Any] = field(default_factory=dict)  # further groups of the license record
+    top: Mapping[str, Any] = field(default_factory=dict)  # further claims of the license
+    clock: SettableClock = field(default_factory=lambda: SettableClock())
+
+    _published: int = 0
 
     def write_files(self) -> Path:
         """Settings and all they name, as a user would write them; the path of the settings."""
@@ -96,8 +116,9 @@ class Stack:
         (self.folder / "gateway.yaml").write_text(self._settings())
         return self.folder / "gateway.yaml"
 
-    def __enter__(self) -> Stack:
-        self.gateway = Gateway(load_settings(self.write_files()), store=self.store)
+    def __enter__(self) -> Self:
+        wall = Wall(wall=self.clock, monotonic=lambda: time.monotonic() + max(0.0, self.clock.ahead_s))
+        self.gateway = Gateway(load_settings(self.write_files()), store=self.store, wall=wall)
         self.before_start(self.gateway)
         gateway = self.gateway
         config = serve_config(
@@ -152,8 +173,21 @@ class Stack:
             "not_before_s": now - 10,
             "expires_s": now + 3600,
         }
-        token = issue(build_claims(**{**terms, **self.claims, **changes}), self.key)
-        (self.folder / file).write_text(token)
+        claims = build_claims(**{**terms, **self.claims, **changes}) | dict(self.top)
+        claims["license"] |= self.terms
+        replace_file(self.folder / file, issue(claims, self.key))
+
+    def publish(self, kind: Kind, file: str, content: Mapping[str, Any], **times: int) -> int:
+        """A list that the authority signs, put in its place; when it was made, strictly later than the one before."""
+        self._published = max(int(self.clock()), self._published + 1)
+        head = {"iss": ISSUER, "iat": self._published, "exp": self._published + 86_400, "ttl": 3600}
+        replace_file(self.folder / file, sign(head | times | dict(content), kind, self.key))
+        return self._published
+
+    def publish_status(self, *values: int, file: str = "status.jwt", ttl: int = 3600) -> int:
+        """The status list STATUS_URI with these values; when it was made."""
+        content = build_status_payload(bytes(values), issuer=ISSUER, uri=STATUS_URI, issued_s=0, expires_s=1, ttl_s=ttl)
+        return self.publish(Kind.STATUS, file, {name: content[name] for name in ("sub", "ttl", "status_list")})
 
     def _settings(self) -> str:
         digest = hashlib.sha256(KEY.encode()).hexdigest()
@@ -171,7 +205,7 @@ listen: {self.listen}
 data: ./data
 callers:
   - {{name: app, key_sha256: {digest}, models: [{allowed}], tenant: acme{self.caller}}}
-trust: {{keys: trust.json}}
+trust: {{keys: trust.json{self.trust}}}
 {self.settings}
 models:
   - name: chat
@@ -225,6 +259,13 @@ models:
         while not condition():
             assert time.monotonic() < give_up, "waited in vain"
             time.sleep(0.01)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """New content in one step, as whoever publishes files should write them."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text)
+    beside.replace(path)
 
 
 def shown(body: bytes) -> list[dict[str, Any]]:

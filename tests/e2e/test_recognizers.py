@@ -80,12 +80,12 @@ def test_l3_a_stream_masks_what_the_whole_answer_masks(stack: Stack, endpoint: E
     assert said(stack.chat("What is it?", stream=True).content) == whole
 
 
-SLOW = pytest.mark.slow  # the same by unit tests
+AGAIN = pytest.mark.slow  # the same by unit tests
 
 
 @pytest.mark.parametrize(
     "word",
-    ["fail", "exit", *(pytest.param(word, marks=SLOW) for word in ("crash", "hang", "overreach", "surprise"))],
+    ["fail", "exit", *(pytest.param(word, marks=AGAIN) for word in ("crash", "hang", "overreach", "surprise"))],
 )
 def test_l1_a_class_that_goes_wrong_refuses_its_call_alone(stack: Stack, endpoint: Endpoint, word: str) -> None:
     endpoint.script = echo
