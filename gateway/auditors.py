@@ -7,7 +7,7 @@
 Order: who asks (401), what is asked (404, 400), the look itself is recorded, then it is answered. A look that cannot be
 recorded is not answered. A stream that is damaged is listed up to the damage, with `problem` beside it.
 
-All reading is done by one thread, which lets go of the interpreter after each block of records, so that calls are not
+All reading is done by one thread, which lets go of the interpreter every half millisecond, so that calls are not
 kept waiting; what it has read once it does not read again. A question that takes longer than ANSWER_S is answered with
 503 and a Retry-After, and the reading goes on.
 """
@@ -44,7 +44,7 @@ WAITING_MAX = 8  # our choice: questions that wait for the one thread
 ANSWER_S = 30.0  # our choice: below what clients and proxies commonly wait for
 RETRY_S = 5
 LOOKS_PER_MINUTE = 6_000  # our choice, each auditor: an audit of some thousand records, and no flood of notes (L9)
-PAUSE_S = 0.001  # after each block of 256 records, which takes about as long to read
+PAUSE_S = 0.0005  # after each 64 records, which take about as long to read
 KEY_BYTES_MAX = 512  # of a presented key
 QUERY_BYTES_MAX = 1024
 _DIGITS_MAX = 15  # of a number in a query: below 2^53

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from gateway.audit import changes, effect, query
-from gateway.audit.checkpoint import LogKey, public_jwk, verifier_key
+from gateway.audit.checkpoint import KEY_NAME, LogKey, public_jwk, verifier_key
 from gateway.audit.record import Counts, Intent, Note, OutcomeRecord
 from gateway.audit.verify import Report, verify
 from gateway.errors import ConfigError
@@ -145,6 +145,8 @@ def key_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False,
 ) -> None:
     """Show the public key that signs this gateway's checkpoints, to enroll it. Made here if there is none yet."""
+    file = data / "keys" / KEY_NAME
+    made = "" if file.exists() else "  (made now)"
     try:
         key = LogKey.load(data)
         verifier = None if name is None else verifier_key(name, key.public)
@@ -155,6 +157,7 @@ def key_command(
         shown = {"jwk": public_jwk(key.public), "thumbprint": key.thumbprint, "verifier_key": verifier}
         typer.echo(orjson.dumps(shown))
         return
+    typer.echo(f"key file      {file}{made}")
     typer.echo(f"thumbprint    {key.thumbprint}  (what an authority enrolls)")
     typer.echo(f"public key    {orjson.dumps(public_jwk(key.public)).decode()}")
     typer.echo(f"verifier key  {verifier or 'say --name with the id of the gateway'}")

@@ -24,6 +24,7 @@ BLOCK_LEVEL = (
     8  # our choice: a proof reads some 250 kB of the disk, and a stream of a million records takes 0.3 MB here
 )
 BLOCK = 1 << BLOCK_LEVEL
+PAUSE_RECORDS = 64  # our choice: half a millisecond of work
 READ_BYTES = 2 << 20  # our choice; no frame is longer than a head and 1 MiB
 
 
@@ -76,7 +77,7 @@ class _Stream:
 class Trees:
     """The trees of all streams under a journal folder. For one thread at a time.
 
-    `pause` is called after each block of records that was read: a thread beside an event loop lets go of the interpreter
+    `pause` is called after each PAUSE_RECORDS records that were read: a thread beside an event loop lets go of the interpreter
     there, and may raise to give up. What was read until then is kept.
     """
 
@@ -207,8 +208,14 @@ class Trees:
             known.starts.extend((known.segment, offset))
         tree.push(known.tail, known.size % BLOCK, leaf)
         known.size += 1
-        if known.size % BLOCK:
-            return
+        if known.size % BLOCK == 0:
+            self._join(known)
+        if known.size % PAUSE_RECORDS == 0:
+            self._pause()
+
+    @staticmethod
+    def _join(known: _Stream) -> None:
+        """Take the hash of a block that is complete into the levels above."""
         node, index, level = known.tail.pop(), (known.size >> BLOCK_LEVEL) - 1, 0
         while True:
             if level == len(known.levels):
@@ -218,7 +225,6 @@ class Trees:
                 break
             node = tree.node_hash(known.node(level, index - 1), node)
             index, level = index >> 1, level + 1
-        self._pause()
 
     def _sync(self, known: _Stream) -> None:
         """Have the disk hold what a head is about to speak of. Segments before the last were synced by their writer.

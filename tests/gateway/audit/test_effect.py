@@ -356,10 +356,12 @@ def test_the_command_answers_and_its_exit_code_says_it(tmp_path: Path) -> None:
 
 def test_the_key_command_shows_what_is_enrolled(tmp_path: Path) -> None:
     runner = CliRunner()
+    assert "made now" in runner.invoke(app, ["key", "--data", str(tmp_path)]).output
     shown = json.loads(runner.invoke(app, ["key", "--data", str(tmp_path), "--name", "gw", "--json"]).output)
     assert shown["jwk"]["kid"] == shown["thumbprint"]
     assert shown["verifier_key"].startswith("gw+")
     text = runner.invoke(app, ["key", "--data", str(tmp_path)]).output
     assert shown["thumbprint"] in text
+    assert "made now" not in text
     assert (tmp_path / "keys" / "log-1.key").read_bytes().hex() not in text
     assert runner.invoke(app, ["key", "--data", str(tmp_path), "--name", "g w"]).exit_code == 2

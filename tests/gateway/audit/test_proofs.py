@@ -11,7 +11,7 @@ import pytest
 
 from gateway.audit import frames, tree
 from gateway.audit.journal import Journal
-from gateway.audit.proofs import BLOCK, ChangedError, ProofError, Trees
+from gateway.audit.proofs import BLOCK, PAUSE_RECORDS, ChangedError, ProofError, Trees
 from gateway.audit.record import Note
 from tests.gateway.audit.samples import call, check_log, open_journal, payloads
 
@@ -235,7 +235,7 @@ def test_reading_that_was_given_up_goes_on_where_it_was(long: Path) -> None:
         trees.head(name)
     leaves = leaves_of(long, name)
     assert trees.head(name).root == root_of(leaves)
-    assert pauses == len(leaves) // BLOCK  # no block was read twice
+    assert pauses == len(leaves) // PAUSE_RECORDS  # nothing was read twice
 
 
 def test_a_folder_without_a_journal_has_no_streams(tmp_path: Path) -> None:
