@@ -44,6 +44,7 @@ from gateway.names import NamePool, NameProcesses, Pool, Processes, hello_of, mi
 from gateway.pipeline import Pipeline, log_fault
 from gateway.protocols import ADAPTERS, adapter_for, model_body, models_body, wants_anthropic
 from gateway.protocols.base import Adapter
+from gateway.protocols.training import TrainingAdapter, training_for
 from gateway.pseudonyms import PseudonymKeys
 from gateway.reasons import Reason
 from gateway.recognizers import SOCKET as RECOGNIZERS
@@ -52,6 +53,7 @@ from gateway.relay import LiveStreams
 from gateway.settings import Settings
 from gateway.standing_notes import standing_notes
 from gateway.state import MemoryState, RedisState, SharedState
+from gateway.training.calls import Training
 from gateway.wall import MARK_NAME as CLOCK_MARK
 from gateway.wall import Wall
 
@@ -117,6 +119,7 @@ class Gateway:
         self.draining = False
         self.journal: Journal | None = None
         self._pipeline: Pipeline | None = None
+        self._training = Training.open(settings.data)
         self._worker = worker
         self._store = store
         self._gateway_id = gateway_id or host_id()
@@ -255,6 +258,7 @@ class Gateway:
                 self._door.close()
             await self.authorities.close()
             await self.catalog.close()
+            await self._training.close()
             await self._state.close()
 
     async def _end(self, journal: Journal) -> None:
@@ -353,6 +357,8 @@ class Gateway:
         adapter = adapter_for(path)
         if adapter is not None and pipeline is not None and method == "POST":
             await pipeline.serve(adapter, scope, receive, send)
+        elif pipeline is not None and (training := training_for(method, path)) is not None:
+            await self._train(pipeline, training, scope, receive, send)
         elif self._door is not None and path.startswith(AUDIT):
             await self._door(scope, receive, send)
         elif method in ("GET", "HEAD") and path in _PROBES:
@@ -369,6 +375,13 @@ class Gateway:
             await pipeline.serve(adapter or self._dialect_of(scope), scope, receive, send, stop=stop)
         else:
             await _respond(send, 503, b'{"status":"not ready"}')
+
+    async def _train(
+        self, pipeline: Pipeline, adapter: TrainingAdapter, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Uploads, jobs and voices, and those of their paths that are refused by name."""
+        stop = Stop(*adapter.refused) if adapter.refused is not None else None
+        await pipeline.serve(self._training.begin(adapter), scope, receive, send, stop=stop)
 
     @staticmethod
     def _no_service(path: str) -> Stop:

@@ -19,6 +19,7 @@ from gateway.pseudonyms import Session
 from gateway.reasons import Outcome, Reason
 from gateway.screen import Findings, Screening
 from gateway.streams import StreamScreen
+from gateway.training.calls import TrainingCall
 from policies import CallerFacts
 
 _ID_BYTES = 16  # a call id is also a W3C trace id: 16 bytes, shown as 32 hex digits
@@ -93,6 +94,7 @@ class Call:
     caller: Caller | None = None
     body_bytes: int = 0
     body_digest: str | None = None
+    training: TrainingCall | None = None  # an upload, a job, the making of a voice
     prompt: Prompt | None = None
     model: Governed | None = None
     facts: CallerFacts | None = None

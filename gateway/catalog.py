@@ -24,7 +24,10 @@ from gateway.callers import Caller
 from gateway.errors import ConfigError
 from gateway.headers import target_fields
 from gateway.license.check import Gate, ModelFacts, Scope, Use, Verdict, check_served
-from gateway.license.token import License, Opener
+from gateway.license.permits import Permit, read_permit
+from gateway.license.published import StandingError
+from gateway.license.token import Failure, License, Opener
+from gateway.license.trust import Trust
 from gateway.protocols import ModelEntry
 from gateway.protocols.base import Adapter, Role
 from gateway.reasons import Reason
@@ -76,6 +79,7 @@ class Governed:
     upstream: Upstream
     pseudonymizes: bool  # whether prompts get pseudonyms
     detectors: tuple[Detector, ...] = ()  # of the entities that the policy defines
+    permits: tuple[Permit | Failure, ...] = ()  # for training; a Failure covers nothing
 
     def engine(self, base: Engine) -> Engine:
         """The engine with the policy's own detectors."""
@@ -219,6 +223,16 @@ def _name_modes(*directions: RoleRules) -> set[str]:
     return modes - {"off"}
 
 
+def _permit(token: bytes | None, trust: Trust) -> Permit | Failure:
+    """A training permit as it is in force, or why it is not."""
+    if token is None:
+        return Failure(Reason.TRAINING_PERMIT, "the permit's file is not there")
+    try:
+        return read_permit(token, trust)
+    except StandingError as error:
+        return Failure(error.reason, error.detail)
+
+
 class _Entry:
     """One model, its clients, and the Governed made of the files that it names."""
 
@@ -230,6 +244,7 @@ class _Entry:
         self._policy = catalog.policy_file(model.policy)
         self._license = catalog.license_file(model.license) if isinstance(model.license, Path) else None
         self._by_name = model.license if isinstance(model.license, str) else None
+        self._permits = [catalog.license_file(path) for path in model.permits]
         self.governed: Mapping[str, Governed] = {}  # by protocol
         self.govern()
 
@@ -279,6 +294,7 @@ class _Entry:
             upstream=self._upstreams[target.protocol],
             pseudonymizes=prompt_rules.pseudonymizes,
             detectors=detectors,
+            permits=tuple(_permit(file.value, self._catalog.authorities.standing.trust) for file in self._permits),
         )
 
 

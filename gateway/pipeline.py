@@ -39,6 +39,7 @@ from gateway.refusals import body_of, outcome_for, own_fields, reason_of, refusa
 from gateway.relay import KEY_ECHOED, Interrupt, LiveStreams, Outlet, pump, read_rest
 from gateway.screen import Findings, Pseudonyms, Screening, screen_document
 from gateway.streams import StreamScreen
+from gateway.training.calls import TrainingCall
 from gateway.upstream import Reply
 from policies.model import Durable, UnknownFields
 
@@ -76,6 +77,7 @@ class Pipeline:
         client = scope.get("client")
         call = Call(new_call_id(), adapter, Clock.start(), source=client[0] if client else "")
         call.stop = stop
+        call.training = adapter if isinstance(adapter, TrainingCall) else None
         call.operation = adapter.operation if stop is None else None
         interrupt = Interrupt()
         watch = DisconnectWatch(scope, receive)
@@ -91,6 +93,8 @@ class Pipeline:
         finally:
             if call.admission is not None:
                 call.admission.release()
+            if call.training is not None:
+                call.training.close()
             self.metrics.in_flight.add(-1)
             if not call.concluded:
                 call.sent_bytes = outlet.bytes
@@ -146,19 +150,31 @@ class Pipeline:
         call.caller = caller
         if call.stop is not None:
             return b""
-        if scope.get("query_string", b"") not in KNOWN_QUERIES:
+        if call.training is not None:
+            body = await call.training.read(scope, receive, caller, self.catalog)
+        elif scope.get("query_string", b"") not in KNOWN_QUERIES:
             raise CallerError(Reason.BODY_MALFORMED, "Query parameters are not accepted here; put them in the body.")
-        length = body_length(headers)
-        body = await read_body(receive, limit=self.catalog.prompt_bytes_max, content_length=length, scope=scope)
+        else:
+            length = body_length(headers)
+            body = await read_body(receive, limit=self.catalog.prompt_bytes_max, content_length=length, scope=scope)
         call.body_bytes = len(body)
-        call.body_digest = self.digest_key.digest(body)
+        digest = self.digest_key.digest
+        uploads = call.training is not None and call.training.uploads  # may be large: others' streams go on meanwhile
+        call.body_digest = await asyncio.to_thread(digest, body) if uploads else digest(body)
         return body
 
     async def _decide(self, call: Call, body: bytes, headers: Headers) -> Stop | None:
         """Every check before anything leaves, in order. Returns the first decision against the call."""
+        if call.training is not None:
+            assert call.caller is not None
+            await call.training.find(body, call.caller, self.catalog, self.licensing.now_s())
         stop = self._resolve(call, body) or await self._admit(call) or self.licensing.begin(call)
         if stop is not None:
             return stop
+        if call.training is not None:
+            assert call.model is not None
+            assert call.facts is not None
+            await call.training.permitted(call.model, call.facts, self.licensing.now_s())
         return await self._screen_prompt(call, headers)
 
     def _resolve(self, call: Call, body: bytes) -> Stop | None:
@@ -174,7 +190,8 @@ class Pipeline:
             return Stop(model, param="model")
         call.model = model
         call.facts = model.policy.facts.resolve(call.caller.facts)
-        if len(body) > model.policy.limits.prompt_bytes_max:
+        uploads = call.training is not None and call.training.uploads  # those have a bound of their own
+        if len(body) > model.policy.limits.prompt_bytes_max and not uploads:
             return Stop(
                 Reason.BODY_TOO_LARGE,
                 f"The body has {len(body)} bytes; this model's policy allows {model.policy.limits.prompt_bytes_max}.",
@@ -245,10 +262,13 @@ class Pipeline:
         edits = call.screening.edits if call.screening is not None and not call.shadow else {}
         body = prompt.document.rewrite(edits, model=model.target_model)
         headers = request_fields(model.target_fields, scope["headers"], protocol=model.protocol, stream=prompt.stream)
+        method = "POST"
+        if call.training is not None:
+            method, headers = call.training.method, call.training.fields(headers)
         call.clock.upstream_sent_ns = time.monotonic_ns()
         reply = await model.upstream.open(
             url=model.url(call.adapter, scope.get("query_string", b"")),
-            method="POST",
+            method=method,
             headers=headers,
             body=body,
             pins=model.pins,
@@ -289,6 +309,8 @@ class Pipeline:
         if model.secret and model.secret in body:
             raise UpstreamError(Reason.UPSTREAM_UNREADABLE, KEY_ECHOED)
         answer = call.answer = call.adapter.answer(body)
+        if call.training is not None:
+            await call.training.remember(reply.status, answer)
         call.served_model = answer.served_model
         call.provider_id = answer.provider_id or call.provider_id
         stop = self.licensing.served(call, answer.served_model)
