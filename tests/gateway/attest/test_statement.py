@@ -242,7 +242,7 @@ def test_a_host_does_not_sign_what_would_not_be_accepted(change: Mapping[str, An
         signed(**change)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_whatever_comes_is_a_statement_or_a_named_error(data: st.DataObject) -> None:
     """Bytes of any kind, and envelopes with some bytes changed."""
@@ -263,7 +263,7 @@ def test_whatever_comes_is_a_statement_or_a_named_error(data: st.DataObject) -> 
     assert said == verify(good)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

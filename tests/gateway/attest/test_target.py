@@ -241,6 +241,7 @@ def test_a_host_that_says_its_weights_changed_ends_its_statement(pki: Pki) -> No
     run(test())
 
 
+@pytest.mark.slow
 def test_statements_are_renewed_each_with_a_nonce_of_its_own(pki: Pki) -> None:
     async def test() -> None:
         host = Host(pki)
@@ -279,6 +280,7 @@ def test_a_replayed_answer_is_no_evidence(pki: Pki) -> None:
     run(test())
 
 
+@pytest.mark.slow
 def test_an_answer_without_end_is_not_read_to_its_end(pki: Pki) -> None:
     async def test() -> None:
         host = Host(pki)

@@ -212,6 +212,7 @@ def test_l1_a_left_result_that_does_not_count_is_not_taken_up(
     run(test())
 
 
+@pytest.mark.slow
 def test_an_old_result_counts_while_the_files_are_read_again(
     model: Path, tmp_path: Path, runs: list[list[str]]
 ) -> None:
