@@ -30,6 +30,7 @@ LIST_MAX = 500
 _EVERYBODY = frozenset(Role)
 _READERS = _EVERYBODY - {Role.APPLICANT}
 _FIELD = re.compile(r"([A-Za-z_][A-Za-z0-9_.\[\]-]{0,120}): ")
+_PLACE = re.compile(r" - at `\$\.?([^`]*)`$")  # how msgspec says where
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=LIST_MAX)]
 
@@ -138,9 +139,13 @@ def ask(authority: Authority, actor: Actor, name: str, inputs: Mapping[str, Any]
 
 
 def field_of(error: AuthorityError) -> str | None:
-    """The field that an error is about, as its message says it."""
-    found = _FIELD.match(str(error))
-    return found.group(1) if found else None
+    """The field that an error is about, as its message says it: at the beginning, and where a type failed at the end."""
+    text = str(error)
+    found = _FIELD.match(text)
+    if found is None:
+        return None
+    inner = _PLACE.search(text)
+    return found.group(1) + (f".{inner.group(1)}" if inner and inner.group(1) else "")
 
 
 def shown(value: object) -> Any:
@@ -155,7 +160,7 @@ def shown(value: object) -> Any:
 
 def _explained(message: str, inputs: type[Inputs]) -> str:
     """`field: what is wrong`, from msgspec's sentence, which names the place last."""
-    place = re.search(r" - at `\$\.?([^`]*)`$", message)
+    place = _PLACE.search(message)
     named = re.search(r"(?:required|unknown) field `([^`]*)`", message)
     text = message[: place.start()] if place else message
     name = (place.group(1) if place else "") or (named.group(1) if named else "inputs")

@@ -9,13 +9,11 @@ import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from gateway.authority.model import Application, Event, License
-from gateway.license import territory
 from gateway.license.claims import ALL
-from gateway.license.orders import Order
+from gateway.license.orders import Order, Target, reaches
 
 VALUE_CHARS_MAX = 300  # our choice: the log holds all of it, a page need not
 # What a step is called in a sentence that begins with a name. A step that is not here is shown under its own name.
@@ -127,17 +125,16 @@ def history(
 
 
 def touches(order: Order, terms: Mapping[str, Any], jti: str) -> bool:
-    """Whether an order is about such a license, at whatever time."""
+    """Whether an order is about such a license, at whatever time: as the gate sees it, for any of its uses."""
+    used = {*terms.get("modalities_in", ()), *terms.get("modalities_out", ())}
     places = tuple(map(str, terms.get("jurisdictions", ())))
-    if ALL not in places and not territory.touches(order.jurisdictions, places):
-        return False
-    if order.scope == "model":
-        name = str(terms.get("model", {}).get("name", ""))
-        return any(fnmatchcase(one, pattern) for pattern in order.models for one in (name, jti))
-    if order.scope == "modality":
-        used = {*terms.get("modalities_in", ()), *terms.get("modalities_out", ())}
-        return ALL in used or not used.isdisjoint(order.modalities)
-    return True
+    target = Target(
+        names=frozenset({str((terms.get("model") or {}).get("name", "")).lower(), jti.lower()}),
+        modalities=frozenset(str(name).lower() for name in (used | set(order.modalities) if ALL in used else used)),
+        territories=() if ALL in places else places,
+        caller_since_s=None,
+    )
+    return reaches(order, target)
 
 
 def moment(seconds: int) -> str:

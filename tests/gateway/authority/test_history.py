@@ -29,7 +29,9 @@ APPLICATION = Application(
     changed_at=100,
     conditions=({"type": "witness", "lag_s": 60},),
 )
-LICENSE = License("jti-1", State.SUSPENDED, "a-1", "chat", "", "1", 0, 100, 5000, "e30.e30.e30", reason="a complaint")
+LICENSE = License(
+    "jti-1", State.SUSPENDED, "a-1", "ann", "chat", "", "1", 0, 100, 5000, "e30.e30.e30", reason="a complaint"
+)
 
 
 def event(seq: int, action: str, **changes: object) -> Event:
