@@ -38,7 +38,6 @@ ANSWER_S_MAX = 60.0  # a gateway answers within 30 s, or says that it is still r
 TRIES = 5
 WAIT_S_MAX = 10.0
 STREAMS_MAX = 50_000  # our choice: a stream lasts as long as a worker
-PAGE = 2_000  # streams in one answer; a shorter page is the last
 FINDINGS_MAX = 200  # kept of one audit; more say nothing new
 SAMPLE = 32  # where no schedule says otherwise
 PROOF_HASHES_MAX = 130  # a tree of 2^63 leaves needs no more (RFC 6962, section 2.1.2)
@@ -160,7 +159,7 @@ def examine(plan: Plan, fetch: Fetch, *, now: int, chance: random.Random) -> Aud
 
 
 def _streams(work: _Work) -> Iterator[Mapping[str, Any]]:
-    """All streams that the gateway lists, page by page. Raises FetchError."""
+    """All streams that the gateway lists, page by page until one is empty. Raises FetchError."""
     after = ""
     seen = 0
     while True:
@@ -172,7 +171,7 @@ def _streams(work: _Work) -> Iterator[Mapping[str, Any]]:
                 raise FetchError("checkpoints: an entry has no `stream`")
             yield entry
         seen += len(page)
-        if len(page) < PAGE:
+        if not page:
             return
         if seen > STREAMS_MAX:
             raise FetchError(f"checkpoints: more than {STREAMS_MAX:,} streams")
