@@ -26,6 +26,7 @@ import urllib3
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
 from tuf.ngclient.fetcher import FetcherInterface
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import make_headers
 
 from gateway import __version__
 from gateway.errors import ConfigError
@@ -137,6 +138,7 @@ class HttpFetcher(Fetcher):
     def __init__(self, proxy: str, tls: ssl.SSLContext | None, timeout_s: float, deadline_s: float) -> None:
         super().__init__(timeout_s, deadline_s)
         self._watch = _Watch(deadline_s)
+        self._open: set[urllib3.BaseHTTPResponse] = set()
         headers = {"User-Agent": f"licet/{__version__}", "Accept-Encoding": "identity"}
         common: dict[str, Any] = {
             "headers": headers,
@@ -146,7 +148,8 @@ class HttpFetcher(Fetcher):
         }
         self._pools: urllib3.PoolManager
         if proxy:
-            self._pools = urllib3.ProxyManager(proxy, **common)
+            address, proxy_headers = _proxy(proxy)
+            self._pools = urllib3.ProxyManager(address, proxy_headers=proxy_headers, **common)
         else:
             self._pools = urllib3.PoolManager(**common)
         self._pools.pool_classes_by_scheme = _watched(self._watch)
@@ -158,6 +161,7 @@ class HttpFetcher(Fetcher):
             self._watch.check()
             headers = {**self._pools.headers, **validators}
             response = self._pools.request("GET", url, headers=headers, preload_content=False, redirect=False)
+            self._open.add(response)
             try:
                 if response.status in _ALREADY and validators:
                     told["unchanged"] = "yes"
@@ -176,6 +180,7 @@ class HttpFetcher(Fetcher):
                     yield chunk
                 self._watch.check()  # a cut looks like the end of a body that has no stated length
             finally:
+                self._open.discard(response)
                 response.close()  # a body that was read to its end has let go of its connection before
         except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
             self._watch.check()
@@ -192,7 +197,18 @@ class HttpFetcher(Fetcher):
     def end(self) -> None:
         """Closes every connection, also one whose body was not read to its end."""
         self._watch.close()
+        for response in self._open:  # whoever read it gave up in the middle, and may keep it for an error's sake
+            response.close()
         self._pools.clear()
+
+
+def _proxy(address: str) -> tuple[str, Mapping[str, str]]:
+    """The proxy's address, and the headers for it, which hold its password."""
+    parts = urlsplit(address)
+    if parts.username is None:
+        return address, {}
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", make_headers(proxy_basic_auth=login)
 
 
 def _last(url: str) -> str:
@@ -221,6 +237,8 @@ class _Watch:
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
         self._connections: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
+        # A connection lets go of its socket while a body without a stated length is still read from it.
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._wake = threading.Event()
         self._closed = self._over = self._stopped = False
         self._thread: threading.Thread | None = None
@@ -233,6 +251,13 @@ class _Watch:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="licet-trust-watch", daemon=True)
                 self._thread.start()
+
+    def made(self, connection: HTTPConnection) -> None:
+        """The connection stands."""
+        with self._lock:
+            if isinstance(connection.sock, socket.socket):
+                self._sockets.add(connection.sock)
+        self.check()
 
     def check(self) -> None:
         """Raises SlowRetrievalError once time is over, DownloadError once stopped."""
@@ -263,8 +288,8 @@ class _Watch:
 
     def _cut(self) -> None:
         with self._lock:
-            for connection in list(self._connections):
-                sock = connection.sock
+            making = [connection.sock for connection in self._connections]
+            for sock in [*making, *self._sockets]:
                 if isinstance(sock, socket.socket):
                     _shut(sock)
 
@@ -284,13 +309,13 @@ def _watched(watch: _Watch) -> dict[str, Any]:
         def connect(self) -> None:
             watch.add(self)
             super().connect()
-            watch.check()
+            watch.made(self)
 
     class Secure(HTTPSConnection):
         def connect(self) -> None:
             watch.add(self)
             super().connect()
-            watch.check()
+            watch.made(self)
 
     class PlainPool(urllib3.HTTPConnectionPool):
         ConnectionCls = Plain
