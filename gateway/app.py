@@ -144,6 +144,7 @@ class Gateway:
         data = self.settings.data
         await self._start_names()
         await self.authorities.start()
+        await self.catalog.start()
         self._digest_key = DigestKey.load(data)
         log_key = LogKey.load(data)
         self.journal = Journal.open(
@@ -357,7 +358,7 @@ class Gateway:
         adapter = adapter_for(path)
         if adapter is not None and pipeline is not None and method == "POST":
             await pipeline.serve(adapter, scope, receive, send)
-        elif pipeline is not None and (training := training_for(method, path)) is not None:
+        elif pipeline is not None and (training := self._training_of(method, scope)) is not None:
             await self._train(pipeline, training, scope, receive, send)
         elif self._door is not None and path.startswith(AUDIT):
             await self._door(scope, receive, send)
@@ -375,6 +376,11 @@ class Gateway:
             await pipeline.serve(adapter or self._dialect_of(scope), scope, receive, send, stop=stop)
         else:
             await _respond(send, 503, b'{"status":"not ready"}')
+
+    def _training_of(self, method: str, scope: Scope) -> TrainingAdapter | None:
+        """The adapter of a training path. Anthropic's SDKs mean other things by such paths, none of them served here."""
+        found = training_for(method, scope["path"])
+        return found if found is not None and self._dialect_of(scope).dialect == found.dialect else None
 
     async def _train(
         self, pipeline: Pipeline, adapter: TrainingAdapter, scope: Scope, receive: Receive, send: Send
@@ -420,6 +426,7 @@ class Gateway:
             problems.append(f"journal: {poisoned}")
         if self.authorities.trouble:
             problems.append(f"trust: the repository could not be followed: {self.authorities.trouble}")
+        problems += self.catalog.attestation.problems
         status = "draining" if self.draining else "ready" if serving else "not ready"
         if serving and problems:
             status = "ready, with the last good configuration"

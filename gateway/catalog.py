@@ -7,7 +7,6 @@ the last good one in force and shows in `problems`; a license that cannot be use
 
 from __future__ import annotations
 
-import base64
 import datetime
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from filters import NAME_ENTITIES, Action, Detector, Direction, Engine, Mask, NameRules, Rules
 from filters.detectors.custom import CustomDetector, check
 from filters.tags import TAGS
+from gateway.attest.target import Attestation, Attestor
 from gateway.audit.record import LicenseRef, PolicyRef
 from gateway.authorities import Authorities
 from gateway.callers import Caller
@@ -32,6 +32,7 @@ from gateway.protocols import ModelEntry
 from gateway.protocols.base import Adapter, Role
 from gateway.reasons import Reason
 from gateway.reload import Reloadable
+from gateway.routes import read_pins
 from gateway.screen import RoleRules
 from gateway.settings import Model, Settings, Target
 from gateway.upstream import AiohttpUpstream, Upstream, UpstreamOptions, UpstreamTimeouts
@@ -76,6 +77,7 @@ class Governed:
     authorities: Authorities  # what holds at the moment of each look
     audience: str  # this gateway's own name, for licenses that name the gateways they are for
     pins: frozenset[bytes]  # TLS keys that the license pins; the upstream is held to them
+    attestor: Attestor | None  # what is known of the target's host and weights; None: the settings name nothing to ask
     upstream: Upstream
     pseudonymizes: bool  # whether prompts get pseudonyms
     detectors: tuple[Detector, ...] = ()  # of the entities that the policy defines
@@ -106,7 +108,12 @@ class Governed:
     def verdict(self, scope: Scope, now_s: float) -> Verdict:
         """The license gate's verdict at a time. Cached but for the time."""
         rules = self.rules(scope.territories)
-        return self.gate.check(self.facts, Use(scope, now_s), rules, self.authorities.standing)
+        facts = self.facts if self.attestor is None else self.attestor.known(self.facts)
+        return self.gate.check(facts, Use(scope, now_s), rules, self.authorities.standing)
+
+    def pinned(self, binding: int) -> frozenset[bytes]:
+        """The TLS keys of which the endpoint must show one, for a call whose license is bound at this level."""
+        return self.attestor.pins(binding) if self.attestor is not None and self.pins else self.pins
 
     def served(self, name: str | None, scope: Scope) -> Verdict:
         """The verdict on what the endpoint calls itself."""
@@ -157,10 +164,9 @@ def _policy_ref(policy: Policy, detectors: dict[str, str]) -> PolicyRef:
     )
 
 
-def pins_of(license_: License) -> frozenset[bytes]:
-    """The SHA-256 digests of the TLS keys that a license pins."""
-    pins = license_.claims.license.endpoint.spki_pins if license_.claims is not None else ()
-    return frozenset(base64.b64decode(pin) for pin in pins)
+def _pins(license_: License) -> frozenset[bytes]:
+    """The TLS keys that a license pins."""
+    return read_pins(license_.claims.license.endpoint.spki_pins) if license_.claims is not None else frozenset()
 
 
 def role_rules(direction: PolicyDirection, name: Direction, *, mask_key: bytes = b"") -> RoleRules:
@@ -240,6 +246,13 @@ class _Entry:
         self._catalog = catalog
         self._model = model
         self._upstreams = {target.protocol: upstream_for(target) for target in model.targets}
+        self._attestors = {
+            t.protocol: catalog.attestation.target(
+                origin=t.origin, upstream=self._upstreams[t.protocol], weights=t.weights, statement=t.statement
+            )
+            for t in model.targets
+            if t.weights is not None or t.statement is not None
+        }
         self._fields = {t.protocol: target_fields(t.protocol, t.api_key or None) for t in model.targets}
         self._policy = catalog.policy_file(model.policy)
         self._license = catalog.license_file(model.license) if isinstance(model.license, Path) else None
@@ -255,6 +268,8 @@ class _Entry:
             token = self._catalog.authorities.licenses.get(self._by_name)
         license_ = self._catalog.opener.open(token, self._catalog.authorities.standing.trust)
         policy = self._policy.value
+        for attestor in self._attestors.values():
+            attestor.licensed(license_.claims.license if license_.claims is not None else None)
         self.governed = {target.protocol: self._govern(target, policy, license_) for target in self._model.targets}
 
     async def close(self) -> None:
@@ -289,7 +304,8 @@ class _Entry:
             ),
             gate=self._catalog.gate,
             authorities=self._catalog.authorities,
-            pins=pins_of(license_) if policy.license.required is not Required.FALSE else frozenset(),
+            attestor=self._attestors.get(target.protocol),
+            pins=_pins(license_) if policy.license.required is not Required.FALSE else frozenset(),
             audience=self._catalog.audience,
             upstream=self._upstreams[target.protocol],
             pseudonymizes=prompt_rules.pseudonymizes,
@@ -324,6 +340,7 @@ class Catalog:
         self._due: dict[Path, int] = {}  # when rows of presets last began or ended, of each policy
         self._names_missing = names_missing
         self.mask_key = mask_key
+        self.attestation = Attestation(settings.data, now_s=now_s)
         self.opener = Opener()
         self.gate = Gate()
         self.audience = settings.trust.audience
@@ -457,8 +474,13 @@ class Catalog:
         """Files whose present content is not in force, for /readyz and the metric."""
         return [file.error for file in self._files if file.error] + list(self.authorities.problems)
 
+    async def start(self) -> None:
+        """Begin to watch what the settings name of hosts and weights."""
+        await self.attestation.start()
+
     async def close(self) -> None:
         """Close every connection to an endpoint."""
+        await self.attestation.close()
         for entry in self._entries.values():
             await entry.close()
 

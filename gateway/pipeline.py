@@ -271,7 +271,7 @@ class Pipeline:
             method=method,
             headers=headers,
             body=body,
-            pins=model.pins,
+            pins=model.pinned(call.verdict.binding if call.verdict is not None else 0),
         )
         async with reply:
             call.clock.upstream_first_ns = time.monotonic_ns()

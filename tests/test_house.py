@@ -69,6 +69,8 @@ MAY: dict[str, set[str]] = {
     "gateway.authorities": {"gateway.license", "gateway.settings", "gateway.trust"},
     "gateway.catalog": {
         "filters",
+        "gateway.attest",
+        "gateway.routes",
         "gateway.audit",
         "gateway.authorities",
         "gateway.callers",
