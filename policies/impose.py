@@ -256,8 +256,7 @@ def impose(raw: Raw, root: Map, *, tags: Tags, abilities: Collection[str], today
         if "license" in named.sections:
             _check_territory(raw, named, log)
             asked = {key: v for key, v in held.items() if key.startswith("license.") and key != "license.mode"}
-            loosened = frozenset(key for key in rows if key in own and key not in held)
-            parts.append(Part(named.preset.name, named.preset.territories, asked, loosened))
+            parts.append(Part(named.preset.name, named.preset.territories, asked))
         for key, value in held.items():
             if ".tags." in key:
                 made = work.demand(rows[key], named.node)

@@ -58,7 +58,6 @@ class Part:
     preset: str
     territories: tuple[str, ...]
     values: Mapping[str, Any]  # by row
-    loosened: frozenset[str] = frozenset()  # rows that the policy may loosen, and does
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ def resolve(
             continue
         values = list(said.values())
         # Where a preset leaves a row out, what the policy says holds, or else the default.
-        if known.silent is not None and key not in own and any(_is_silent(part, key) for part in parts):
+        if known.silent is not None and key not in own and len(said) < len(parts):
             values.append(known.silent)
         asked = known.order.strictest(values) if values else None
         final = asked if key not in own else own[key] if asked is None else known.order.stricter(own[key], asked)
@@ -135,7 +134,3 @@ def resolve(
         made["offline_grace_s"] = max(0, rules.offline_grace_s - over)
         rules = LicenseRules(**made, served_model=served_model, decided_by=tuple(decided))
     return rules
-
-
-def _is_silent(part: Part, key: str) -> bool:
-    return key not in part.values and key not in part.loosened

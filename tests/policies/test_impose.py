@@ -128,6 +128,26 @@ def test_a_policy_without_presets_may_say_everything_itself() -> None:
     )
 
 
+def test_a_preset_that_leaves_a_row_out_leaves_the_default_in_force() -> None:
+    both = policy("preset: [cn-registration/license, eu-ai-act/license]\n").license
+    assert both.grace_workdays is None
+    assert policy("preset: [in/license, jp/license]\n").license.required is Required.TRUE
+    assert policy("preset: [jp/license]\n").license.drain_s == 900
+
+
+def test_where_a_preset_says_nothing_the_policys_own_word_holds() -> None:
+    made = policy("preset: [in/license, jp/license]\nlicense: {required: warn}\n")
+    assert made.license.required is Required.WARN
+    assert made.deviations == ()
+
+
+def test_age_and_grace_stay_in_bounds_for_every_territory() -> None:
+    made = policy("preset: [jp/license, eu-ai-act/license]\nlicense: {status_max_age: 60h}\n")
+    assert made.license.offline_grace_s == 24 * 3600
+    assert made.license_for(("jp",)).offline_grace_s == 36 * 3600  # the preset says 72
+    assert made.license_for(("de",)).offline_grace_s == 24 * 3600
+
+
 # -- territories -------------------------------------------------------------------------------------------------------
 
 EVERYWHERE = "preset: [cn-approval/license, eu-ai-act/license, jp/license, us-ca/license]\n"
@@ -380,8 +400,12 @@ def test_the_score_of_a_direction_does_not_hide_what_a_preset_has_found() -> Non
 
 
 def test_a_named_entity_goes_before_its_tag_here_too() -> None:
-    made = cn("prompt: {entities: {CN_MOBILE: block, EMAIL_ADDRESS: block}, tags: {pipl.pi: block}}\n")
-    assert made.prompt.action("CN_MOBILE", "user") is Action.BLOCK
+    made = cn("answer: {entities: {CREDIT_CARD: block, CN_BANK_CARD: block}, tags: {pci.chd: report}}\n")
+    assert made.answer.action("CREDIT_CARD", "assistant") is Action.BLOCK
+    (problem,) = problems(
+        CN + "answer: {entities: {CREDIT_CARD: block}, tags: {pci.chd: mask}}\n", abilities=EVERYTHING
+    )
+    assert problem.key == "answer.tags.pci.chd"
 
 
 def test_limits_and_custom_entities_are_untouched() -> None:
