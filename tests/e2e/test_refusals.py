@@ -56,7 +56,7 @@ PATHS = [
     "/v1/responses",
     "/v1/audio/speech",
     "/v1/images/generations",
-    "/v1/files",
+    "/v1/files/",
     "/v1/batches",
     "/v1/moderations",
     "/v1/realtime",

@@ -568,6 +568,14 @@ def test_forms_that_are_no_plain_forms(
     assert endpoint.seen == []
 
 
+def test_anthropics_files_are_no_path_of_ours(stack: TrainingStack, endpoint: Endpoint) -> None:
+    headers = {"x-api-key": key_of("good"), "anthropic-version": "2023-06-01"}
+    files = {"file": ("a.jsonl", EXAMPLES)}
+    refused = connection().post(f"{stack.url}/v1/files?beta=true", files=files, headers=headers)
+    assert (refused.status_code, refused.json()["type"]) == (404, "error")
+    assert endpoint.seen == []
+
+
 def test_forms_have_to_say_that_they_are_one(stack: TrainingStack, endpoint: Endpoint) -> None:
     for head in (b"content-type: application/json", b"content-type: multipart/form-data", b"x: y"):
         assert raw(stack, WHOLE, head=head)[0] == 415
