@@ -34,6 +34,9 @@ from gateway.license.binding import STATEMENT_AGE_S_MAX
 log = logging.getLogger("licet.attest")
 
 LOOK_S: Final = 1.0  # between two looks. Our choice: as often as files of policies and licenses
+LOOK_SHARE: Final = (
+    20  # a look that takes long, in a folder of thousands of files, is taken less often: 5 % of the time
+)
 AGE_S_MAX: Final = STATEMENT_AGE_S_MAX
 REHASH_S: Final = AGE_S_MAX * 3 / 4  # hashing again begins here, so that it is done before the old result ends
 RETRY_S: Final = 30.0  # after a process that could not hash. Our choice
@@ -59,6 +62,7 @@ class WeightsWatch:
         self._child: subprocess.Popen[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
         self._retry_at = 0.0
+        self._took_s = 0.0  # the last look
         self._boot = boot_id()
 
     @property
@@ -83,7 +87,7 @@ class WeightsWatch:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self._look_s)
+            await asyncio.sleep(max(self._look_s, self._took_s * LOOK_SHARE))
             try:
                 await self._look()
             except Exception as error:  # noqa: BLE001  # a watch that died would vouch for old files; this one vouches for none
@@ -91,11 +95,14 @@ class WeightsWatch:
 
     async def _look(self) -> None:
         """One look: whatever changed has no digest any more; whatever is quiet and has none gets one."""
+        began = time.monotonic()
         try:
             fingerprint = (await asyncio.to_thread(look, self.folder)).fingerprint
         except (WeightsError, OSError) as error:
             self._lost(str(error))
             return
+        finally:
+            self._took_s = time.monotonic() - began
         quiet = fingerprint == self._fingerprint
         self._fingerprint = fingerprint
         if not quiet and self._child is not None:
