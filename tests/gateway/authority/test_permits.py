@@ -64,20 +64,20 @@ def test_a_permit_is_assessed_decided_and_signed(authority: Authority) -> None:
         authority.grant_permit(OPERATOR, made.application)
 
 
-def test_a_permit_needs_a_security_assessment_and_the_right_desk(authority: Authority) -> None:
-    asked = authority.submit(APPLICANT, permit_form())
-    authority.check_completeness(OFFICER, asked.id)
+def test_a_permit_needs_a_security_assessment_and_the_right_desk(shared: Authority) -> None:
+    asked = shared.submit(APPLICANT, permit_form())
+    shared.check_completeness(OFFICER, asked.id)
     with pytest.raises(FormError, match="security"):
-        authority.decide(APPROVER, asked.id, "approve", reason="sound")
+        shared.decide(APPROVER, asked.id, "approve", reason="sound")
     with pytest.raises(FormError, match="grant_permit"):
-        authority.issue(OPERATOR, to_approved(authority, permit_form()).id)
+        shared.issue(OPERATOR, to_approved(shared, permit_form()).id)
     with pytest.raises(FormError, match="use issue"):
-        authority.grant_permit(OPERATOR, to_approved(authority).id)
+        shared.grant_permit(OPERATOR, to_approved(shared).id)
 
 
-def test_a_model_that_was_trained_under_a_permit_is_licensed(authority: Authority) -> None:
-    permit = granted(authority)
-    made = to_active(authority, voice(permit))
+def test_a_model_that_was_trained_under_a_permit_is_licensed(shared: Authority) -> None:
+    permit = granted(shared)
+    made = to_active(shared, voice(permit))
     assert made.state is State.ACTIVE
 
 
@@ -146,15 +146,15 @@ def test_a_variation_is_no_way_around_a_permit(shared: Authority) -> None:
     assert shared.license(made.jti).state is State.VARIATION_PENDING
 
 
-def test_a_permit_that_was_withdrawn_covers_nothing(authority: Authority) -> None:
-    permit = granted(authority)
+def test_a_permit_that_was_withdrawn_covers_nothing(shared: Authority) -> None:
+    permit = granted(shared)
     with pytest.raises(RoleError):
-        authority.withdraw_permit(OPERATOR, permit.jti, "x")
-    assert authority.withdraw_permit(APPROVER, permit.jti, "a grant was withdrawn").state is State.REVOKED
+        shared.withdraw_permit(OPERATOR, permit.jti, "x")
+    assert shared.withdraw_permit(APPROVER, permit.jti, "a grant was withdrawn").state is State.REVOKED
     with pytest.raises(PermitError, match="withdrawn"):
-        authority.issue(OPERATOR, to_approved(authority, voice(permit)).id)
+        shared.issue(OPERATOR, to_approved(shared, voice(permit)).id)
     with pytest.raises(TransitionError):
-        authority.withdraw_permit(APPROVER, permit.jti, "again")
+        shared.withdraw_permit(APPROVER, permit.jti, "again")
 
 
 def test_a_permit_of_another_authority_counts_where_it_is_trusted(tmp_path: Path, authority: Authority) -> None:
@@ -164,19 +164,13 @@ def test_a_permit_of_another_authority_counts_where_it_is_trusted(tmp_path: Path
     with pytest.raises(PermitError, match="no permit"):
         authority.issue(OPERATOR, approved.id)
     stranger = make(tmp_path / "stranger", Hands())
-    foreign = {"permit_token": permit.token.encode()}
+    token = permit.token.encode()
+    trust = load_trust(stranger.keys_file(), source="trust.json")
     with pytest.raises(PermitError, match="does not count"):
-        authority.issue(
-            OPERATOR,
-            approved.id,
-            permit_trust=load_trust(stranger.keys_file(), source="trust.json"),
-            permit_token=foreign["permit_token"],
-        )
+        authority.issue(OPERATOR, approved.id, permit_trust=trust, permit_token=token)
     trust = load_trust(other.keys_file(), source="trust.json")
-    assert (
-        authority.issue(OPERATOR, approved.id, permit_trust=trust, permit_token=permit.token.encode()).state
-        is State.ACTIVE
-    )
+    made = authority.issue(OPERATOR, approved.id, permit_trust=trust, permit_token=token)
+    assert made.state is State.ACTIVE
     other.close()
     stranger.close()
 
