@@ -13,7 +13,6 @@ import pytest
 from gateway.attest.host import HostServer, Statements
 from gateway.attest.watch import WeightsWatch
 from gateway.attest.weights import Hashed, hash_model
-from gateway.catalog import Governed
 from gateway.license.issuer import generate_key, issue
 from gateway.license.signed import Kind, read_unverified
 from tests.e2e.stack import Stack, policy_text, shown
@@ -21,10 +20,7 @@ from tests.fakes import pki as certificates
 from tests.fakes.endpoint import Endpoint, Reply, Seen, Wait, chat_answer, chat_stream
 from tests.fakes.pki import Pki, new_key, pin_of
 
-pytestmark = [
-    pytest.mark.slow,  # files and hosts are looked at each second
-    pytest.mark.skipif("attestor" not in Governed.__dataclass_fields__, reason="the catalog watches no targets yet"),
-]
+pytestmark = pytest.mark.slow  # files and hosts are looked at each second
 
 OTHER = "sha256:" + "00" * 32
 
