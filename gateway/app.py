@@ -35,6 +35,8 @@ from gateway.authorities import Authorities
 from gateway.call import Stop
 from gateway.callers import Callers, Limiter
 from gateway.catalog import Catalog
+from gateway.clocks import TOPIC as CLOCK
+from gateway.clocks import Alarms, measure, metadata_clocks, standing_clocks
 from gateway.conversation import Conversations
 from gateway.errors import AuditError
 from gateway.license.standing import NO_STANDING, GatewayFacts, Standing
@@ -60,6 +62,7 @@ from gateway.wall import Wall
 log = logging.getLogger("licet.app")
 
 HINTS = "trust"  # the channel of the shared state on which a change of what authorities say is announced
+CLOCKS_S = 60.0  # what ends soon is looked at this often; the first alarm comes 30 days ahead
 TICK_S = 1.0  # changed files, refusal counts and live streams are looked at this often
 
 _PROBES = frozenset({"/livez", "/health/liveness", "/health/liveliness"})
@@ -125,6 +128,8 @@ class Gateway:
         self._gateway_id = gateway_id or host_id()
         self._digest_key: DigestKey | None = None
         self._door: AuditDoor | None = None
+        self._alarms = Alarms()
+        self._clocks_at_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._dialects: Mapping[str, Adapter] = {
             adapter.dialect: adapter for adapter in reversed(tuple(ADAPTERS.values()))
@@ -277,13 +282,13 @@ class Gateway:
             await asyncio.sleep(TICK_S)
             try:
                 known = self._turn(known)
+                await asyncio.to_thread(self.wall.keep)
             except Exception as error:  # noqa: BLE001  # a ticker that died would leave a revoked license in force
                 log_fault("ticker", error)
 
     def _turn(self, known: int) -> int:
         """One turn of the ticker; the revision of the configuration that the journal knows of."""
         self.catalog.poll()
-        self.wall.keep()
         self.metrics.policy_reload_ok.set_(0 if self.catalog.problems else 1)
         for processes in self._processes:
             if processes.keep_alive():
@@ -293,10 +298,26 @@ class Gateway:
             return known  # every call is refused and /readyz says so
         for note in self.refusals.due(_now_ms()):
             journal.append(note)
+        self._look_at_clocks(journal)
         if self.catalog.revision != known:
             journal.append(Note(ts=_now_ms(), topic="config", detail=dict(self.catalog.digests())))
             log.info("configuration changed: %s", ", ".join(self.catalog.digests()))
         return self.catalog.revision
+
+    def _look_at_clocks(self, journal: Journal) -> None:
+        """Once a minute: which licenses, lists and keys end soon. The first worker writes what is due into the journal."""
+        now_s = self.wall.now_s()
+        if now_s < self._clocks_at_s:
+            return
+        self._clocks_at_s = now_s + CLOCKS_S
+        due = [*self.catalog.clocks(), *standing_clocks(self.authorities.standing)]
+        for status in self.authorities.status.values():
+            due += metadata_clocks(status.expires_at_s)
+        measure(self.metrics.clocks, due, now_s)
+        for alarm in self._alarms.ring(due, now_s):
+            log.warning("%s", alarm.text)
+            if self._worker == 0:
+                journal.append(Note(ts=_now_ms(), topic=CLOCK, detail=alarm.detail))
 
     def _fill_gauges(self) -> None:
         metrics, journal = self.metrics, self.journal

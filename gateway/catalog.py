@@ -21,6 +21,7 @@ from gateway.attest.target import Attestation, Attestor
 from gateway.audit.record import LicenseRef, PolicyRef
 from gateway.authorities import Authorities
 from gateway.callers import Caller
+from gateway.clocks import Clock, license_clocks
 from gateway.errors import ConfigError
 from gateway.headers import target_fields
 from gateway.license.check import Gate, ModelFacts, Scope, Use, Verdict, check_served
@@ -423,6 +424,15 @@ class Catalog:
                 entry = claims.status.status_list
                 found[claims.jti] = (claims.iss, entry.uri, entry.idx)
         return found
+
+    def clocks(self) -> list[Clock]:
+        """What ends of the licenses that are served."""
+        return [
+            clock
+            for model in self
+            if model.facts.license.claims is not None
+            for clock in license_clocks(model.facts.license.claims, model.policy.license)
+        ]
 
     def poll(self) -> None:
         """Take up changed files, and rows of presets that begin or end; `revision` grows when something came into force."""

@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
+from typer.core import TyperGroup
 
 from gateway import __version__
-from gateway.audit.cli import app as audit_app
 from gateway.callers import new_key
 from gateway.errors import AuditError, ConfigError
-from gateway.license.cli import app as license_app
-from gateway.policy_cli import app as policy_app
-from gateway.policy_cli import reader, recognized
-from gateway.scan.cli import scan
+
+# Rooms that bring commands of their own, loaded when they are asked for: what `licet scan` needs, `licet key` need not
+# wait for.
+ROOMS = {
+    "attest": "gateway.attest.cli:app",
+    "audit": "gateway.audit.cli:app",
+    "authority": "gateway.authority.cli:app",
+    "clocks": "gateway.clocks_cli:clocks",
+    "license": "gateway.license.cli:app",
+    "policy": "gateway.policy_cli:app",
+    "scan": "gateway.scan.cli:scan",
+    "trust": "gateway.trust.cli:app",
+}
+
+
+class Rooms(TyperGroup):
+    """The commands of this file, and those of the rooms."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names, in order."""
+        return sorted({*self.commands, *ROOMS})
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, its room loaded."""
+        if cmd_name in ROOMS and cmd_name not in self.commands:
+            module, _, name = ROOMS[cmd_name].partition(":")
+            made = getattr(importlib.import_module(module), name)
+            if not isinstance(made, typer.Typer):
+                single = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+                single.command(cmd_name)(made)
+                made = single
+            command = self.commands[cmd_name] = typer.main.get_command(made)
+            command.name = cmd_name
+        return super().get_command(ctx, cmd_name)
+
 
 app = typer.Typer(
     name="licet",
+    cls=Rooms,
     help="A compliance gateway for generative models: license gate, content filters, verifiable audit.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,  # a traceback must not print what a variable holds
 )
 key_app = typer.Typer(help="Keys of callers.", no_args_is_help=True)
-app.add_typer(license_app, name="license")
-app.add_typer(audit_app, name="audit")
 app.add_typer(key_app, name="key")
-app.add_typer(policy_app, name="policy")
-app.command("scan")(scan)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The gateway's YAML file.")]
 
@@ -104,6 +133,7 @@ def check(
 ) -> None:
     """Read the settings and every file they name, offline, and list all problems with file, line and remedy."""
     from gateway.checkup import check as check_files
+    from gateway.policy_cli import reader, recognized
 
     found, problems = recognized(config)
     # Without the recognizers nobody knows which entities a policy may name: only its form is looked at.

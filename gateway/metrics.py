@@ -294,6 +294,9 @@ class GatewayMetrics:
             "licet_clock_behind_seconds",
             "How far the host's clock was set back; the gateway goes on with its own time.",
         )
+        self.clocks = r.gauge(
+            "licet_clock_seconds", "Seconds until a license, list or term ends.", ("clock", "subject"), worst=True
+        )
         self.trust_failures = r.gauge(
             "licet_trust_failures", "Looks at a source of licenses' standing that failed in a row.", ("source",)
         )
