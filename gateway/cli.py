@@ -13,7 +13,6 @@ import typer
 from typer.core import TyperGroup
 
 from gateway import __version__
-from gateway.callers import new_key
 from gateway.errors import AuditError, ConfigError
 
 # Rooms that bring commands of their own, loaded when they are asked for: what `licet scan` needs, `licet key` need not
@@ -159,6 +158,8 @@ def version() -> None:
 @key_app.command("new")
 def key_new() -> None:
     """Make a caller's key. It is shown once; the settings hold only its SHA-256."""
+    from gateway.callers import new_key
+
     key, digest = new_key()
     typer.echo(f"key         {key}")
     typer.echo(f"key_sha256  {digest}")
