@@ -28,6 +28,7 @@ EXIT_WRONG = 1  # a file cannot be used
 EXIT_USAGE = 2  # an argument cannot be used
 
 
+@functools.cache
 def reader(further: frozenset[str] = frozenset()) -> ReadPolicy:
     """Reads policies as the gateway does, held against what its detectors find, and `further` ones."""
     from filters import Engine

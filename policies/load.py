@@ -78,12 +78,14 @@ def load(
         known = None if entities is None else frozenset(entities) | own
         _check_entities(root, known, log)
         _check_tags(root, tags, known, log)
-        if known is not None:
-            _check_names(root, own, log)
+        if known is not None and not raw["preset"]:
+            _check_names(root, raw, own, log)
     if log.problems or not isinstance(root, Map):
         raise PolicyError(log.problems)
     day = datetime.datetime.now(datetime.UTC).date() if today is None else today
     imposed = impose(raw, root, tags=tags, abilities=abilities, today=day, log=log)
+    if known is not None and raw["preset"]:  # which may have names looked for
+        _check_names(root, raw, own, log)
     if log.problems:
         raise PolicyError(log.problems)
     return _build(raw, imposed, tags, hashlib.sha256(data).hexdigest(), source)
@@ -159,12 +161,11 @@ def _check_tags(root: Map, tags: Tags, known: frozenset[str] | None, log: Log) -
                 log.add(entry, at, "no detector of this build finds anything under this tag", "remove it")
 
 
-def _check_names(root: Map, own: Collection[str], log: Log) -> None:
+def _check_names(root: Map, raw: Mapping[str, Any], own: Collection[str], log: Log) -> None:
     """A rule for names where nothing looks for them would be silent."""
     for path, node in _tables(root):
-        names = _at(root, path[0], "names")
-        mode = _at(names, "mode") if isinstance(names, Map) else names
-        if getattr(mode, "text", "off") != "off":
+        names = (raw[path[0]] or {}).get("names")  # None: refused already
+        if (names["mode"] if isinstance(names, Mapping) else names) != "off":
             continue
         for name, entry in node.entries.items():
             if name in _NAMED and name not in own and not _allows(entry):

@@ -408,6 +408,14 @@ def test_a_named_entity_goes_before_its_tag_here_too() -> None:
     assert problem.key == "answer.tags.pci.chd"
 
 
+def test_a_rule_for_names_may_rest_on_a_preset_that_has_them_looked_for() -> None:
+    text = f"{HEAD}preset: [us-ca]\nprompt: {{entities: {{PERSON: block}}}}\n".encode()
+    made = load(text, source="p.yaml", entities={"PERSON"}, tags=TAGS, today=TODAY)
+    assert made.prompt.action("PERSON", "user") is Action.BLOCK
+    with pytest.raises(PolicyError, match="nothing looks for this entity"):
+        load(text.replace(b"us-ca", b"jp"), source="p.yaml", entities={"PERSON"}, tags=TAGS, today=TODAY)
+
+
 def test_limits_and_custom_entities_are_untouched() -> None:
     made = cn("limits: {concurrent: 3}\ncustom: {BADGE: {words: [Blue Heron]}}\nprompt: {entities: {BADGE: allow}}\n")
     assert made.limits.concurrent == 3
