@@ -71,6 +71,7 @@ def test_an_answer_that_is_late_alarms_once(authority: Authority, clock: Hands) 
     assert authority.clocks()[0].overdue
 
 
+@pytest.mark.slow
 def test_many_licenses_expire_in_several_transactions(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.authority.clocks.BATCH", 2)
     made = [to_active(authority, form({"valid_days": 1})) for _ in range(5)]
@@ -78,6 +79,7 @@ def test_many_licenses_expire_in_several_transactions(authority: Authority, monk
     assert {authority.license(one.jti).state for one in made} == {State.EXPIRED}
 
 
+@pytest.mark.slow
 def test_two_ticks_at_once_tell_each_thing_once(authority: Authority) -> None:
     for _ in range(4):
         to_active(authority, form({"valid_days": 1}))

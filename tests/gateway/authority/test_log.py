@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,10 @@ FOLDER = "authority"
 
 
 @pytest.fixture
-def victim(tmp_path: Path) -> tuple[Authority, apsw.Connection]:
+def victim(tmp_path: Path, template: Path) -> tuple[Authority, apsw.Connection]:
     """An authority with a short history, and somebody else's hand in its file."""
-    made = make(tmp_path / FOLDER, Hands())
+    shutil.copytree(template, tmp_path / FOLDER)
+    made = Authority.open(tmp_path / FOLDER, clock=Hands())
     license_ = to_active(made)
     made.suspend(APPROVER, license_.jti, "under inquiry")
     other = apsw.Connection(str(tmp_path / FOLDER / "authority.db"))
@@ -118,6 +120,7 @@ def test_a_head_that_was_kept_elsewhere_finds_what_the_operator_did(
     assert caught.value.seq == 8
 
 
+@pytest.mark.slow
 def test_heads_of_any_time_hold(authority: Authority) -> None:
     heads = [authority.head()]
     for _ in range(3):
