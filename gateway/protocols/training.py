@@ -107,7 +107,11 @@ FORMS: Final[Mapping[Act, Mapping[str, FormField]]] = {
         "name": _REQUIRED,
         "consent": _REQUIRED,
         "audio_sample": _FILE,
-        "type": FormField(shape=re.compile("audio_sample")),
+        "type": FormField(),
+        # Of voices that are made from a description, which `read_form` refuses.
+        "prompt": FormField(),
+        "model": FormField(),
+        "script_hint": FormField(),
     },
     Act.VOICE_ADD: {
         "name": _REQUIRED,
@@ -119,6 +123,9 @@ FORMS: Final[Mapping[Act, Mapping[str, FormField]]] = {
         "remove_background_noise": FormField(shape=re.compile("true|false")),
     },
 }
+
+
+_DESCRIBED: Final = frozenset({"prompt", "model", "script_hint"})
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -202,8 +209,10 @@ def read_form(act: Act, form: Form) -> tuple[Prompt, Wish]:
     known = FORMS[act]
     files = tuple(part for part in form.parts if part.filename)
     given = {part.name for part in form.parts}
-    if act is Act.VOICE and form.texts("type") not in ("", "audio_sample"):
-        raise CallerError(Reason.TRAINING_PERMIT, "A voice is made only from a recording that a permit names.", param="type")  # fmt: skip
+    if act is Act.VOICE and (form.texts("type") not in ("", "audio_sample") or given & _DESCRIBED):
+        raise CallerError(
+            Reason.TRAINING_PERMIT, "A voice is made only from a recording that a permit names.", param="type"
+        )
     for name, rule in known.items():
         if rule.required and name not in given:
             malformed(name, "is missing from the form")

@@ -143,9 +143,12 @@ def test_voices_ask_for_consent_and_for_audio() -> None:
     assert (wish.consent, wish.grant, len(wish.files)) == ("", "grant:1", 2)
     _, wish = read_form(Act.CONSENT, form(Part("name", "grant:1"), Part("language", "en-US"), file("recording")))
     assert wish.grant == "grant:1"
-    with pytest.raises(CallerError) as caught:
-        read_form(Act.VOICE, form(Part("name", "n"), Part("type", "prompt")))
-    assert caught.value.reason is Reason.TRAINING_PERMIT
+    sample = (Part("name", "n"), Part("consent", "cons_1"), file("audio_sample"))
+    for more in (Part("type", "prompt"), Part("type", "other"), Part("prompt", "A warm voice"), Part("model", "")):
+        with pytest.raises(CallerError) as caught:
+            read_form(Act.VOICE, form(*sample, more))
+        assert caught.value.reason is Reason.TRAINING_PERMIT
+    assert read_form(Act.VOICE, form(*sample, Part("type", "audio_sample")))[1].consent == "cons_1"
 
 
 def test_l4_each_text_of_a_form_is_judged_and_none_can_be_edited() -> None:

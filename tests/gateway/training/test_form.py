@@ -12,6 +12,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from aiohttp import BodyPartReader, MultipartReader
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.streams import StreamReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -283,3 +286,56 @@ def test_l9_uploads_at_once_are_counted(tmp_path: Path) -> None:
     spool.release()
     spool.admit()
     assert spool.held == UPLOADS_MAX
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None)
+@given(data=st.data())
+def test_what_is_accepted_another_reader_reads_alike(data: st.DataObject) -> None:
+    """Bytes of a good form are cut, doubled and changed; whatever still passes, aiohttp's reader understands the same."""
+    body = bytearray(GOOD)
+    scraps = [
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"--",
+        B,
+        b"--" + B,
+        b"--" + B + b"--",
+        b'"',
+        b";",
+        b" ",
+        b"\x00",
+        b"=",
+        b":",
+        b"batch",
+    ]
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(body)))
+        end = min(len(body), at + data.draw(st.integers(0, 40)))
+        body[at:end] = data.draw(
+            st.one_of(st.sampled_from(scraps), st.binary(max_size=3), st.just(bytes(body[at:end]) * 2))
+        )
+    try:
+        parts = read(bytes(body), cuts=[len(body) // 2])
+    except CallerError:
+        return
+    theirs = asyncio.run(_aiohttp(bytes(body)))
+    assert [(name, filename or "") for name, filename, _ in theirs] == [(one.name, one.filename) for one in parts]
+    for one, (_, _, content) in zip(parts, theirs, strict=True):
+        if one.filename:
+            assert one.digests == (f"sha256:{hashlib.sha256(content).hexdigest()}",)
+        else:
+            assert one.text.encode() == content
+
+
+async def _aiohttp(body: bytes) -> list[tuple[str | None, str | None, bytes]]:
+    stream = StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**20)
+    stream.feed_data(body)
+    stream.feed_eof()
+    reader = MultipartReader({"Content-Type": content_type(B.decode()).decode()}, stream)
+    found = []
+    while (one := await reader.next()) is not None:
+        assert isinstance(one, BodyPartReader)
+        found.append((one.name, one.filename, bytes(await one.read())))
+    return found
