@@ -20,7 +20,6 @@ from gateway.authority.cli_desk import FOLDER, AsJson, Desk, Folder, Hint, comma
 from gateway.authority.errors import FormError
 from gateway.authority.history import moment, plain
 from gateway.authority.model import Actor
-from gateway.authority.publisher import Publisher, check_hint, publish_folder
 from gateway.authority.roles import make_actor
 from gateway.authority.states import Role
 
@@ -60,6 +59,8 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make an authority: its keys, its log, its people and an empty repository. Prints what to keep where."""
+    from gateway.authority.publisher import Publisher  # here, because most commands publish nothing
+
     with reported():
         people = [_person(text) for text in person or ()]
         _check_root(root_holders, root_threshold)
@@ -112,6 +113,8 @@ def publish(
     as_json: AsJson = False,
 ) -> None:
     """Sign what holds now and publish it: keys, statuses, orders, gateways, licenses. Run it often, or `serve`."""
+    from gateway.authority.publisher import publish_folder
+
     with reported():
         written, iat = publish_folder(folder, hint=hint, to=to)
     told = {
@@ -138,13 +141,15 @@ def serve(
     """Run the service: the operations under /v1/, the published folder under /tuf/, and the watch that publishes."""
     import uvicorn
 
+    from gateway.authority.publisher import check_hint
     from gateway.authority.service import Service
     from gateway.edge import bind_socket, serve_config
 
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s  %(message)s"
     )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for noisy in ("uvicorn", "tuf"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     with reported():
         if hint is not None:
             check_hint(hint)

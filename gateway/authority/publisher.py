@@ -21,7 +21,6 @@ from gateway.authority.authority import Authority
 from gateway.authority.ceremony import PublishError
 from gateway.authority.errors import FormError
 from gateway.authority.repository import Publication, Repository
-from gateway.state import RedisState
 
 CHANNEL = "trust"  # where gateways listen for hints, on the state that their workers share
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -108,6 +107,8 @@ def check_hint(url: str) -> None:
     """Raises FormError unless hints can be sent there at all. The URL may hold a password: it is never shown."""
     if not url.startswith(REDIS_SCHEMES):
         raise FormError("hint: write a Redis URL: redis://, rediss:// or unix://")
+    from gateway.state import RedisState  # here, because its client takes longer to load than a command to run
+
     try:
         RedisState(url)
     except ValueError:
@@ -116,6 +117,8 @@ def check_hint(url: str) -> None:
 
 async def send_hint(url: str) -> bool:
     """Tell gateways to look at once; whether Redis took it. Who misses it polls, so nothing is raised."""
+    from gateway.state import RedisState
+
     state = RedisState(url, timeout_s=1.0)
     try:
         await state.publish(CHANNEL, b"1")
