@@ -47,7 +47,11 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path, Path]
     world.publish()
     one = world.saved("one")
     world.publish(statuses={"main": status_list(REVOKED)})
-    return world, one, world.saved("two")
+    two = world.saved("two")
+    for number in range(3, 6):  # some attacks use versions up to 3: what is well again has come further
+        world.publish(statuses={"main": status_list(bytes([number % 3]))})
+    world.saved("well")
+    return world, one, two
 
 
 class Followed:
@@ -394,11 +398,10 @@ def test_the_good_set_stays_and_following_recovers(
             assert follower.current.version in {"tuf-1", f"tuf-{good}"}
             assert follower.current.statuses
             server.does.clear()
-            followed.serve(two)
-            if attack is not skipping_root:
-                status = await follower.refreshed()
-                assert status.last_error == ""
-                assert (status.fresh, follower.current.version) == (True, "tuf-2")
+            followed.serve(world.folder / "well")
+            status = await follower.refreshed()
+            assert status.last_error == ""
+            assert (status.fresh, follower.current.version) == (True, "tuf-5")
 
         follow(followed.source, use)
 

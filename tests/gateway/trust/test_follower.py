@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from gateway.errors import ConfigError
 from gateway.license.standing import Material
 from gateway.trust import Fault, Follower, SourceFacts, TrustError, TrustOptions, open_source
+from gateway.trust.cli import app
 from gateway.trust.files import FileSource
 from gateway.trust.follower import HINT_GAP_S
 from tests.gateway.trust.world import KEYS, World, follow, order_list, published, status_list
+
+CLI = CliRunner()
 
 
 class Scripted:
@@ -227,6 +232,47 @@ def test_people_can_read_what_a_worker_follows(tmp_path: Path) -> None:
     follow(world.source(), use, folder=folder)
 
 
+def test_the_command_shows_what_workers_follow(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    orders = order_list(
+        {"ref": "O-1", "scope": "model", "models": ["gpt-*"], "effective_at": 1, "jurisdictions": ["eu"]},
+        {"ref": "O-2", "scope": "all", "effective_at": 1, "lifted_at": 2},
+        {"ref": "O-3", "scope": "all", "effective_at": 2**40},
+    )
+    world.publish(statuses={"main": status_list(bytes([0, 1, 2, 1]))}, orders={"authority": orders})
+    assert CLI.invoke(app, ["status", "--data", str(tmp_path)]).exit_code == 1  # nobody followed anything yet
+
+    async def use(follower: Follower) -> None:
+        world.publish(orders={"authority": b"x"})
+
+    follow(world.source(), use, folder=tmp_path / "trust" / "0")
+    ran = CLI.invoke(app, ["status", "--data", str(tmp_path)])
+    assert ran.exit_code == 0, ran.output
+    for says in (
+        "worker 0: fresh, tuf-1",
+        "timestamp      version 1, until 20",
+        "2 invalid, 1 suspended",
+        "order O-1 (model: gpt-* in eu) in force since 1970-01-01T00:00:01+00:00",
+        "order O-2 (all: everything) lifted",
+        "order O-3 (all: everything) from",
+    ):
+        assert says in ran.output
+
+    async def fail(follower: Follower) -> None:
+        await follower.refreshed()
+
+    gone = world.source(str(tmp_path / "nowhere"), worker="1")
+    follow(gone, fail, folder=tmp_path / "trust" / "1")
+    ran = CLI.invoke(app, ["status", "--data", str(tmp_path), "--json"])
+    assert ran.exit_code == 1
+    workers = json.loads(ran.output)["workers"]
+    assert [(worker["worker"], worker["fresh"]) for worker in workers] == [("0", True), ("1", False)]
+    ran = CLI.invoke(app, ["status", "--data", str(tmp_path)])
+    assert "worker 1: NOT FRESH, nothing in force" in ran.output
+    assert "missing: timestamp.json" in ran.output
+    assert CLI.invoke(app, ["status"]).exit_code == 2
+
+
 def test_a_status_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
@@ -309,8 +355,6 @@ def test_a_file_that_cannot_be_read_at_first_is_an_error(tmp_path: Path, kind: s
     if kind == "folder":
         written.status.mkdir()
     elif kind == "pipe":
-        import os
-
         os.mkfifo(written.status)
     elif kind == "large":
         written.status.write_bytes(b"x" * 1_048_577)
