@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.license.binding import Evidence
 from gateway.license.check import Gate, Use, check, check_served
 from gateway.license.token import open_license
 from gateway.license.trust import TrustLevel
@@ -407,6 +408,32 @@ def test_l10_whatever_time_does_the_gate_says_what_the_pure_check_says(calls: li
         asked = use(now_s, since_s=since_s)
         assert gate.check(model(license_), asked, rules, held) == check(model(license_), asked, rules, held)
         assert gate.remembered <= 4
+
+
+@pytest.mark.parametrize(
+    ("facts", "wants", "reason"),
+    [
+        pytest.param({"alias": "chat"}, {}, Reason.ORDER_IN_FORCE, id="the name callers use"),
+        pytest.param({}, {"since_s": NOW_S}, Reason.ORDER_IN_FORCE, id="when the caller came"),
+        pytest.param({"modified": True}, {}, Reason.TIER_MODIFIED, id="modified"),
+        pytest.param({"evidence": Evidence(weights="sha256:" + "b" * 64)}, {}, Reason.TIER_MODIFIED, id="evidence"),
+    ],
+)
+def test_what_is_remembered_of_one_model_or_caller_says_nothing_of_another(
+    facts: dict[str, Any], wants: dict[str, Any], reason: Reason
+) -> None:
+    license_ = opened(model={"name": "gpt-4o", "weights": {"root_digest": DIGEST}})
+    held = standing(
+        orders(
+            order(scope="model", models=["chat"]),
+            order(ref="o-2", scope="new_callers"),
+        )
+    )
+    gate, rules = Gate(), LicenseRules(unmodified=True)
+    old = {"since_s": NOW_S - 1}
+    assert gate.check(model(license_), use(**old), rules, held).allowed
+    assert gate.check(model(license_, **facts), use(**{**old, **wants}), rules, held).reason is reason
+    assert gate.check(model(license_), use(**old), rules, held).allowed
 
 
 def test_verdicts_of_an_old_standing_are_dropped() -> None:
