@@ -584,6 +584,21 @@ def test_forms_have_to_say_that_they_are_one(stack: TrainingStack, endpoint: End
     assert endpoint.seen == []
 
 
+def test_l6_an_upload_that_is_left_in_its_middle_is_recorded(stack: TrainingStack, endpoint: Endpoint) -> None:
+    def cancelled() -> list[dict[str, Any]]:
+        return [one for one in stack.records("outcome") if one["outcome"] == "cancelled"]
+
+    spool = stack.gateway._training.spool
+    before = len(cancelled())
+    head = b"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer lk-good\r\ncontent-length: 1000\r\n"
+    with socket.create_connection(("127.0.0.1", stack.port), 20) as link:
+        link.sendall(head + b"content-type: multipart/form-data; boundary=x-boundary-x\r\n\r\n" + WHOLE[:50])
+        stack.wait(lambda: spool.held == 1)
+    stack.wait(lambda: spool.held == 0 and len(cancelled()) == before + 1)
+    assert endpoint.seen == []
+
+
 def test_nothing_of_an_upload_is_left_behind(stack: TrainingStack) -> None:
+    assert stack.gateway._training.spool.held == 0
     left = {path.name for path in (stack.folder / "data").iterdir() if path.is_file()}
     assert {name.partition(".")[0] for name in left} <= {"training"}
