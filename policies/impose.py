@@ -19,6 +19,7 @@ from policies.model import (
     ROLES,
     UNKNOWN_ROLE,
     Action,
+    Beyond,
     Deviation,
     Direction,
     EntityTable,
@@ -42,6 +43,8 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     **{key: tuple(key.split(".")) for key in OWN_KEYS},
     "prompt.names": ("prompt", "names"),
     "answer.names": ("answer", "names"),
+    "prompt.names.beyond": ("prompt", "names", "beyond"),
+    "answer.names.beyond": ("answer", "names", "beyond"),
     "prompt.min_score": ("prompt", "min_score"),
     "answer.min_score": ("answer", "min_score"),
     "prompt.impersonation.public_figure": ("prompt", "impersonation", "public_figure"),
@@ -133,6 +136,8 @@ class _Imposing:
         """What the policy says, or its default."""
         value: Any = self.raw
         for step in _PATHS[key]:
+            if isinstance(value, str):  # `names: fast`, which has the defaults of everything else
+                return Beyond.REFUSE.value
             value = value[step]
         if key.endswith(".names") and isinstance(value, Mapping):
             value = value["mode"]
@@ -143,6 +148,8 @@ class _Imposing:
         place: Any = self.raw
         for step in path:
             place = place[step]
+        if isinstance(place, str):
+            return
         if key.endswith(".names") and isinstance(place[last], Mapping):
             place, last = place[last], "mode"
         place[last] = value

@@ -262,7 +262,7 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class PresetRef:
-    """A preset as the policy names it, and the SHA-256 of its file."""
+    """A preset as the policy names it, and the SHA-256 of what its rows say."""
 
     name: str
     digest: str

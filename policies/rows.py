@@ -279,6 +279,7 @@ def _person(ability: str, who: str) -> RowType:
 
 
 _DEFAULTS = LicenseRules()
+_BEYOND = "What happens to text of a {} that models for names are not done with in time, or that is too long for them."
 _STATUS_NEEDS = _always("license.status")
 
 _ROWS: dict[str, RowType] = {
@@ -385,6 +386,8 @@ _ROWS: dict[str, RowType] = {
         doc="Whether models look for names in answers.",
         needs=_by_value({"fast": ("names",), "thorough": ("names",)}),
     ),
+    "prompt.names.beyond": RowType("content", *_ladder("patterns", "refuse"), doc=_BEYOND.format("prompt")),
+    "answer.names.beyond": RowType("content", *_ladder("patterns", "refuse"), doc=_BEYOND.format("answer")),
     "prompt.min_score": RowType("content", Number(0, 1), Least(), "From which score on findings in prompts count."),
     "answer.min_score": RowType("content", Number(0, 1), Least(), "From which score on findings in answers count."),
     "prompt.impersonation.public_figure": _person("impersonation.public_figure", "a prompt asks for a known person"),

@@ -24,6 +24,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import itertools
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -154,7 +155,7 @@ class Preset:
 
     name: str
     title: str
-    digest: str  # SHA-256 of the file's bytes, hex
+    digest: str  # SHA-256 of what its rows say, hex; notes and titles do not count
     territories: tuple[str, ...]  # empty: for every call
     rows: tuple[Row, ...]
 
@@ -214,7 +215,14 @@ def read(data: bytes, name: str) -> Preset:
     _check_dates(rows, log)
     if log.problems:
         raise PolicyError(log.problems)
-    return Preset(name, raw["title"], hashlib.sha256(data).hexdigest(), tuple(raw["territories"]), rows)
+    territories = tuple(raw["territories"])
+    return Preset(name, raw["title"], _digest(territories, rows), territories, rows)
+
+
+def _digest(territories: tuple[str, ...], rows: tuple[Row, ...]) -> str:
+    """Rows that come from other presets count too, so that no rule changes behind a name and an old digest."""
+    said = [[r.key, r.value, r.sources, str(r.effective_from), str(r.until), r.free, r.modalities] for r in rows]
+    return hashlib.sha256(json.dumps([territories, said]).encode()).hexdigest()
 
 
 def _section(name: str, section: str, raw: Any, log: Log) -> Iterator[Row]:

@@ -317,6 +317,7 @@ def test_rows_of_content_reach_every_entity_of_their_tags_in_every_role() -> Non
             assert direction.action("UUID", role) is Action.REPORT
         assert direction.names.mode is NamesMode.FAST
     assert made.durable is Durable.BEFORE_EGRESS
+    assert cn("prompt: {names: {mode: thorough}}\n").prompt.names.mode is NamesMode.THOROUGH
     assert made.prompt.impersonation["private_person"] is Action.BLOCK
     assert made.deviations == ()
 

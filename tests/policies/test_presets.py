@@ -238,6 +238,14 @@ def test_sections_that_are_the_same_are_taken_and_not_copied() -> None:
     assert approval.sections == SECTIONS
 
 
+def test_the_digest_of_a_preset_is_of_what_its_rows_say() -> None:
+    one = read(ROW.encode(), "mine").digest
+    assert read(ROW.replace("title: t", "title: another").encode(), "mine").digest == one
+    assert read(ROW.replace("true", "warn").encode(), "mine").digest != one
+    assert read((ROW + "content: cn-approval\n").encode(), "mine").digest != one
+    assert len({preset(name).digest for name in names()}) == len(names())
+
+
 ROW = "version: 1\ntitle: t\nlicense:\n  - {key: required, value: true, source: [own-choice]}\n"
 BROKEN = [
     pytest.param(ROW.replace("required", "requird"), "no row of license", id="unknown key"),
