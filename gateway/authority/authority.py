@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from gateway.audit.checkpoint import Checkpoint, LogKey
+from gateway.audit.checkpoint import KEY_NAME, Checkpoint, LogKey
 from gateway.authority import roles
 from gateway.authority.clocks import Clocks
 from gateway.authority.errors import FormError, NotFoundError, RoleError
@@ -25,7 +25,7 @@ from gateway.authority.model import Actor, Event
 from gateway.authority.office import KEYS
 from gateway.authority.publishing import Publishing
 from gateway.authority.states import Role
-from gateway.authority.store import FILE, Store
+from gateway.authority.store import FILE, Store, StoreError
 from gateway.license.issuer import generate_key, private_jwk
 from gateway.license.trust import TrustLevel
 
@@ -81,6 +81,7 @@ class Authority(Publishing, Clocks):
                     "ttl_s": ttl_s,
                     "exp_s": exp_s,
                     "calendar": calendar,
+                    "log_key": log_key.thumbprint,
                 }
                 for key, value in settings.items():
                     store.set(key, value)
@@ -99,7 +100,7 @@ class Authority(Publishing, Clocks):
         """The authority in a folder. Raises StoreError when there is none."""
         store = Store(folder / FILE)
         try:
-            return cls(folder, store, Log(store, str(store.setting("issuer")), LogKey.load(folder)), clock)
+            return cls(folder, store, Log(store, str(store.setting("issuer")), _log_key(folder, store)), clock)
         except BaseException:
             store.close()
             raise
@@ -231,6 +232,14 @@ class Authority(Publishing, Clocks):
     def verify(self, heads: Sequence[str] = ()) -> Checkpoint:
         """Every stored entry against the log's head, and against `heads` that others kept. Raises LogError."""
         return verify(self._store, self.issuer, self._log.public_key, heads)
+
+
+def _log_key(folder: Path, store: Store) -> LogKey:
+    """The log's key. One that is lost is not made again: entries that it signs would not fit those before them."""
+    path = folder / KEYS / KEY_NAME
+    if not path.exists() or (key := LogKey.load(folder)).thumbprint != store.setting("log_key"):
+        raise StoreError(f"{path} is not there, or not this log's key; restore it")
+    return key
 
 
 def _check_times(ttl_s: int, exp_s: int) -> None:

@@ -105,7 +105,7 @@ class Licenses(Applications, Permits):
             return self.license(jti)
 
     def lift(self, actor: Actor, jti: str, reason: str) -> License:
-        """End a suspension."""
+        """End a suspension. A variation that was pending is dropped; it has to be begun again."""
         with self._step():
             before = self._move(actor, Operation.LIFT, jti, reason=said(reason))
             self._store.run("UPDATE licenses SET variation = NULL, due_at = NULL WHERE jti = ?", jti)

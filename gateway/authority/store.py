@@ -125,8 +125,13 @@ class Store:
         except apsw.CantOpenError as error:
             raise StoreError(f"{path} cannot be opened; make it with `licet authority init`") from error
         self._db.set_busy_timeout(BUSY_MS)
-        self._db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
-        if not create and self.value("PRAGMA user_version") != VERSION:
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+            version = self.value("PRAGMA user_version")
+        except apsw.Error as error:
+            self._db.close()
+            raise StoreError(f"{path} cannot be read as an authority's file ({type(error).__name__})") from error
+        if not create and version != VERSION:
             self._db.close()
             raise StoreError(f"{path} is not an authority's file of version {VERSION}")
 

@@ -14,6 +14,8 @@ from gateway.audit import tree
 from gateway.audit.checkpoint import LogKey, sign_checkpoint
 from gateway.authority.authority import Authority
 from gateway.authority.errors import LogError, NotFoundError
+from gateway.authority.log import verify
+from gateway.authority.store import Store
 from tests.gateway.authority.offices import APPROVER, ISSUER, Hands, make, to_active
 
 FOLDER = "authority"
@@ -144,6 +146,25 @@ def test_an_entry_that_is_added_by_hand_is_found(victim: tuple[Authority, apsw.C
     with pytest.raises(LogError) as caught:
         authority.verify()
     assert caught.value.seq == 9
+
+
+def test_entries_that_come_in_meanwhile_are_no_fault(victim: tuple[Authority, apsw.Connection], tmp_path: Path) -> None:
+    authority, _ = victim
+    head = authority.head()
+    beside = Authority.open(tmp_path / FOLDER, clock=Hands())
+
+    class Busy(Store):
+        def value(self, sql: str, *bindings: object) -> object:
+            found = super().value(sql, *bindings)
+            if sql == "SELECT head FROM log":  # right after the head was read, another process works
+                to_active(beside)
+            return found
+
+    store = Busy(tmp_path / FOLDER / "authority.db")
+    assert verify(store, ISSUER, authority.log_key(), [head]).size == 9
+    assert authority.verify([head]).size == 15
+    store.close()
+    beside.close()
 
 
 def test_the_history_reads_like_a_story(authority: Authority) -> None:

@@ -153,6 +153,22 @@ def test_a_folder_without_an_authority_is_not_opened(tmp_path: Path) -> None:
     apsw.Connection(str(tmp_path / "authority.db")).execute("CREATE TABLE t (x)").close()
     with pytest.raises(StoreError, match="version"):
         Store(tmp_path / "authority.db")
+    (tmp_path / "other.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(StoreError, match="read"):
+        Store(tmp_path / "other.db")
+
+
+def test_an_authority_without_its_log_key_is_not_opened_and_gets_no_new_one(tmp_path: Path) -> None:
+    make(tmp_path / "a").close()
+    make(tmp_path / "b").close()
+    key = tmp_path / "a" / "keys" / "log-1.key"
+    key.unlink()
+    with pytest.raises(StoreError, match="log-1"):
+        Authority.open(tmp_path / "a")
+    assert not key.exists()
+    key.write_bytes((tmp_path / "b" / "keys" / "log-1.key").read_bytes())
+    with pytest.raises(StoreError, match="log-1"):
+        Authority.open(tmp_path / "a")
 
 
 def test_an_authority_is_made_once(tmp_path: Path) -> None:
