@@ -240,10 +240,10 @@ class TrainingCall:
         )
 
     def close(self) -> None:
-        """The call has ended. Harmless twice."""
+        """The call has ended, and its form goes from the disk. Harmless twice."""
         if self._spooled:
             self._spooled = False
-            self._spool.release()
+            self._spool.release(self._form)
 
     # inside
 

@@ -7,6 +7,7 @@ lies in the data folder, because a temporary folder is memory on many hosts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import tempfile
 from collections.abc import Collection, Iterable
@@ -45,9 +46,13 @@ class Spool:
         """How many forms are being read or are kept for their call."""
         return self._held
 
-    def release(self) -> None:
-        """A form that `read` was asked for is needed no longer."""
+    def release(self, form: Form | None = None) -> None:
+        """What `admit` made room for is needed no longer. The form's bytes go with it."""
         self._held -= 1
+        body: object = form.body if form is not None else None
+        if isinstance(body, memoryview):
+            with contextlib.suppress(BufferError):  # a request that was left is still letting go of it, and is the last
+                body.release()
 
     def admit(self) -> None:
         """Room for one more form, which must be released. Raises CallerError(CONCURRENCY_LIMITED)."""

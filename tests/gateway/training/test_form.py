@@ -232,6 +232,21 @@ def test_l5_what_is_sent_on_is_what_came_in(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # it never had a name
 
 
+def test_a_form_goes_with_its_call(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.admit()
+    taken = take(spool, [GOOD])
+    view = memoryview(taken.body)
+    spool.release(taken)
+    assert bytes(view) == GOOD  # still being sent
+    view.release()
+    spool.admit()
+    spool.release(taken)
+    with pytest.raises(ValueError, match="released"):
+        bytes(taken.body)
+    assert spool.held == 0
+
+
 @pytest.mark.parametrize("length", [None, len(GOOD)])
 def test_l9_a_form_has_a_greatest_size(tmp_path: Path, length: int | None) -> None:
     with pytest.raises(CallerError) as caught:
