@@ -48,12 +48,24 @@ from gateway.authority.ceremony import (
     sign_root,
 )
 from gateway.authority.model import Published
+from gateway.license.signed import Kind
+from gateway.license.standing import LISTS_MAX
+from gateway.license.trust import FILE_BYTES_MAX
 
 KEEP_VERSIONS = 10  # states that stay readable at least, for readers that are in the middle of one
 KEEP_S = 900.0  # and how long: longer than a reader may take for one refresh
 KEEP_VERSIONS_MAX = 1_000  # but no more than this, however often is published
 PRUNE_EVERY_S = 60.0
 RENEW_PART = 0.5  # metadata is signed anew when less than this part of its life is left
+
+# How names end in each folder, the bytes of one file and the number of files: no more is read by those who follow.
+FOLDERS: Mapping[str, tuple[str, int, int]] = {
+    "status": (".jwt", Kind.STATUS.bytes_max, LISTS_MAX),
+    "orders": (".jws", Kind.ORDERS.bytes_max, LISTS_MAX),
+    "gateways": (".jws", Kind.GATEWAYS.bytes_max, LISTS_MAX),
+    "lexicons": ("", 16 * 1_048_576, 1_024),
+    "policies": ("", 1_048_576, 1_024),
+}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _JTI = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,199}")
@@ -349,8 +361,8 @@ class Repository:
         self._written_bytes += len(data)
 
     def _sync(self, folder: Path) -> None:
-        """The names in the folder and below, licenses aside, are on the disk."""
-        for top in (folder, folder / "targets", *(folder / "targets" / name for name in _FOLDERS)):
+        """The names in the folder and below are on the disk."""
+        for top in (folder, folder / "licenses", folder / "targets", *(folder / "targets" / name for name in FOLDERS)):
             with contextlib.suppress(FileNotFoundError):
                 handle = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
@@ -399,23 +411,26 @@ class _Signers:
         return made.to_bytes()
 
 
-_FOLDERS = ("status", "orders", "gateways", "lexicons", "policies")
-
-
 def _contents(published: Published) -> dict[str, bytes]:
-    """All targets by name. Raises PublishError for a name that would not be a plain file."""
+    """All targets by name. Raises PublishError for what followers would refuse."""
     made = {"keys.json": published.keys}
-    folders: tuple[tuple[str, str, Mapping[str, bytes]], ...] = (
-        ("status", ".jwt", published.statuses),
-        ("orders", ".jws", published.orders),
-        ("gateways", ".jws", published.gateways),
-        ("lexicons", "", published.lexicons),
-        ("policies", "", published.policies),
-    )
-    for folder, ending, named in folders:
-        for name, data in named.items():
+    named: Mapping[str, Mapping[str, bytes]] = {
+        "status": published.statuses,
+        "orders": published.orders,
+        "gateways": published.gateways,
+        "lexicons": published.lexicons,
+        "policies": published.policies,
+    }
+    if len(published.keys) > FILE_BYTES_MAX:
+        raise PublishError(f"keys.json: {len(published.keys):,} bytes; nobody reads more than {FILE_BYTES_MAX:,}")
+    for folder, (ending, bytes_max, files_max) in FOLDERS.items():
+        if len(named[folder]) > files_max:
+            raise PublishError(f"{folder}: {len(named[folder]):,} files; nobody reads more than {files_max:,}")
+        for name, data in named[folder].items():
             if _NAME.fullmatch(name) is None:
                 raise PublishError(f"{folder}/{name!r:.80}: a name is letters, digits and . _ - only, at most 120")
+            if len(data) > bytes_max:
+                raise PublishError(f"{folder}/{name}: {len(data):,} bytes; nobody reads more than {bytes_max:,}")
             made[f"{folder}/{name}{ending}"] = data
     return made
 

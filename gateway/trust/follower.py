@@ -155,7 +155,7 @@ class Follower:
 
     def status(self) -> FollowerStatus:
         """How following goes right now. Reads memory only."""
-        return self._status
+        return self._with()
 
     async def close(self) -> None:
         """Ends following; a look that is under way is broken off. Harmless when called twice."""

@@ -6,6 +6,7 @@ The folder can be swapped while it runs; `does` gives a path, or the end of one,
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -21,15 +22,16 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
 class RepositoryServer:
     """Serves `folder` at `url` until left. Requests are kept in `seen` as method and path with their headers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: ssl.SSLContext | None = None) -> None:
         self.folder = folder
+        self._tls = tls
         self.does: dict[str, Answer] = {}
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.ended = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> RepositoryServer:
         self._start(self._accept)
@@ -65,6 +67,10 @@ class RepositoryServer:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
+            if self._tls is not None:
+                self._open.discard(connection)
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                self._open.add(connection)
             with connection, connection.makefile("rb") as reader:
                 while line := reader.readline():
                     path = unquote(line.decode("latin-1").split(" ")[1])
@@ -84,6 +90,7 @@ class RepositoryServer:
             return  # the client, or the end of the test, hung up
         finally:
             self._open.discard(connection)
+            connection.close()
 
     def _file(self, connection: socket.socket, path: str, headers: dict[str, str]) -> None:
         file = self.folder / path.lstrip("/")

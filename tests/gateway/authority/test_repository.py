@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.authority.ceremony import PublishError, load_signer, make_key, missing, next_root, read_root, sign_root
-from gateway.authority.repository import KEEP_VERSIONS, Expiry, Repository
-from gateway.trust import Fault, TrustError
+from gateway.authority.repository import FOLDERS, KEEP_VERSIONS, Expiry, Repository
+from gateway.trust import Fault, TrustError, targets
 from gateway.trust.targets import is_license_name, is_plain
 from gateway.trust.tuf_source import TufSource
 from tests.gateway.trust.world import World, license_token, published, status_list
@@ -61,6 +61,17 @@ def test_only_what_changed_is_written(world: World) -> None:
     less = world.repository.publish(published(statuses=same.statuses, orders={}))
     assert (less.targets, less.removed) == ((), ("orders/authority.jws",))
     assert world.source().fetch().orders == ()
+
+
+def test_what_followers_would_refuse_is_not_published(world: World) -> None:
+    assert {name: tuple(folder) for name, folder in targets.FOLDERS.items()} == dict(FOLDERS)
+    for parts in (
+        {"keys": b" " * 1_048_577},
+        {"statuses": {"x": b"x" * 1_048_577}},
+        {"orders": {f"o{number}": b"" for number in range(257)}},
+    ):
+        with pytest.raises(PublishError, match="nobody reads more"):
+            world.repository.publish(published(**parts))
 
 
 def test_names_that_are_no_plain_files_are_refused(world: World) -> None:
