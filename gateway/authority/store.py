@@ -42,7 +42,7 @@ CREATE TABLE applications (
     alarmed INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX applications_by_state ON applications (state, id);
-CREATE INDEX applications_by_due ON applications (answer_due) WHERE alarmed = 0 AND answer_due IS NOT NULL;
+CREATE INDEX applications_by_due ON applications (answer_due) WHERE answer_due IS NOT NULL;
 CREATE TABLE documents (
     application TEXT NOT NULL REFERENCES applications, name TEXT NOT NULL, digest TEXT NOT NULL,
     PRIMARY KEY (application, name, digest)
