@@ -133,7 +133,11 @@ class Publishing(Licenses, Supervision):
 
 
 class NewLicenses(Mapping[str, bytes]):
-    """Tokens that changed after one revision, up to another, by id; each is read when it is asked for."""
+    """Tokens that changed after one revision, up to another, by id; each is read when it is asked for.
+
+    One that changed once more meanwhile is read as it is then. Its index may be newer than the list that goes out with it:
+    gateways refuse it until the next publication, in which it is again.
+    """
 
     def __init__(self, store: Store, after: int, upto: int) -> None:
         self._store = store
