@@ -122,7 +122,7 @@ class Gateway:
         self.draining = False
         self.journal: Journal | None = None
         self._pipeline: Pipeline | None = None
-        self._training = Training.open(settings.data)
+        self._training = Training.open(settings.data, bytes_max=settings.training_bytes_max)
         self._worker = worker
         self._store = store
         self._gateway_id = gateway_id or host_id()

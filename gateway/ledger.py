@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 
-from gateway.audit.record import Durations, Intent, OutcomeRecord, PseudonymCounts, Text, UsageCounts
+from gateway.audit.record import Durations, Intent, OutcomeRecord, PseudonymCounts, Text, TrainingRef, UsageCounts
 from gateway.call import Call
 from gateway.catalog import license_ref
 from gateway.metrics import GatewayMetrics
@@ -44,6 +44,7 @@ def intent_of(call: Call) -> Intent:
         operation=call.operation,
         policy=model.policy_ref if model is not None else None,
         license=license_ref(call.verdict, call.clock.started_ms / 1000) if call.verdict is not None else None,
+        training=_permit(call),
         prompt=text,
         territory=(facts.territories or None) if facts is not None else None,
         purpose=(facts.purpose or None) if facts is not None else None,
@@ -90,6 +91,11 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
         flags=call.flags or None,
         unsynced=call.unsynced or None,
     )
+
+
+def _permit(call: Call) -> TrainingRef | None:
+    permit = call.training.permit if call.training is not None else None
+    return TrainingRef(permit.id, permit.digest, permit.iss) if permit is not None else None
 
 
 _NO_PSEUDONYMS = PseudonymCounts()

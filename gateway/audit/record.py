@@ -57,6 +57,14 @@ class LicenseRef(_Part, frozen=True):
     order: str | None = None  # the order in force that forbids the call
 
 
+class TrainingRef(_Part, frozen=True):
+    """The permit under which a call that trains, uploads for it or makes a voice was let through."""
+
+    permit: str
+    digest: str  # sha256 hex of the token
+    issuer: str
+
+
 class PseudonymCounts(_Part, frozen=True):
     """How many pseudonyms went out in a prompt, or came back in an answer."""
 
@@ -132,6 +140,7 @@ class Intent(_Record, frozen=True, tag="intent"):
     operation: str | None = None
     policy: PolicyRef | None = None
     license: LicenseRef | None = None
+    training: TrainingRef | None = None
     prompt: Text | None = None
     territory: tuple[str, ...] | None = None
     purpose: str | None = None

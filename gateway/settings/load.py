@@ -244,6 +244,7 @@ def _build(raw: Mapping[str, Any], source: str, folder: Path) -> Settings:
         names=Names(**raw["names"]),
         recognizers=_recognizers(raw["recognizers"], source, folder),
         auditors=tuple(Auditor(**a) for a in raw["auditors"]),
+        training_bytes_max=raw["training_bytes_max"],
         notices=tuple(_notices(listen, raw["redis"], callers, models)),
     )
 

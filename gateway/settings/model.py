@@ -120,6 +120,7 @@ class Settings:
     names: Names
     recognizers: Recognizers | None  # None: there are none
     auditors: tuple[Auditor, ...]
+    training_bytes_max: int
     notices: tuple[str, ...]  # what is said aloud at the start
 
     def model(self, name: str) -> Model | None:

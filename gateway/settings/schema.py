@@ -157,6 +157,9 @@ SETTINGS = Record(
             "Presidio recognizers of your own, beside the detectors that are built in.",
         ),
         "models": Key(Many(_MODEL, items_min=1, items_max=1000, single=False), "what is served", required=True),
+        "training_bytes_max": Key(
+            Whole(1_048_576, 536_870_912), "Largest upload of training data, which a permit names by digest.", 67_108_864
+        ),
         "telemetry": Key(None, "Export of records."),
     }
 )

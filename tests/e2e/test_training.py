@@ -300,6 +300,7 @@ def test_a_job_under_a_permit_from_upload_to_end(stack: TrainingStack, endpoint:
     intent, outcome = recorded(stack, raw.headers["x-licet-call-id"])
     assert (intent["model"], intent["operation"], intent["tenant"]) == ("good", "files.create", "good")
     assert (intent["license"]["verdict"], intent["prompt"]["bytes"]) == ("allow", len(SENT[0]))
+    assert set(intent["training"]) == {"permit", "digest", "issuer"}
     assert (outcome["outcome"], outcome["provider_id"]) == ("allowed", training.id)
     assert "a.jsonl" not in json.dumps([intent, outcome])
 
