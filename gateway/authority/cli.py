@@ -139,11 +139,9 @@ def serve(
     hint: Hint = None,
 ) -> None:
     """Run the service: the operations under /v1/, the published folder under /tuf/, and the watch that publishes."""
-    import uvicorn
-
     from gateway.authority.publisher import check_hint
-    from gateway.authority.service import Service
-    from gateway.edge import bind_socket, serve_config
+    from gateway.authority.service import Service, run
+    from gateway.edge import bind_socket
 
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s  %(message)s"
@@ -161,7 +159,7 @@ def serve(
                 raise FormError(f"port: {host}:{port}: {error.strerror or error}; choose another") from error
             service = Service(authority, folder, every_s=every, hint=hint)
             typer.echo(f"serving {folder} on http://{host}:{sock.getsockname()[1]}")
-            uvicorn.Server(serve_config(service.app, host, port)).run(sockets=[sock])
+            run(service, sock)
         finally:
             authority.close()
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import orjson
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -45,6 +48,7 @@ from gateway.authority.publisher import Publisher
 from gateway.authority.service_files import PublishedFiles
 from gateway.authority.service_watch import Watch
 from gateway.authority.store import StoreError
+from gateway.edge import serve_config
 
 BODY_BYTES_MAX = 256 * 1024  # our choice: an application has at most 32 kB, conditions and reasons with it
 _WITH_FILE = REMOTE_FILE_BYTES_MAX * 4 // 3 + BODY_BYTES_MAX  # base64
@@ -191,6 +195,21 @@ class Service:
         # The kind alone: a message could hold what was sent.
         log.error("%s %s failed: %s", request.method, request.url.path[:200], type(error).__name__)
         return _error(500, "INTERNAL", "the service failed; nothing was changed unless `history` shows it", None)
+
+
+class _Server(uvicorn.Server):
+    """Ends cleanly: uvicorn's own way raises the signal again afterwards, and the exit code would tell of a kill."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: finish what was asked. Second: leave at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def run(service: Service, sock: socket.socket) -> None:
+    """Serve on a socket until SIGTERM or Ctrl-C."""
+    host, port = sock.getsockname()[:2]
+    _Server(serve_config(service.app, host, port)).run(sockets=[sock])
 
 
 class _Json(JSONResponse):
