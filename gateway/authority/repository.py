@@ -7,8 +7,10 @@
 
 Files of a new state get names of their own and are all in place, on the disk, before `timestamp.json` names them by a
 rename: a reader, or a machine that loses power, has the state before or the new one. The keys folder holds the private
-keys of the online roles (`<role>-<key id>.pem`) and the root that this publisher itself trusts (`root.json`): metadata
-is taken up again only if it verifies from there, so that a web server that was broken into is never signed for.
+keys of the online roles (`<role>-<key id>.pem`), the root that this publisher itself trusts (`root.json`, those before in
+`roots/`), and the versions that were signed (`versions.json`): metadata is taken up again only if it verifies from there,
+so that a web server that was broken into is never signed for, and a folder that was lost is written anew under versions
+that readers do not take for a step back.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from securesystemslib.signer import CryptoSigner, Key  # type: ignore[attr-defined]  # documented there, not re-exported
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # likewise
@@ -186,6 +189,7 @@ class Repository:
             if state is not None and previous is not None:
                 both = _Signers.of(self._keys, read_root(previous).signed, new)
                 self._put_state(dict(state.targets.targets), state, both)
+            self._put(self._keys / "roots" / f"{new.version}.root.json", data)
             self._put(self.folder / f"{new.version}.root.json", data)
             self._sync(self.folder)
             self._put(self._keys / "root.json", data)
@@ -199,6 +203,8 @@ class Repository:
             root = read_root(self.root()).signed
             state = self._state(root)
             before = state.targets.targets if state is not None else {}
+            if state is None:
+                self._put_roots()
             infos = {name: TargetFile.from_data(name, data, ["sha256"]) for name, data in contents.items()}
             changed = tuple(name for name, info in infos.items() if before.get(name) != info)
             for name in infos:
@@ -242,12 +248,10 @@ class Repository:
         if self._old(state.targets, self._expires.targets_s, now_s):
             return self._put_state(dict(state.targets.targets), state, signers)
         if self._old(state.snapshot, self._expires.snapshot_s, now_s):
-            snapshot, meta = self._put_snapshot(
-                state.snapshot.meta["targets.json"], state.snapshot.version + 1, signers
-            )
+            snapshot, meta = self._put_snapshot(state.snapshot.meta["targets.json"], state.snapshot, signers)
         else:
             snapshot, meta = state.snapshot, state.timestamp.snapshot_meta
-        timestamp = self._put_timestamp(meta, state.timestamp.version + 1, signers)
+        timestamp = self._put_timestamp(meta, state.timestamp, signers)
         return _State(timestamp, snapshot, state.targets)
 
     def _old(self, signed: Targets | Snapshot, life_s: float, now_s: float) -> bool:
@@ -256,29 +260,58 @@ class Repository:
     def _put_state(self, infos: dict[str, TargetFile], state: _State | None, signers: _Signers) -> _State:
         """A new version of all three roles, the timestamp last."""
         now_s = self._clock()
-        version = state.targets.version + 1 if state is not None else 1
+        version = self._next("targets", state.targets if state is not None else None)
         targets = Targets(version, expires=expiry(now_s, self._expires.targets_s), targets=infos)
         data = signers.sign("targets", targets)
         self._put(self.folder / f"{version}.targets.json", data)
         listed = MetaFile.from_data(version, data, ["sha256"])
-        snapshot, meta = self._put_snapshot(listed, state.snapshot.version + 1 if state is not None else 1, signers)
-        timestamp = self._put_timestamp(meta, state.timestamp.version + 1 if state is not None else 1, signers)
+        snapshot, meta = self._put_snapshot(listed, state.snapshot if state is not None else None, signers)
+        timestamp = self._put_timestamp(meta, state.timestamp if state is not None else None, signers)
         return _State(timestamp, snapshot, targets)
 
-    def _put_snapshot(self, targets: MetaFile, version: int, signers: _Signers) -> tuple[Snapshot, MetaFile]:
+    def _put_snapshot(self, targets: MetaFile, before: Snapshot | None, signers: _Signers) -> tuple[Snapshot, MetaFile]:
+        version = self._next("snapshot", before)
         expires = expiry(self._clock(), self._expires.snapshot_s)
         snapshot = Snapshot(version, expires=expires, meta={"targets.json": targets})
         data = signers.sign("snapshot", snapshot)
         self._put(self.folder / f"{version}.snapshot.json", data)
         return snapshot, MetaFile.from_data(version, data, ["sha256"])
 
-    def _put_timestamp(self, snapshot: MetaFile, version: int, signers: _Signers) -> Timestamp:
+    def _put_timestamp(self, snapshot: MetaFile, before: Timestamp | None, signers: _Signers) -> Timestamp:
         """From here on readers see the new state: everything it names has to be on the disk."""
+        version = self._next("timestamp", before)
         timestamp = Timestamp(version, expires=expiry(self._clock(), self._expires.timestamp_s), snapshot_meta=snapshot)
         self._sync(self.folder)
         self._put(self.folder / "timestamp.json", signers.sign("timestamp", timestamp))
         self._sync(self.folder)
         return timestamp
+
+    def _next(self, role: str, before: Targets | Snapshot | Timestamp | None) -> int:
+        """The version after all that were signed, also when what is published was lost or put back from a copy."""
+        signed = self._signed_versions().get(role, 0)
+        version = max(signed, before.version if before is not None else 0) + 1
+        self._note(role, version)
+        return version
+
+    def _signed_versions(self) -> dict[str, int]:
+        try:
+            return msgspec.json.decode((self._keys / "versions.json").read_bytes(), type=dict[str, int])
+        except FileNotFoundError:
+            return {}
+        except msgspec.DecodeError as error:
+            remedy = 'write the highest versions that were ever published, as {"timestamp": 7, ...}'
+            raise PublishError(f"{self._keys / 'versions.json'}: cannot be read; {remedy}") from error
+
+    def _note(self, role: str, version: int) -> None:
+        """Before a version is signed: a crash leaves a gap, never the same version twice."""
+        data = msgspec.json.encode(self._signed_versions() | {role: version})
+        self._put(self._keys / "versions.json", data)
+
+    def _put_roots(self) -> None:
+        """Readers go from root to root: a folder that is written anew needs all of them."""
+        for path in sorted((self._keys / "roots").glob("*.root.json")):
+            if not (self.folder / path.name).exists():
+                self._put(self.folder / path.name, path.read_bytes())
 
     def _put_license(self, jti: str, data: bytes) -> bool:
         """Writes a license unless it is there already."""

@@ -205,6 +205,31 @@ def test_a_broken_web_server_is_never_signed_for(world: World) -> None:
         world.publish()
 
 
+def test_a_published_folder_that_was_lost_is_written_anew(world: World) -> None:
+    world.repository.add_root(world.rotate_root())
+    reader = world.source()
+    before = reader.fetch()
+    seen = reader.facts().versions
+    shutil.rmtree(world.repo)
+    world.publish()
+    after = reader.fetch()  # no step back for those who have seen more
+    assert after.version != before.version
+    assert reader.facts().versions == {role: version + (role != "root") for role, version in seen.items()}
+    assert world.source(worker="new").fetch() == after  # and the way over all roots is there
+
+
+def test_a_published_folder_that_was_put_back_goes_on(world: World) -> None:
+    old = world.saved("old")
+    world.publish(statuses={"main": status_list(bytes([1]))})
+    reader = world.source()
+    reader.fetch()
+    shutil.rmtree(world.repo)
+    shutil.copytree(old, world.repo)
+    newest = status_list(bytes([2]))
+    world.publish(statuses={"main": newest})
+    assert reader.fetch().statuses == (newest,)
+
+
 def test_a_lost_key_is_said(world: World) -> None:
     (key,) = (world.folder / "keys").glob("snapshot-*.pem")
     key.unlink()
