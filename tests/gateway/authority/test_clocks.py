@@ -82,14 +82,30 @@ def test_many_licenses_expire_in_several_transactions(authority: Authority, monk
 
 @pytest.mark.slow
 def test_two_ticks_at_once_tell_each_thing_once(authority: Authority) -> None:
+    enroll(authority)
+    authority.schedule_audit(OFFICER, "gw1", every_days=1, suspends=False)
     for _ in range(4):
         to_active(authority, form({"valid_days": 1}))
+    found = authority._store.rows("SELECT gateway, suspends, licenses, overdue, due_at FROM schedules")
+
+    class Late(Authority):
+        """Another process, which read what is due before anybody had done it."""
+
+        def _audits(self, at: int) -> None:
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(self._store, "rows", lambda *_: found)
+                super()._audits(at)
+
+    late = Late.open(authority._folder)
     threads = [threading.Thread(target=authority.tick, args=(NOW_S + DAY_S,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len([event for event in authority.events(limit=1000) if event.action == "expire"]) == 4
+    late.tick(NOW_S + DAY_S)
+    late.close()
+    told = [event.action for event in authority.events(limit=1000)]
+    assert (told.count("expire"), told.count("audit_overdue")) == (4, 1)
 
 
 # Audits that are due
