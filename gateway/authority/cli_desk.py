@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Annotated, Any
 from urllib.parse import urlsplit
 
+import apsw
 import msgspec
 import typer
 import yaml
@@ -94,11 +95,16 @@ class Desk:
             return self._post(operation, given)
         with self.open() as authority:
             answer = ask(authority, self.actor(authority), operation, given)
-        if self.publish and DOORS[operation].publishes:
-            from gateway.authority.publisher import publish_folder
+        if DOORS[operation].publishes:
+            self.published()
+        return answer
+
+    def published(self) -> None:
+        """Publish at once, if that was asked for."""
+        if self.publish:
+            from gateway.authority.publisher import publish_folder  # here, because most commands publish nothing
 
             publish_folder(self.folder, hint=self.hint)
-        return answer
 
     @contextmanager
     def open(self) -> Iterator[Authority]:
@@ -194,6 +200,9 @@ def reported() -> Iterator[None]:
         yield
     except (AuthorityError, ConfigError) as error:
         raise fail(error) from error
+    except apsw.Error as error:
+        kind = type(error).__name__.removesuffix("Error")
+        raise fail(FormError(f"folder: the store failed ({kind}); is there room, and is it an authority's?")) from error
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         raise fail(FormError(f"{name}{error.strerror or type(error).__name__}")) from error

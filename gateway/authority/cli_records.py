@@ -20,9 +20,13 @@ from gateway.authority.cli_desk import (
     write_new,
 )
 from gateway.authority.door import REMOTE_FILE_BYTES_MAX
+from gateway.authority.doors import shown
 from gateway.authority.errors import FormError
 from gateway.authority.filings import SNAPSHOT_BYTES_MAX, filing_terms, load_snapshot, row_of
 from gateway.authority.history import moment, plain
+from gateway.license.signed import Kind
+from gateway.license.trust import FILE_BYTES_MAX as TRUST_BYTES_MAX
+from gateway.license.trust import load_trust
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the application or license, as `list` shows it.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; the history will show it.")]
@@ -162,8 +166,30 @@ def issue(
     out: Out = None,
     filing_no: Annotated[str | None, typer.Option("--filing-no", help="Number that the authority gives it.")] = None,
     starts_at: Annotated[int | None, typer.Option(help="First second of validity, since 1970; default now.")] = None,
+    permit: Annotated[
+        Path | None, typer.Option("--permit", help="Training permit of another authority; with --permit-trust.")
+    ] = None,
+    permit_trust: Annotated[Path | None, typer.Option(help="Trust file with that authority's keys.")] = None,
 ) -> None:
     """Issue the license (or training permit) of an approved application. Role: operator."""
+    if (permit is None) != (permit_trust is None):
+        raise FormError("permit: --permit and --permit-trust go together")
+    if permit is not None and permit_trust is not None:
+        # Only at the folder: whom an authority trusts with permits is not for a caller of its service to say.
+        trust = load_trust(read_file(permit_trust, TRUST_BYTES_MAX, "permit-trust"), source=str(permit_trust))
+        token = read_file(permit, Kind.PERMIT.bytes_max, "permit").strip()
+        with desk.open() as authority:
+            made = authority.issue(
+                desk.actor(authority),
+                id_,
+                starts_at=starts_at,
+                filing_no=filing_no,
+                permit_token=token,
+                permit_trust=trust,
+            )
+        desk.published()
+        _issued(desk, shown(made), out)
+        return
     found = desk.ask("show", id=id_)["application"]
     if found["kind"] == "permit":
         answer = desk.ask("permit", id=id_)

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+import apsw
 import orjson
 import uvicorn
 from starlette.applications import Starlette
@@ -116,6 +117,7 @@ class Service:
             exception_handlers={
                 Refused: self._refused,
                 AuthorityError: self._failed,
+                apsw.Error: self._store_failed,
                 HTTPException: self._unknown,
                 Exception: self._broken,
             },
@@ -185,6 +187,10 @@ class Service:
         assert isinstance(error, AuthorityError)
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
         return _error(status, error.code, str(error), field_of(error))
+
+    async def _store_failed(self, request: Request, error: Exception) -> Response:
+        log.error("%s: the store failed: %s", request.url.path[:200], type(error).__name__)
+        return _error(503, "STORE", "the store failed; nothing was changed", None)
 
     async def _unknown(self, _: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

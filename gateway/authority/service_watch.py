@@ -14,6 +14,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol, TypeVar
 
+import apsw
+
 from gateway.authority.authority import Authority
 from gateway.authority.errors import AuthorityError
 from gateway.authority.publisher import Publisher, send_hint
@@ -83,6 +85,15 @@ class Watch:
                 await task
 
     async def _run(self) -> None:
+        try:
+            await self._watch()
+        except Exception as error:
+            # Nothing publishes from here on: /readyz says so, and whoever runs the service starts it again.
+            self._problem = f"the watch has failed ({type(error).__name__}); start the service again"
+            log.critical("%s", self._problem)
+            raise
+
+    async def _watch(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(LOOK_S, self._every_s)):
@@ -104,6 +115,8 @@ class Watch:
             problem = str(error)
         except OSError as error:
             problem = f"{type(error).__name__}: {error.strerror}"
+        except apsw.Error as error:
+            problem = f"the store failed ({type(error).__name__})"
         if problem is not None and problem != self._problem:
             log.error("not published: %s", problem)
         if problem is not None or published:

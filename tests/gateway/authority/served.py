@@ -137,4 +137,4 @@ class Served:
         give_up = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < give_up, "waited in vain"
-            time.sleep(0.01)
+            time.sleep(0.03)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +21,10 @@ from typer.main import get_command
 from gateway.authority.cli import app
 from gateway.authority.doors import DOORS
 from gateway.license.issuer import add_to_trust, generate_key, private_jwk
+from gateway.license.signed import Kind, sign
 from gateway.license.token import open_license
 from gateway.license.trust import load_trust
-from tests.gateway.authority.served import ISSUER, Served, form
+from tests.gateway.authority.served import DIGEST, ISSUER, Served, form
 
 ROOT = Path(__file__).parents[3]
 PEOPLE = ("ann:applicant", "olga:officer,assessor,operator,auditor", "pia:approver", "paul:approver", "ada:admin")
@@ -182,6 +185,34 @@ def test_a_form_that_cannot_be_used_says_why(desk: Desk, tmp_path: Path, text: s
     assert "Traceback" not in done.err
 
 
+def test_a_permit_of_another_authority_opens_the_door_that_its_lack_closes(
+    desk: Desk, file: Path, tmp_path: Path
+) -> None:
+    pair, now = generate_key(), int(time.time())
+    holder = {"legal_name": "Voices Ltd", "id_code": "V1"}
+    grant = {"holder": "V1", "model": "voice", "data_sources": [DIGEST], "capabilities": ["voice_clone"]}
+    claims = {"iss": "https://elsewhere.test", "sub": "voice", "jti": "p-1", "iat": now, "nbf": now, "exp": now + 9999}
+    token = sign({**claims, "permit": grant}, Kind.PERMIT, pair)
+    (tmp_path / "permit.jws").write_text(token + "\n")
+    (tmp_path / "trust.json").write_text(add_to_trust(None, "https://elsewhere.test", pair))
+    digest = f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
+    training = {
+        "started_at": now + 5,
+        "permit": {"id": "p-1", "digest": digest, "not_before": now},
+        "sources": [DIGEST],
+    }
+    file.write_text(yaml.safe_dump(form("voice", holder=holder, capabilities=["voice_clone"], training=training)))
+    id_ = desk("ann", "submit", file).out.strip()
+    desk("olga", "complete", id_)
+    desk("pia", "decide", id_, "--approve", "--reason", "r")
+    desk("paul", "confirm", id_)
+    assert "TRAINING_PERMIT" in desk("olga", "issue", id_, code=1).err
+    given = ("--permit", tmp_path / "permit.jws")
+    assert "go together" in desk("olga", "issue", id_, *given, code=2).err
+    desk("olga", "issue", id_, *given, "--permit-trust", tmp_path / "trust.json", "--out", tmp_path / "voice.jws")
+    assert (tmp_path / "voice.jws").exists()
+
+
 def test_dates_stay_as_they_are_written(desk: Desk, tmp_path: Path) -> None:
     path = tmp_path / "form.yaml"
     text = yaml.safe_dump(form(filing={"province": "Beijing", "launched_at": "2026-11-02"}))
@@ -225,6 +256,10 @@ def test_an_authority_is_made_once(desk: Desk, tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
     none = run("show", "x", "--folder", tmp_path / "none", "--as", "ann")
     assert (none.code, "licet authority init" in none.err) == (2, True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "authority.db").write_bytes(b"not a store" * 100)
+    broken = run("show", "x", "--folder", tmp_path / "other", "--as", "ann")
+    assert (broken.code, "authority" in broken.err, "Traceback" in broken.err) == (2, True, False)
     bad = run("init", tmp_path / "c", "--issuer", ISSUER, "--person", "ann")
     assert (bad.code, "NAME:ROLE" in bad.err) == (2, True)
 
