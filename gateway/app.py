@@ -288,6 +288,7 @@ class Gateway:
 
     def _turn(self, known: int) -> int:
         """One turn of the ticker; the revision of the configuration that the journal knows of."""
+        self.authorities.look()
         self.catalog.poll()
         self.metrics.policy_reload_ok.set_(0 if self.catalog.problems else 1)
         for processes in self._processes:

@@ -22,6 +22,7 @@ from gateway.license.standing import NO_STANDING, GatewayFacts, Material, Standi
 from gateway.license.trust import NO_TRUST, Trust, load_trust, united
 from gateway.settings import Trust as TrustSettings
 from gateway.trust import Follower, FollowerStatus, TrustError, TrustOptions, open_source
+from policies.model import STATUS_AGE_S_MAX
 
 log = logging.getLogger("licet.authorities")
 
@@ -104,6 +105,19 @@ class Authorities:
         """Something may have changed: look soon."""
         for follower in self._followers.values():
             follower.hint()
+
+    def look(self) -> None:
+        """To be called each second: keys that came with a set which ended long ago are no longer trusted.
+
+        Lists carry their own freshness, keys do not: whoever can hold a repository still must not keep a key alive that
+        was withdrawn meanwhile.
+        """
+        part = self._parts.get("repository")
+        until_s = part.expires_at_s if part is not None else None
+        if until_s is not None and "repository" in self._trusts and self._now_s() >= until_s + STATUS_AGE_S_MAX:
+            del self._trusts["repository"]
+            log.error("the repository's set ended %d hours ago; its keys no longer count", STATUS_AGE_S_MAX // 3600)
+            self._stand(self.standing)
 
     def identify(self, gateway: GatewayFacts) -> None:
         """Who this gateway is, once it is known: conditions of licenses ask."""

@@ -67,7 +67,7 @@ MAY: dict[str, set[str]] = {
         "gateway.state",
         "policies",
     },
-    "gateway.authorities": {"gateway.license", "gateway.settings", "gateway.trust"},
+    "gateway.authorities": {"gateway.license", "gateway.settings", "gateway.trust", "policies"},
     "gateway.catalog": {
         "filters",
         "gateway.clocks",
