@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import io
+import random
 import zipfile
 
 import openpyxl
@@ -253,3 +254,18 @@ def test_the_shape_of_a_number_only_warns(no: str, warns: bool) -> None:
 )
 def test_dates_are_read_as_lists_write_them(text: str, iso: str | None) -> None:
     assert iso_date(text) == iso
+
+
+def test_whatever_is_in_a_file_it_is_read_or_refused_with_a_reason(xlsx: bytes) -> None:
+    chance = random.Random(7)
+    outcomes = set()
+    for source in (xlsx, CHINESE.encode(), CHINESE.encode("gb18030")) * 20:
+        data = bytearray(source)
+        for _ in range(chance.randint(1, 4)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        try:
+            outcomes.add(type(read(bytes(data))))
+        except FilingsError as error:
+            assert str(error).startswith("list.csv: ")
+            outcomes.add(FilingsError)
+    assert outcomes == {Snapshot, FilingsError}
