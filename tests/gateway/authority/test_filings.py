@@ -258,14 +258,13 @@ def test_dates_are_read_as_lists_write_them(text: str, iso: str | None) -> None:
 
 def test_whatever_is_in_a_file_it_is_read_or_refused_with_a_reason(xlsx: bytes) -> None:
     chance = random.Random(7)
-    outcomes = set()
+    outcomes: set[str] = set()
     for source in (xlsx, CHINESE.encode(), CHINESE.encode("gb18030")) * 20:
         data = bytearray(source)
         for _ in range(chance.randint(1, 4)):
             data[chance.randrange(len(data))] = chance.randrange(256)
         try:
-            outcomes.add(type(read(bytes(data))))
+            outcomes.add(type(read(bytes(data))).__name__)
         except FilingsError as error:
-            assert str(error).startswith("list.csv: ")
-            outcomes.add(FilingsError)
-    assert outcomes == {Snapshot, FilingsError}
+            outcomes.add(str(error).partition(":")[0])
+    assert outcomes == {"Snapshot", "list.csv"}
