@@ -443,7 +443,8 @@ class Gateway:
         """Whether calls can be served, and what stands in the way."""
         problems = list(self.catalog.problems)
         poisoned = self.journal.poisoned if self.journal is not None else "the journal is not open"
-        serving = self.journal is not None and poisoned is None and not self.draining
+        awaited = self.authorities.awaited
+        serving = self.journal is not None and poisoned is None and not awaited and not self.draining
         if poisoned is not None:
             problems.append(f"journal: {poisoned}")
         if self.authorities.trouble:

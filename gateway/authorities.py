@@ -135,6 +135,11 @@ class Authorities:
         return found
 
     @property
+    def awaited(self) -> bool:
+        """Whether nothing has come from the repository yet, not even from the disk: no license can be verified."""
+        return "repository" in self._followers and "repository" not in self._parts
+
+    @property
     def trouble(self) -> str:
         """Why the repository could not be followed at the last look; "": it could, or there is none."""
         repository = self._followers.get("repository")

@@ -70,6 +70,7 @@ def _log_to_stderr() -> None:
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("tuf").setLevel(logging.WARNING)  # it tells of each root key that did not have to sign
 
 
 def _fail(problems: list[str]) -> typer.Exit:
