@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from gateway.errors import ConfigError
-from gateway.license.claims import origin_of, read_claims
+from gateway.license.claims import ClaimsError, origin_of, read_claims
+from gateway.license.conditions import read_condition
+from gateway.license.record import Terms
 from gateway.license.signed import Kind, sign
 from gateway.license.trust import load_trust
+from policies.yamlread import nearest
 
 
 def issue(claims: Mapping[str, Any], key: OKPKey) -> str:
@@ -87,11 +91,19 @@ def build_claims(
     holder: str | None = None,
     regime: str | None = None,
     modalities_out: Sequence[str] = (),
+    spki_pins: Sequence[str] = (),
+    weights_digest: str | None = None,
+    capabilities: Sequence[str] = (),
+    conditions: Sequence[Mapping[str, Any]] = (),
+    supersedes: str | None = None,
+    status: tuple[str, int] | None = None,
 ) -> dict[str, Any]:
-    """A claims set for `issue`. Times are seconds since 1970."""
+    """A claims set for `issue`. Times are seconds since 1970; `status` is the URI of a list and the index in it."""
+    endpoint = {"origins": [origin_of(o) for o in origins], "served_model_aliases": list(served)}
+    weights = {"weights": {"root_digest": weights_digest}} if weights_digest else {}
     terms: dict[str, Any] = {
-        "model": {"name": model} | ({"version": version} if version else {}),
-        "endpoint": {"origins": [origin_of(o) for o in origins], "served_model_aliases": list(served)},
+        "model": {"name": model} | ({"version": version} if version else {}) | weights,
+        "endpoint": endpoint | ({"spki_pins": list(spki_pins)} if spki_pins else {}),
         "modalities_in": list(modalities),
         "modalities_out": list(modalities_out or modalities),
         "jurisdictions": [j.lower() for j in jurisdictions],
@@ -101,8 +113,8 @@ def build_claims(
     }
     if holder:
         terms["holder"] = {"legal_name": holder}
-    if regime:
-        terms["regime"] = regime
+    more = {"regime": regime, "capabilities": list(capabilities), "conditions": list(conditions)}
+    terms |= {name: value for name, value in (more | {"supersedes": supersedes}).items() if value}
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": model,
@@ -112,4 +124,53 @@ def build_claims(
         "exp": expires_s,
         "license": terms,
     }
+    if status is not None:
+        claims["status"] = {"status_list": {"uri": status[0], "idx": status[1]}}
     return claims | ({"aud": list(gateways)} if gateways else {})
+
+
+def merged(terms: Mapping[str, Any], groups: Mapping[str, Any], said: Collection[str]) -> dict[str, Any]:
+    """The terms with further groups of the record. `said`: paths, such as `model.name`, that nothing may contradict.
+
+    Raises ClaimsError that names the member: for a contradiction, and for a name that the record does not have, because
+    a condition that is misspelled would bind nobody.
+    """
+    for path, known in _unknown(groups, msgspec.inspect.type_info(Terms), "license"):
+        guess = nearest(path.rpartition(".")[2], known)
+        remedy = f"did you mean {guess}?" if guess else "see `licet license schema`"
+        raise ClaimsError(f"`{path}` is no member of the record; {remedy}")
+    made = _joined(terms, groups, "", said)
+    for i, condition in enumerate(made.get("conditions", ())):
+        if read_condition(condition) is None:
+            remedy = "see `licet license schema --kind condition`; no gateway of this version would serve the license"
+            raise ClaimsError(f"`license.conditions[{i}]` is not a condition that can be checked; {remedy}")
+    return made
+
+
+def _joined(ours: Mapping[str, Any], theirs: Mapping[str, Any], at: str, said: Collection[str]) -> dict[str, Any]:
+    made = dict(ours)
+    for name, value in theirs.items():
+        path = f"{at}.{name}" if at else name
+        if isinstance(value, Mapping) and isinstance(made.get(name), Mapping):
+            made[name] = _joined(made[name], value, path, said)
+        elif path in said and made.get(name) != value:
+            raise ClaimsError(f"`license.{path}` is said by a flag and, otherwise, by the terms; keep one of them")
+        else:
+            made[name] = value
+    return made
+
+
+def _unknown(value: Any, kind: msgspec.inspect.Type, at: str) -> Iterator[tuple[str, list[str]]]:
+    """Paths of members that the types do not have, and the names that they have there."""
+    if isinstance(kind, msgspec.inspect.UnionType):
+        kind = next((one for one in kind.types if isinstance(one, msgspec.inspect.StructType)), kind)
+    if isinstance(kind, msgspec.inspect.VarTupleType) and isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _unknown(item, kind.item_type, f"{at}[{i}]")
+    elif isinstance(kind, msgspec.inspect.StructType) and isinstance(value, Mapping):
+        fields = {field.encode_name: field.type for field in kind.fields}
+        for name, inner in value.items():
+            if name in fields:
+                yield from _unknown(inner, fields[name], f"{at}.{name}")
+            else:
+                yield f"{at}.{name}", list(fields)
