@@ -1,7 +1,9 @@
 """What happens to a call, in order. Every branch of control flow is here; every room is told, none reaches back.
 
-    caller -> body -> target and policy -> limits -> license -> prompt filters -> intent record -> upstream
-           -> served model -> answer filters -> license again -> caller -> outcome record
+    caller -> body -> target and policy -> limits -> license -> prompt filters -> intent record -> license again
+           -> upstream -> served model -> answer filters -> license again -> caller -> outcome record
+
+Between a look at the license and what it lets go nothing is waited for: what authorities say may change at each wait.
 
 A step that decides against the call returns a `Stop`; a step that cannot decide raises a GatewayError. Both end in one
 refusal in the caller's dialect and one outcome record (L1, L6). In shadow mode the license and the filters decide and
@@ -124,7 +126,7 @@ class Pipeline:
             cut = interrupt.absorb()
             if cut is None:
                 raise
-            call.stop = Stop(cut)
+            call.stop = call.stop_for(cut)
         except GatewayError as error:
             call.stop = Stop(error.reason, error.public_message, error.param)
         except Exception as error:  # noqa: BLE001  # a fault of ours: refused, recorded and logged, never passed
@@ -255,6 +257,9 @@ class Pipeline:
         self._intend(call)
         if call.model.policy.durable is Durable.BEFORE_EGRESS:
             await self._durable(call)
+        stop = self.licensing.again(call)
+        if stop is not None:
+            return stop
         assert call.receipt is not None
         if not call.receipt.is_durable:
             call.unsynced = ("egress",)
@@ -367,6 +372,9 @@ class Pipeline:
     async def _answer_stream(self, call: Call, reply: Reply, outlet: Outlet, interrupt: Interrupt) -> Stop | None:
         assert call.model is not None
         policy = call.model.policy
+        stop = self.licensing.cut(call)
+        if stop is not None:
+            return stop
         call.codec = call.adapter.stream(alias=call.model.name)
         screen = call.stream = StreamScreen(
             call.codec,
@@ -375,7 +383,7 @@ class Pipeline:
             restoring=_restoring(call),
             enforce=not call.shadow,
             unknown_fields=policy.answer.unknown_fields.value,
-            check_served=lambda name: self._reason(self.licensing.served(call, name)),
+            check_served=lambda name: call.cut_by(self.licensing.served(call, name)),
         )
         ends_at_s = time.time() + policy.limits.stream_seconds_max
         self.live.add(interrupt, lambda now_s: self._cut(call, now_s, ends_at_s), outlet)
@@ -399,7 +407,7 @@ class Pipeline:
         if reason is not None:
             if last:
                 await outlet.write(last)
-            return Stop(reason)
+            return call.stop_for(reason)
         if not (screen.ended or screen.finish_reasons):
             # Neither the dialect's end signal nor a finish reason: it was cut where no framing tells. It must not look whole.
             if last:
@@ -411,6 +419,10 @@ class Pipeline:
             call.would(Outcome.BLOCKED, (reason_of(screen.findings.blocked).code,))
         elif call.shadow and screen.findings.masked:
             call.would(Outcome.MASKED, ())
+        await self._durable(call)  # of a stream that was held until its end nothing has left yet
+        stop = self.licensing.cut(call)
+        if stop is not None:
+            return stop
         await outlet.write(last, last=True)
         await read_rest(reply)
         return None
@@ -420,11 +432,7 @@ class Pipeline:
         if now_s >= ends_at_s:
             self.metrics.limit_hits.inc("stream_seconds")
             return Reason.STREAM_TOO_LONG
-        return self._reason(self.licensing.cut(call))
-
-    @staticmethod
-    def _reason(stop: Stop | None) -> Reason | None:
-        return None if stop is None else stop.reason
+        return call.cut_by(self.licensing.cut(call))
 
     # ------------------------------------------------------------------ records, refusals and the end
 
