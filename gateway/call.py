@@ -112,6 +112,7 @@ class Call:
     stream: StreamScreen | None = None
     codec: StreamCodec | None = None
     stop: Stop | None = None  # what ended the call, if it did not end well
+    cut: Stop | None = None  # what the license gate said against a running stream, with every reason
     status: int | None = None  # sent to the caller
     sent_bytes: int = 0
     unrecorded: bool = False  # the journal failed; the caller is told, and nothing more is appended
@@ -142,6 +143,17 @@ class Call:
             self.would(outcome, stop.codes)
             return None
         return stop
+
+    def cut_by(self, stop: Stop | None) -> Reason | None:
+        """The reason that ends a running stream; all of the decision is kept for the record."""
+        if stop is None:
+            return None
+        self.cut = stop
+        return stop.reason
+
+    def stop_for(self, reason: Reason) -> Stop:
+        """The decision that ended a stream for this reason."""
+        return self.cut if self.cut is not None and self.cut.reason is reason else Stop(reason)
 
     def flag(self, *codes: str) -> None:
         """Note what passes although it should be known."""
