@@ -48,7 +48,7 @@ MAY: dict[str, set[str]] = {
     "gateway.callers": {"gateway.state", "policies"},
     "gateway.reload": {"policies"},
     "gateway.settings": {"gateway.license", "policies"},
-    "gateway.checkup": {"gateway.license", "gateway.settings", "policies"},
+    "gateway.checkup": {"gateway.license", "gateway.settings", "gateway.trust", "policies"},
     "gateway.policy_cli": {
         "filters",
         "gateway.catalog",
