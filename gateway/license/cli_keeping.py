@@ -171,5 +171,9 @@ def print_rows(shown: Mapping[str, Any], as_json: bool) -> None:
 
 def say_pace(ttl_s: int, path: Path) -> None:
     typer.echo(
-        f"renew it before each {ttl_s // 3600 or 1}h are over, or calls are refused: licet license renew {path} --key ..."
+        f"sign it again in time, at least each {_span(ttl_s)}, for example by cron: licet license renew {path} --key ..."
     )
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds}s"
