@@ -8,21 +8,25 @@ by one of its own, so that a client can follow from the root that it has. Privat
 from __future__ import annotations
 
 import datetime
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
+from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey  # type: ignore[attr-defined]  # documented there, not re-exported
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Role, Root  # type: ignore[attr-defined]  # likewise
@@ -81,6 +85,26 @@ def load_signer(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
     return CryptoSigner(private)
 
 
+def load_public(path: Path) -> Key:
+    """The public key in the file, as a new holder hands it over. Raises PublishError."""
+    try:
+        public = load_pem_public_key(path.read_bytes())
+    except OSError as error:
+        raise PublishError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # Not chained: it may be a private key by mistake, and the library's words could describe it.
+        raise PublishError(f"{path}: no public key (PEM); hand over the .pub file, never the private one") from None
+    if not isinstance(public, Ed25519PublicKey):
+        raise PublishError(f"{path}: not an Ed25519 key")
+    return SSlibKey.from_crypto(public)
+
+
+def public_pem(key: Key) -> bytes:
+    """The public key of an Ed25519 key, as a file."""
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(key.keyval["public"])))
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
 def draft_root(roles: Mapping[str, RoleKeys], *, now_s: float, days: float = ROOT_DAYS) -> bytes:
     """The first root, unsigned. `roles` has each of ROLES. Raises PublishError."""
     root = Root(version=1, expires=expiry(now_s, days * 86_400), consistent_snapshot=True)
@@ -133,8 +157,37 @@ def sign_root(draft: bytes, signer: CryptoSigner) -> bytes:
     return made.to_bytes()
 
 
-def missing(draft: bytes, previous: bytes | None = None) -> tuple[str, ...]:
-    """What the root still lacks, for people; empty once it can be published. Raises PublishError if it is none."""
+def root_digest(draft: bytes) -> str:
+    """The digest of what is signed; signatures do not change it. Raises PublishError if it is none."""
+    return hashlib.sha256(read_root(draft).signed_bytes).hexdigest()
+
+
+def broken(draft: bytes, previous: bytes | None = None) -> tuple[str, ...]:
+    """Ids of root keys, of this root or of the one before it, whose signature does not hold for what it says now.
+
+    Signatures of other keys count for nothing and are not looked at. Raises PublishError if it is no root.
+    """
+    made = read_root(draft)
+    keys = {
+        keyid: root.keys[keyid]
+        for root in (made.signed, *([read_root(previous).signed] if previous is not None else ()))
+        for keyid in root.roles["root"].keyids
+    }
+    bad = []
+    for keyid, signature in made.signatures.items():
+        if keyid in keys:
+            try:
+                keys[keyid].verify_signature(signature, made.signed_bytes)
+            except (UnverifiedSignatureError, VerificationError):
+                bad.append(keyid)
+    return tuple(sorted(bad))
+
+
+def missing(draft: bytes, previous: bytes | None = None, *, follows: bool = True) -> tuple[str, ...]:
+    """What the root still lacks, for people; empty once it can be published. Raises PublishError if it is none.
+
+    `follows` False: the root before it is not at hand, and it is judged by its own keys alone.
+    """
     made = read_root(draft)
     lacks = []
     judges = [("its own keys", made.signed)]
@@ -143,7 +196,7 @@ def missing(draft: bytes, previous: bytes | None = None) -> tuple[str, ...]:
         if made.signed.version != before.version + 1:
             lacks.append(f"version {made.signed.version} does not follow version {before.version}")
         judges.append(("the keys before it", before))
-    elif made.signed.version != 1:
+    elif follows and made.signed.version != 1:
         lacks.append("the first root of a repository has version 1")
     for whose, judge in judges:
         result = judge.get_verification_result(Root.type, made.signed_bytes, made.signatures)

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.authority import cli_filings, cli_records, cli_supervision
+from gateway.authority import cli_filings, cli_records, cli_root, cli_supervision
 from gateway.authority.authority import EXP_S, TTL_S, Authority
 from gateway.authority.cli_desk import FOLDER, AsJson, Desk, Folder, Hint, command, reported, write_new
 from gateway.authority.errors import FormError
@@ -53,6 +53,7 @@ def init(
     ] = None,
     root_holders: Annotated[int, typer.Option(min=1, max=16, help="How many root keys there are.")] = 3,
     root_threshold: Annotated[int, typer.Option(min=1, max=16, help="How many of them sign a new root.")] = 2,
+    passphrase_file: cli_root.PassphraseFile = None,
     calendar: Annotated[str, typer.Option(help="Whose working days count: cn, or weekdays elsewhere.")] = "cn",
     ttl_s: Annotated[int, typer.Option(help="Age at which gateways look for a newer list.")] = TTL_S,
     exp_s: Annotated[int, typer.Option(help="Age at which a list is of no use at all.")] = EXP_S,
@@ -64,6 +65,7 @@ def init(
     with reported():
         people = [_person(text) for text in person or ()]
         _check_root(root_holders, root_threshold)
+        locked_by = cli_root.passphrase(passphrase_file)
         offline = root_keys or folder / "root-keys"
         places = (folder / "authority.db", folder / "tuf", folder / "keys", offline / "root-1.pem")
         taken = [path for path in places if path.exists()]
@@ -84,7 +86,9 @@ def init(
             if not any(Role.ADMIN in one.roles for one in people):
                 people.append(make_actor("admin", ["admin"]))
             keys = {one.name: authority.add_key(_FOUNDER, one.name, one.roles) for one in people}
-            repository = Publisher.init(folder, offline, holders=root_holders, threshold=root_threshold)
+            repository = Publisher.init(
+                folder, offline, holders=root_holders, threshold=root_threshold, passphrase=locked_by
+            )
             write_new(folder / "root.json", repository.root().decode())
         finally:
             authority.close()
@@ -96,7 +100,7 @@ def init(
     lines = [
         f"authority    {folder}  (private: it holds the keys that sign licenses and the log)",
         f"root keys    {offline}  ({root_holders} files: give one to each holder, offline, then delete them here;",
-        f"             {root_threshold} of them sign the next root, within a year)",
+        f"             {root_threshold} of them sign the next root, within a year: `licet authority root next`)",
         f"root         {folder / 'root.json'}  (hand it to gateways: trust: {{tuf: ..., root: root.json}})",
         f"published    {folder / 'tuf'}  (after `publish`: serve it, or copy it)",
         "API keys, for the service; each is shown this once:",
@@ -214,3 +218,4 @@ command(app, "clocks")(clocks)
 command(app, "configure")(configure)
 cli_supervision.add_to(app)
 cli_filings.add_to(app)
+cli_root.add_to(app)

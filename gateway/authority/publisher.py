@@ -18,14 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.authority.authority import Authority
-from gateway.authority.ceremony import PublishError
+from gateway.authority.ceremony import PublishError, read_root, root_digest
 from gateway.authority.errors import FormError
+from gateway.authority.model import Actor
 from gateway.authority.repository import Publication, Repository
 
 CHANNEL = "trust"  # where gateways listen for hints, on the state that their workers share
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _LOCK = ".publish.lock"
 _PAGE = 500
+_ONLINE = Path("keys", "online")
 
 
 class Publisher:
@@ -35,13 +37,25 @@ class Publisher:
         self.folder = folder / "tuf"
         self._authority = authority
         self._lock = folder / _LOCK
-        self._repository = Repository(self.folder, folder / "keys" / "online")
+        self._repository = self.repository(folder)
 
     @staticmethod
-    def init(folder: Path, root_keys: Path, *, holders: int, threshold: int) -> Repository:
+    def init(
+        folder: Path, root_keys: Path, *, holders: int, threshold: int, passphrase: bytes | None = None
+    ) -> Repository:
         """The repository of a new authority, nothing published yet. Raises PublishError."""
-        online = folder / "keys" / "online"
-        return Repository.init(folder / "tuf", online, root_keys, holders=holders, threshold=threshold)
+        tuf, online = folder / "tuf", folder / _ONLINE
+        return Repository.init(tuf, online, root_keys, holders=holders, threshold=threshold, passphrase=passphrase)
+
+    @staticmethod
+    def repository(folder: Path) -> Repository:
+        """The repository of the authority in a folder, without the authority."""
+        return Repository(folder / "tuf", folder / _ONLINE)
+
+    @staticmethod
+    def root_path(folder: Path) -> Path:
+        """Where the newest root of the authority in a folder lies."""
+        return folder / _ONLINE / "root.json"
 
     def publish(self) -> tuple[Publication, int]:
         """Publish what holds now; what was written, and the time that its lists carry. Raises AuthorityError, OSError."""
@@ -56,6 +70,14 @@ class Publisher:
     def root(self) -> bytes:
         """What is handed to those who will follow. Raises PublishError."""
         return self._repository.root()
+
+    def add_root(self, actor: Actor, data: bytes) -> None:
+        """Publish a signed root, and tell it in the log; harmless when done twice. Raises AuthorityError, OSError."""
+        with self._alone():
+            root = read_root(data).signed
+            with self._authority.telling_root(actor, root.version, root_digest(data)):
+                if data != self._repository.root():
+                    self._repository.add_root(data)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ Lists carry the time of publishing, which only ever grows: gateways refuse one t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -113,6 +114,20 @@ class Publishing(Licenses, Supervision):
                 revision=revision,
             )
 
+    @contextlib.contextmanager
+    def telling_root(self, actor: Actor, version: int, digest: str) -> Iterator[None]:
+        """Around the publication of a root: told when it succeeds, and once only. Raises RoleError.
+
+        A crash in between leaves a root without its entry; adding the same root again writes it.
+        """
+        with self._step():
+            roles.require(actor, _ADMIN, "add_root")
+            name = f"root/{version}"
+            told = self._store.value("SELECT 1 FROM event_objects WHERE object = ?", name) is not None
+            yield
+            if not told:
+                self._tell(actor, "add_root", name, digests={"signed": digest})
+
     def mark_published(self, published: Published) -> None:
         """Note that it was written where gateways find it. Harmless when done twice, or out of order."""
         with self._step():
@@ -159,6 +174,7 @@ class NewLicenses(Mapping[str, bytes]):
 
 
 _PUBLISH = frozenset({Role.OPERATOR})
+_ADMIN = frozenset({Role.ADMIN})
 
 
 def _digest(value: object) -> str:
