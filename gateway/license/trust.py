@@ -141,7 +141,10 @@ def _fault(key: _Key) -> str | None:
     try:
         raw = base64.b64decode(key.x + "=" * (-len(key.x) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        return "`x` is not base64url; copy the key again"
+        raw = b""
+    # Padding, the other alphabet and unused bits are more than the key library reads.
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != key.x.encode():
+        return "`x` is not base64url without padding; copy the key again"
     return None if len(raw) == _X_BYTES else f"`x` has {len(raw)} bytes; an Ed25519 key has {_X_BYTES}"
 
 

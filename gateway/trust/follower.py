@@ -209,8 +209,8 @@ class Follower:
             if not self._held or material is not self._current:
                 self._accept(material)
             self._from_source = True
-        except (TrustError, ConfigError) as error:
-            fault = error if isinstance(error, TrustError) else TrustError(Fault.UNUSABLE, str(error))
+        except Exception as error:  # noqa: BLE001  # a task that died would leave a revoked license in force
+            fault = _fault_of(error)
             self._status = self._with(last_error=str(fault), failures=before.failures + 1)
             if before.failures == 0 or before.last_error != str(fault):
                 log.warning("%s: %s; the set before stays in force", self._source.name, fault)
@@ -304,6 +304,15 @@ class Follower:
 
         threading.Thread(target=run, name="licet-trust", daemon=True).start()
         return await done
+
+
+def _fault_of(error: Exception) -> TrustError:
+    """The failure under a name. What nobody foresaw is told by its kind alone (L7)."""
+    if isinstance(error, TrustError):
+        return error
+    if isinstance(error, ConfigError):
+        return TrustError(Fault.UNUSABLE, str(error))
+    return TrustError(Fault.INTERNAL, f"an unforeseen {type(error).__name__}; please report it")
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:

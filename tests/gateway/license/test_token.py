@@ -295,6 +295,8 @@ def trust_file(**changes: Any) -> bytes:
         pytest.param(trust_file(kid=None), "kid", id="no kid"),
         pytest.param(trust_file(x="AAAA"), "32", id="short key"),
         pytest.param(trust_file(x="!!!"), "base64url", id="broken key"),
+        pytest.param(trust_file(x="A" * 43 + "="), "base64url", id="padded key"),
+        pytest.param(trust_file(x="+/" * 21 + "8"), "base64url", id="key in the other alphabet"),
         pytest.param(trust_file(crv="X25519"), "Ed25519", id="another curve"),
         pytest.param(trust_file(alg="EdDSA"), "Ed25519", id="another algorithm"),
         pytest.param(trust_file(use="enc"), "signatures", id="another use"),

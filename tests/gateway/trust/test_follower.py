@@ -103,6 +103,20 @@ def test_what_is_refused_by_its_user_is_not_in_force_and_is_tried_again() -> Non
     follow(Scripted(ONE, TWO), use, changed=take)
 
 
+def test_l1_following_goes_on_after_an_error_that_nobody_foresaw() -> None:
+    def take(material: Material) -> None:
+        if material is TWO:
+            raise ValueError("a secret")
+
+    async def use(follower: Follower) -> None:
+        status = await asyncio.wait_for(follower.refreshed(), 5)
+        assert status.last_error == "internal: an unforeseen ValueError; please report it"
+        await asyncio.wait_for(follower.refreshed(), 5)
+        assert follower.current.version == "three"
+
+    follow(Scripted(ONE, TWO, Material(version="three")), use, changed=take)
+
+
 def test_waits_double_after_failures_up_to_a_bound() -> None:
     source = Scripted(DOWN)
     follower = Follower(source, refresh_s=30, retry_s=1, retry_max_s=8)
