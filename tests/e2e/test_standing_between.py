@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -49,10 +48,9 @@ class Slow:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.trust.source.FILES_REFRESH_S", 0.1)
     monkeypatch.setattr("gateway.relay.WATCH_S", 60.0)  # what is noticed here is noticed without the watch
-    yield
 
 
 def call_while(stack: Listed, reached: threading.Event, go_on: threading.Event, *, stream: bool) -> httpx2.Response:
