@@ -85,16 +85,17 @@ class Authorities:
     def _begin(self, name: str, read: Callable[[], Material | None]) -> None:
         try:
             material = read()
+            if material is not None:
+                self._join(name, material)
         except TrustError as error:
             if name == "files":
                 raise ConfigError(f"trust: {error.detail}") from error
             log.warning("what was kept of the repository is not used: %s", error)
-            return
-        if material is None:
-            return
-        if material.keys is not None:
-            self._trusts[name] = load_trust(material.keys, source=self._keys[name])
-        self._parts[name] = material
+        except ConfigError as error:
+            if name == "files":
+                raise
+            # An authority's mistake, kept as it came: the next look may bring its correction.
+            log.warning("what was kept of the repository is not used: %s", error)
 
     async def start(self) -> None:
         """Follow the sources. Returns after the first look at each, well or not."""
@@ -157,10 +158,14 @@ class Authorities:
 
     def _take(self, name: str, material: Material) -> None:
         """A set came in."""
+        self._join(name, material)
+        self._stand(self.standing)
+
+    def _join(self, name: str, material: Material) -> None:
+        """The set of one source takes the place of its last one. Raises ConfigError: then it does not."""
         if material.keys is not None:
             self._trusts[name] = load_trust(material.keys, source=self._keys[name])
         self._parts[name] = material
-        self._stand(self.standing)
 
     def _stand(self, before: Standing) -> None:
         merged = self._merged()
@@ -200,7 +205,7 @@ class Authorities:
                 known = msgspec.json.decode(file.read(KNOWN_BYTES_MAX), type=_Known)
         except FileNotFoundError:
             return NO_STANDING
-        except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # msgspec's errors, and of text that is not UTF-8
             # It only ever tightens: without it the files and the repository's own memory decide.
             log.warning("%s: cannot be read (%s); older lists are not recognized", path, type(error).__name__)
             return NO_STANDING

@@ -1,0 +1,69 @@
+"""What a worker kept of what authorities said, when it starts: it may tighten, and never stops the start."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.authorities import KNOWN_FILE, Authorities
+from gateway.license.trust import NO_TRUST
+from gateway.settings import Trust as TrustSettings
+from tests.gateway.license.material import ISSUER, KEY, NOW_S, URI, public_json, status_token
+from tests.gateway.trust.world import World
+
+
+def settings(folder: Path) -> TrustSettings:
+    trust = folder / "trust.json"
+    trust.write_text(f'{{"issuers": [{{"iss": "{ISSUER}", "keys": [{public_json(KEY)}]}}]}}')
+    (folder / "status.jwt").write_bytes(status_token())
+    return TrustSettings(keys=trust, audience="", status=(folder / "status.jwt",))
+
+
+def test_what_was_in_force_is_recognized_after_a_restart(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    Authorities(made, tmp_path / "0", now_s=lambda: NOW_S)
+    (tmp_path / "status.jwt").write_bytes(status_token(b"\1", iat=NOW_S - 1))
+    again = Authorities(made, tmp_path / "0", now_s=lambda: NOW_S)
+    assert again.standing.statuses[ISSUER, URI].iat == NOW_S
+    assert "older than the known one" in " ".join(again.problems)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\0" * 100, id="zeros of a power cut"),
+        pytest.param(b'{"orders": ["\xff"]}', id="not UTF-8"),
+        pytest.param(b'{"x": ' + b"[" * 100_000, id="deep"),
+        pytest.param(b'{"statuses": ["a.b.c", "", "\\u4e2d"], "orders": ["x"]}', id="no tokens"),
+        pytest.param(b'{"statuses": [7]}', id="another shape"),
+    ],
+)
+def test_a_broken_memory_of_what_was_in_force_does_not_stop_the_start(tmp_path: Path, known: bytes) -> None:
+    made = settings(tmp_path)
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / KNOWN_FILE).write_bytes(known)
+    standing = Authorities(made, tmp_path / "0", now_s=lambda: NOW_S).standing
+    assert standing.statuses[ISSUER, URI].iat == NOW_S
+
+
+def test_keys_that_cannot_be_used_do_not_stop_the_next_start(tmp_path: Path) -> None:
+    """An authority publishes a broken key file, then mends it: a gateway that was restarted in between follows."""
+    world = World(tmp_path / "world")
+    world.publish(keys=b'{"issuers": 7}')
+    made = TrustSettings(keys=None, audience="", tuf=str(world.repo), root=world.folder / "root.json")
+
+    async def worker() -> tuple[str, bool]:
+        authorities = Authorities(made, tmp_path / "0", now_s=lambda: NOW_S)
+        await authorities.start()
+        await authorities.close()
+        return authorities.trouble, authorities.standing.trust is NO_TRUST
+
+    trouble, none = asyncio.run(worker())
+    assert "issuers" in trouble
+    assert none
+    assert asyncio.run(worker())[1]
+    world.publish()
+    assert asyncio.run(worker()) == ("", False)
