@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -25,7 +26,9 @@ from gateway.authority.filings import (
 from gateway.authority.history import plain
 from gateway.authority.sheets import FILE_BYTES_MAX, FilingsError
 from gateway.license.claims import ClaimsError
+from gateway.license.cli_status import next_index
 from gateway.license.issuer import issue, load_private_key
+from gateway.license.kept_lists import Signer
 from gateway.license.signed import TokenError
 from gateway.license.trust import FILE_BYTES_MAX as KEY_BYTES_MAX
 
@@ -112,19 +115,26 @@ def attest_(
     modality: Annotated[list[str] | None, typer.Option(help="text, image, ... Repeatable; default text.")] = None,
     public: Annotated[bool, typer.Option("--public/--internal", help="Who may see answers.")] = False,
     regime: Annotated[str | None, typer.Option(help="Regime, if the number does not tell.")] = None,
+    region: Annotated[str | None, typer.Option(help="Where the endpoint stands, e.g. cn.")] = None,
+    status: Annotated[
+        Path | None,
+        typer.Option(help="Status list of `licet license status init`: the license gets its next free index."),
+    ] = None,
     list_row: Annotated[int | None, typer.Option("--list-row", help="Which row, if the number is there twice.")] = None,
     days: Annotated[int, typer.Option(min=1, max=3660, help="How long it is valid.")] = 365,
 ) -> None:
     """Sign a license that vouches for a row of a published list (trust level `attested`)."""
     now_s = int(time.time())
-    with reported():
-        issuer, private = load_private_key(read_file(key, KEY_BYTES_MAX, "key"), source=str(key))
+    with reported(), contextlib.ExitStack() as held:
+        who = Signer(*load_private_key(read_file(key, KEY_BYTES_MAX, "key"), source=str(key)))
+        found = _snapshot(snapshot)
+        kept = held.enter_context(next_index(status, who, now_s)) if status is not None else None
         try:
             claims, warnings = attest(
-                _snapshot(snapshot),
+                found,
                 row,
                 row=list_row,
-                issuer=issuer,
+                issuer=who.issuer,
                 model=model,
                 origins=origin,
                 served=served or [model],
@@ -136,10 +146,15 @@ def attest_(
                 issued_s=now_s,
                 public=public,
                 regime=regime,
+                region=region,
+                status=(kept.uri, kept.idx) if kept is not None else None,
             )
-            token = issue(claims, private)
+            token = issue(claims, who.key)
         except (ClaimsError, TokenError) as error:
             raise FormError(str(error)) from error
+        # The index is taken first: should the license then not be written, an index is lost, and never given twice.
+        if kept is not None:
+            kept.take(claims["jti"])
         write_new(out, token + "\n")
     for warning in warnings:
         typer.echo(f"warning: {plain(warning)}", err=True)

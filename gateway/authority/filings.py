@@ -275,11 +275,14 @@ def attest(
     issued_s: int,
     public: bool = False,
     regime: str | None = None,
+    region: str | None = None,
+    status: tuple[str, int] | None = None,
     row: int | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Claims of an attested license for the row of a number, and warnings. Raises FilingsError.
 
-    What is attested: that the list held this row on that day. Scope and endpoint are the attestor's own word.
+    What is attested: that the list held this row on that day. Scope and endpoint are the attestor's own word. `status` is
+    the URI of the attestor's status list and the index in it: rows vanish, and what was attested has to end with them.
     """
     found = row_of(snapshot, no, row)
     claims = build_claims(
@@ -294,7 +297,10 @@ def attest(
         expires_s=expires_s,
         issued_s=issued_s,
         public=public,
+        status=status,
     )
+    if region:
+        claims["license"]["endpoint"]["region"] = region.lower()
     terms = {"trust_level": "attested", "issuer": {"type": "attestor"}} | filing_terms(snapshot, found)
     if regime:
         terms["regime"] = regime
