@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +16,11 @@ from gateway.catalog import read_policy
 from gateway.checkup import ReadPolicy, check
 from gateway.errors import ConfigError
 from gateway.license.issuer import add_to_trust, build_claims, generate_key, issue
+from gateway.license.signed import Kind, sign
+from gateway.license.status import build_status_payload
 from gateway.settings import SETTINGS, Settings, json_schema, load_settings, parse_settings
 from policies.spec import Record
+from tests.gateway.trust.world import World
 
 KEY_SHA256 = hashlib.sha256(b"secret-key").hexdigest()
 FOLDER = Path("/etc/licet")
@@ -222,15 +228,28 @@ def test_a_settings_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 
 
 NOW_S = 1_800_000_000
+ISSUER = "https://authority.example"
+LIST = f"{ISSUER}/status"
+KEY = generate_key()
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     """A settings file with everything it names, all good at NOW_S."""
-    key = generate_key()
-    (tmp_path / "trust.json").write_text(add_to_trust(None, "https://authority.example", key))
+    (tmp_path / "trust.json").write_text(add_to_trust(None, ISSUER, KEY))
+    (tmp_path / "licenses").mkdir()
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "licenses/chat.jws").write_text(a_license())
+    facts = "facts: {territory: eu, purpose: caller.purpose, audience: internal}\n"
+    (tmp_path / "policies/chat.yaml").write_text("version: 1\nname: p\nowner: o\n" + facts)
+    (tmp_path / "g.yaml").write_text(change("models: [chat]", "models: [chat], purpose: demo"))
+    return tmp_path
+
+
+def a_license(top: dict[str, Any] | None = None, **terms: Any) -> str:
+    """A license for the model of the settings, with some claims and terms of its own."""
     claims = build_claims(
-        issuer="https://authority.example",
+        issuer=ISSUER,
         model="gpt-4o",
         origins=["https://api.example.com"],
         served=["gpt-4o*"],
@@ -242,13 +261,8 @@ def house(tmp_path: Path) -> Path:
         expires_s=NOW_S + 1000,
     )
     claims["license"]["endpoint"]["spki_pins"] = ["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]
-    (tmp_path / "licenses").mkdir()
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "licenses/chat.jws").write_text(issue(claims, key) + "\n")
-    facts = "facts: {territory: eu, purpose: caller.purpose, audience: internal}\n"
-    (tmp_path / "policies/chat.yaml").write_text("version: 1\nname: p\nowner: o\n" + facts)
-    (tmp_path / "g.yaml").write_text(change("models: [chat]", "models: [chat], purpose: demo"))
-    return tmp_path
+    claims["license"] |= terms
+    return issue(claims | (top or {}), KEY) + "\n"
 
 
 def check_house(house: Path, now_s: float = NOW_S, **more: ReadPolicy) -> list[str]:
@@ -325,3 +339,187 @@ def test_check_is_content_where_the_policy_asks_for_no_license(house: Path) -> N
     path.write_text(path.read_text() + "license: {required: warn}\n")
     (house / "licenses/chat.jws").unlink()
     assert check_house(house) == []
+
+
+# -- what authorities say
+
+
+def signed(kind: Kind, content: dict[str, Any], iat: int = NOW_S) -> str:
+    return sign({"iss": ISSUER, "iat": iat, "exp": iat + 86_400, "ttl": 3600, **content}, kind, KEY) + "\n"
+
+
+def statuses(*values: int) -> str:
+    made = build_status_payload(bytes(values), issuer="", uri=LIST, issued_s=0, expires_s=1, ttl_s=1)
+    return signed(Kind.STATUS, {name: made[name] for name in ("sub", "status_list")})
+
+
+def orders(*given: dict[str, Any]) -> str:
+    return signed(Kind.ORDERS, {"orders": list(given)})
+
+
+LISTED = {"status": {"status_list": {"uri": LIST, "idx": 1}}}
+
+
+@pytest.fixture
+def board(house: Path) -> Path:
+    """The house, whose license has a status, with a list of statuses and one of orders, all good."""
+    (house / "licenses/chat.jws").write_text(a_license(LISTED))
+    (house / "status.jwt").write_text(statuses(0, 0))
+    (house / "orders.jws").write_text(orders())
+    trust = "trust: {keys: trust.json, status: [status.jwt], orders: [orders.jws]}"
+    path = house / "g.yaml"
+    path.write_text(path.read_text().replace("trust: {keys: trust.json}", trust))
+    assert check_house(house) == []
+    return house
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "place", "code"),
+    [
+        pytest.param("status.jwt", lambda: statuses(0, 2), "chat.jws", "LIC_STATE", id="suspended"),
+        pytest.param("status.jwt", lambda: statuses(0, 1), "chat.jws", "LIC_STATE", id="revoked"),
+        pytest.param(
+            "orders.jws",
+            lambda: orders({"ref": "O", "scope": "model", "models": ["chat"], "effective_at": NOW_S}),
+            "chat.jws", "ORDER_IN_FORCE", id="an order on the name that callers use",
+        ),
+        pytest.param("orders.jws", lambda: statuses(0, 0), "orders.jws", "LIC_SIG", id="another kind of list"),
+        pytest.param(
+            "status.jwt", lambda: statuses(0, 0).replace(".", ".A", 1), "status.jwt", "LIC_SIG", id="tampered list"
+        ),
+    ],
+)  # fmt: skip
+def test_check_looks_at_statuses_and_orders(
+    board: Path, file: str, content: Callable[[], str], place: str, code: str
+) -> None:
+    (board / file).write_text(content())
+    found = check_house(board)
+    assert Path(found[0].split(":")[0]).name == place
+    assert f": {code}: " in found[0]
+    assert all("; " in line for line in found)
+
+
+def test_check_sees_a_list_that_is_too_old_from_the_future_or_not_there(board: Path) -> None:
+    old = check_house(board, NOW_S + 900)
+    assert old == []
+    claims = {**LISTED, "exp": NOW_S + 1_000_000}
+    (board / "licenses/chat.jws").write_text(a_license(claims))
+    later = check_house(board, NOW_S + 200_000)
+    assert [line.split(": ")[1] for line in later] == ["LIC_STATUS_STALE", "LIC_STATUS_STALE"]
+    assert all("licet license renew" in line for line in later)
+    (board / "status.jwt").write_text(
+        signed(Kind.STATUS, {"sub": LIST, "status_list": {"bits": 2, "lst": "eJxjAAAAAQAB"}}, iat=NOW_S + 3600)
+    )
+    assert "from the future" in check_house(board)[0]
+    (board / "status.jwt").unlink()
+    assert "there is no such file" in check_house(board)[0]
+
+
+def test_check_reports_an_order_even_where_no_license_is_asked_for(board: Path) -> None:
+    path = board / "policies/chat.yaml"
+    path.write_text(path.read_text() + "license: {required: warn}\n")
+    (board / "licenses/chat.jws").write_text(a_license(LISTED, purposes=["other"]))
+    assert check_house(board) == []
+    (board / "orders.jws").write_text(orders({"ref": "O", "scope": "all", "effective_at": NOW_S}))
+    (found,) = check_house(board)
+    assert ": ORDER_IN_FORCE: " in found
+
+
+def test_check_takes_the_rules_of_the_callers_territories(house: Path) -> None:
+    path = house / "policies/chat.yaml"
+    path.write_text(path.read_text() + "license: {regimes: [internal], status: required}\n")
+    assert [line.split(": ")[1] for line in check_house(house)] == ["REGIME", "REGIME"]
+
+
+def test_check_sees_that_a_target_is_modified(house: Path) -> None:
+    path = house / "policies/chat.yaml"
+    (house / "licenses/chat.jws").write_text(a_license(regime="cn-dengji"))
+    assert check_house(house) == []
+    path = house / "g.yaml"
+    path.write_text(path.read_text().replace("model: gpt-4o}", "model: gpt-4o, modified: true}"))
+    (found,) = check_house(house)
+    assert ": TIER_MODIFIED: " in found
+
+
+@pytest.mark.parametrize(
+    ("condition", "refused"),
+    [
+        pytest.param({"type": "lexicon_min", "name": "x", "version": "1"}, False, id="left to the gateway"),
+        pytest.param({"type": "audit_by", "at": NOW_S}, True, id="overdue"),
+        pytest.param({"type": "unheard_of"}, True, id="unknown"),
+        pytest.param({"type": "enrolled_gateway"}, True, id="no list of gateways"),
+    ],
+)
+def test_check_judges_the_conditions_that_it_can(house: Path, condition: dict[str, Any], refused: bool) -> None:
+    (house / "licenses/chat.jws").write_text(a_license(conditions=[condition]))
+    assert [": CONDITION: " in line for line in check_house(house)] == [True] * refused
+
+
+def test_check_leaves_what_a_host_has_to_show_to_the_gateway(house: Path) -> None:
+    path = house / "policies/chat.yaml"
+    path.write_text(path.read_text() + "license: {binding_min: 2}\n")
+    assert [line.split(": ")[1] for line in check_house(house)] == ["BINDING"]
+    path = house / "g.yaml"
+    path.write_text(
+        path.read_text().replace("model: gpt-4o}", 'model: gpt-4o, statement: "https://api.example.com/s"}')
+    )
+    assert check_house(house) == []
+
+
+def test_check_reads_permits(house: Path) -> None:
+    path = house / "g.yaml"
+    path.write_text(path.read_text().replace("    policy:", "    permits: [permit.jws]\n    policy:"))
+    assert "there is no such file" in check_house(house)[0]
+    claims = {"iss": ISSUER, "sub": "m", "jti": "p", "iat": NOW_S, "nbf": NOW_S, "exp": NOW_S + 900}
+    (house / "permit.jws").write_text(sign(claims | {"permit": {"model": "m"}}, Kind.PERMIT, KEY))
+    assert check_house(house) == []
+    (found,) = check_house(house, NOW_S + 950)
+    assert "permit.jws: TRAINING_PERMIT: the permit ended" in found
+    (house / "permit.jws").write_text(signed(Kind.ORDERS, {"orders": []}))
+    assert ": LIC_SIG: " in check_house(house)[0]
+
+
+def test_check_of_a_repository_needs_its_root_and_says_nothing_of_what_is_not_here_yet(house: Path) -> None:
+    path = house / "g.yaml"
+    path.write_text(path.read_text().replace("{keys: trust.json}", "{tuf: repo, root: root.json}"))
+    (found,) = check_house(house)
+    assert "root.json: No such file" in found
+    world = World(house)
+    assert check_house(house) == []
+    assert not (house / "var").exists(), "to check writes nothing"
+    (house / "root.json").write_text("{}")
+    (found,) = check_house(house)
+    assert "trust.root: not a root" in found
+    (house / "root.json").write_bytes(world.root)
+    (house / "licenses/chat.jws").unlink()
+    (found,) = check_house(house)
+    assert ": LIC_MISSING: " in found, "that much is sure"
+
+
+def test_check_uses_what_is_kept_of_a_repository(house: Path) -> None:
+    world = World(house)
+    keys = add_to_trust(None, ISSUER, KEY).encode()
+    now_s = int(time.time())
+    license_ = a_license({**LISTED, "jti": "L-1", "iat": now_s, "nbf": now_s, "exp": now_s + 900})
+    path = house / "g.yaml"
+    text = path.read_text().replace("{keys: trust.json}", "{tuf: repo, root: root.json}")
+    path.write_text(text.replace("license: licenses/chat.jws", "license: authority:L-1"))
+
+    def follow(*values: int) -> list[str]:
+        made = build_status_payload(bytes(values), issuer="", uri=LIST, issued_s=0, expires_s=1, ttl_s=1)
+        content = {name: made[name] for name in ("sub", "status_list")}
+        listed = signed(Kind.STATUS, content, iat=int(time.time())).encode()
+        world.publish(keys=keys, statuses={"main": listed}, orders={}, licenses={"L-1": license_.encode()})
+        source = world.source(licenses=["L-1"])
+        source.cached()
+        source.fetch()
+        target = house / "var" / "trust"
+        if not target.exists():
+            target.parent.mkdir()
+            target.symlink_to(house / "trust")
+        return check_house(house, time.time())
+
+    assert follow(0, 0) == []
+    (found,) = follow(0, 2)
+    assert "g.yaml: model chat: LIC_STATE: the license is suspended" in found
+    assert found.endswith("issued anew")
