@@ -246,12 +246,13 @@ def test_a_license_attested_by_a_published_list_serves_under_a_registration_unti
     stack = Attested(tmp_path, endpoint.origin, policy=policy, licensed=False, trust=", status: [status.jwt]")
     with stack:
 
-        def until(code: str) -> dict[str, Any]:
-            def answered() -> bool:
-                answer = stack.chat()
-                return ("" if answer.status_code == 200 else answer.json()["error"]["code"]) == code
+        def code() -> str:
+            answer = stack.chat()
+            return "" if answer.status_code == 200 else str(answer.json()["error"]["code"])
 
-            stack.wait(answered)
+        def until(wanted: str) -> dict[str, Any]:
+            stack.wait(lambda: code() == wanted)
+            assert code() == wanted  # once more: what ended the call before may have come in while it ran
             made: dict[str, Any] = stack.records("intent")[-1]["license"]
             return made
 
