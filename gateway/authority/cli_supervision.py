@@ -81,7 +81,7 @@ def permit_grant(
 def permit_withdraw(
     desk: Desk, id_: Annotated[str, typer.Argument(metavar="ID", help="The permit.")], reason: Reason
 ) -> None:
-    """End a permit: no license is issued on it any more. Role: approver."""
+    """End a permit: no license is issued on it, and no gateway trains on it, any more. Role: approver."""
     answer = desk.ask("withdraw-permit", id=id_, reason=reason)
     desk.say(answer, f"{id_}: {answer['state']}")
 
@@ -284,7 +284,7 @@ def add_to(app: typer.Typer) -> None:
 
 _GROUPS = (
     ("order", order_app, (("give", order_give, True), ("lift", order_lift, True))),
-    ("permit", permit_app, (("grant", permit_grant, False), ("withdraw", permit_withdraw, False))),
+    ("permit", permit_app, (("grant", permit_grant, True), ("withdraw", permit_withdraw, True))),
     (
         "gateway",
         gateway_app,

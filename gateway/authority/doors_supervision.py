@@ -221,8 +221,10 @@ SUPERVISION: Mapping[str, Door] = {
     "lift-order": Door(
         Lift, lambda a, who, given: a.lift_order(who, given.ref, given.reason, at=given.at), publishes=True
     ),
-    "permit": Door(One, lambda a, who, given: a.grant_permit(who, given.id)),
-    "withdraw-permit": Door(Because, lambda a, who, given: a.withdraw_permit(who, given.id, given.reason)),
+    "permit": Door(One, lambda a, who, given: a.grant_permit(who, given.id), publishes=True),
+    "withdraw-permit": Door(
+        Because, lambda a, who, given: a.withdraw_permit(who, given.id, given.reason), publishes=True
+    ),
     "gateway-enroll": Door(Enroll, _enroll, publishes=True),
     "gateway-withdraw": Door(
         Withdraw, lambda a, who, given: a.withdraw_gateway(who, given.name, given.reason), publishes=True

@@ -299,9 +299,6 @@ class Licenses(Applications, Permits):
         self._tell(actor, operation, f"license/{jti}", after=state, detail=detail, about=about)
         return self.license(jti)
 
-    def _entry(self, name: str, idx: int) -> dict[str, Any]:
-        return {"status_list": {"uri": status_uri(self.issuer, name), "idx": idx}}
-
     def _restate(self, found: License, state: State) -> None:
         """Sign a license again when its token tells another state."""
         claims = claims_of(found)
@@ -324,11 +321,6 @@ class Licenses(Applications, Permits):
             "keys": [json.loads(jwk) for (jwk,) in rows],
         }
         return (json.dumps({"issuers": [issuer]}, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def status_uri(issuer: str, name: str) -> str:
-    """Where licenses say their status stands; the `sub` of the list."""
-    return f"{issuer.rstrip('/')}/status/{name}.jwt"
 
 
 def holder_of(terms: Terms) -> str:

@@ -202,6 +202,10 @@ class Office:
         grant = msgspec.convert(payload["permit"], Grant)
         return Permit(row[0], State(row[1]), row[2], grant, row[3], row[4], row[5])
 
+    def _entry(self, name: str, idx: int) -> dict[str, Any]:
+        """The `status` claim of a token with that index."""
+        return {"status_list": {"uri": status_uri(self.issuer, name), "idx": idx}}
+
     def permits(self, *, after: str = "", limit: int = 100) -> tuple[Permit, ...]:
         """Training permits by id, from the one behind `after`."""
         found = self._store.rows("SELECT jti FROM permits WHERE jti > ? ORDER BY jti LIMIT ?", after, limit)
@@ -245,6 +249,11 @@ class Office:
         number = 1 + int(self._store.setting("revision") or 0)
         self._store.set("revision", number)
         return number
+
+
+def status_uri(issuer: str, name: str) -> str:
+    """Where licenses and permits say their status stands; the `sub` of the list."""
+    return f"{issuer.rstrip('/')}/status/{name}.jwt"
 
 
 def claims_of(license_: License) -> dict[str, Any]:

@@ -13,14 +13,16 @@ import msgspec
 
 from gateway.authority.errors import FormError, PermitError, TransitionError
 from gateway.authority.model import MIMICRY, Actor, Form, Permit
-from gateway.authority.office import Office, form_of, said
+from gateway.authority.office import Office, form_of, said, status_uri
 from gateway.authority.roles import require
 from gateway.authority.states import Operation, Role, State
+from gateway.license.claims import Status
 from gateway.license.permits import Permit as ReadPermit
 from gateway.license.permits import gaps, read_permit
 from gateway.license.published import StandingError
 from gateway.license.record import Holder, Terms
-from gateway.license.signed import Kind
+from gateway.license.signed import Kind, read_unverified
+from gateway.license.status import StatusValue
 from gateway.license.trust import Trust
 
 DAY_S = 86_400
@@ -43,6 +45,7 @@ class Permits(Office):
             grant = msgspec.to_builtins(form.permit)
             if found.conditions:
                 grant["conditions"] = list(found.conditions)
+            name, idx = self._store.allocate()
             claims = {
                 "iss": self.issuer,
                 "sub": form.permit.model,
@@ -51,6 +54,7 @@ class Permits(Office):
                 "nbf": now,
                 "exp": now + form.valid_days * DAY_S,
                 "permit": grant,
+                "status": self._entry(name, idx),
             }
             token = self._sign(claims, Kind.PERMIT)
             self._store.insert(
@@ -59,11 +63,15 @@ class Permits(Office):
             sql = "UPDATE applications SET state = ?, license = ?, changed_at = ? WHERE id = ?"
             self._store.run(sql, to, jti, now, found.id)
             about = [f"application/{found.id}"]
-            self._tell(actor, "grant_permit", f"permit/{jti}", after=State.ACTIVE, about=about)
+            detail = {"list": name, "idx": idx, "nbf": now, "exp": claims["exp"]}
+            self._tell(actor, "grant_permit", f"permit/{jti}", after=State.ACTIVE, detail=detail, about=about)
             return self.permit(jti)
 
     def withdraw_permit(self, actor: Actor, jti: str, reason: str) -> Permit:
-        """End a permit: no license is issued on it from now on. Raises TransitionError when it has ended already."""
+        """End a permit: no license is issued on it from now on, and its status tells gateways to train on it no more.
+
+        Raises TransitionError when it has ended already.
+        """
         with self._step():
             require(actor, frozenset({Role.APPROVER}), "withdraw_permit")
             found = self.permit(jti)
@@ -72,6 +80,7 @@ class Permits(Office):
                     f"withdraw_permit is not possible in state {found.state}; it is possible in: active"
                 )
             self._store.run("UPDATE permits SET state = ? WHERE jti = ?", State.REVOKED, jti)
+            self._invalidate(found)
             sql = "UPDATE applications SET state = ?, changed_at = ? WHERE id = ?"
             self._store.run(sql, State.REVOKED, self._now(), found.application)
             detail = {"reason": said(reason)}
@@ -86,6 +95,16 @@ class Permits(Office):
                 about=about,
             )
             return self.permit(jti)
+
+    def _invalidate(self, found: Permit) -> None:
+        """Its entry in the status list, if it was granted with one."""
+        status = read_unverified(found.token.encode(), Kind.PERMIT).payload.get("status")
+        if status is None:
+            return
+        entry = msgspec.convert(status, Status).status_list
+        for name in self._store.status_names():
+            if status_uri(self.issuer, name) == entry.uri:
+                self._store.set_status(name, entry.idx, StatusValue.INVALID)
 
     def _require_permit(self, form: Form, terms: Terms, token: bytes | None, trust: Trust) -> None:
         """Raises PermitError unless the model needs no permit, or one covers how it came to be.

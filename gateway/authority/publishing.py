@@ -14,8 +14,9 @@ from typing import Any
 
 from gateway.authority import roles
 from gateway.authority.errors import ClockError, FormError
-from gateway.authority.licenses import Licenses, status_uri
+from gateway.authority.licenses import Licenses
 from gateway.authority.model import CLOCK, Actor, Published
+from gateway.authority.office import status_uri
 from gateway.authority.states import Role
 from gateway.authority.store import Store
 from gateway.authority.supervision import Supervision

@@ -220,6 +220,10 @@ class Store:
             blob.seek(idx)
             blob.write(bytes([value]))
 
+    def status_names(self) -> Sequence[str]:
+        """The name of each list."""
+        return [str(name) for (name,) in self.rows("SELECT name FROM status_lists ORDER BY id")]
+
     def status_lists(self) -> Sequence[tuple[str, bytes]]:
         """Name and statuses of each list, one byte an index, as far as indexes were given out."""
         found = self.rows("SELECT name, substr(entries, 1, used) FROM status_lists ORDER BY id")

@@ -1,7 +1,8 @@
 """Training permits: what may be trained, on which data, for which applications. Asked for before training begins.
 
 A list that is left out grants nothing; `*` among the capabilities grants all of them. Data sources are digests, so that
-a permit says which bytes may be used and holds none of them.
+a permit says which bytes may be used and holds none of them. One with a `status` can be withdrawn: gateways look its entry
+up as they do a license's.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from collections.abc import Collection
 
 import msgspec
 
-from gateway.license.claims import ALL
+from gateway.license.claims import ALL, ListEntry, Status
 from gateway.license.moment import Moment
-from gateway.license.published import CLOCK_SKEW_S, StandingError, open_signed, typed
+from gateway.license.published import CLOCK_SKEW_S, StandingError, open_signed, staleness, typed
 from gateway.license.record import BaseModel, Digest, Digests, Holder, Seconds, Short, Words
 from gateway.license.signed import Kind
+from gateway.license.standing import Standing
+from gateway.license.status import StatusValue
 from gateway.license.token import Failure
 from gateway.license.trust import Trust
 from gateway.reasons import Reason
+from policies.model import LicenseRules
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +55,7 @@ class _Claims(msgspec.Struct, frozen=True):
     nbf: Seconds
     exp: Seconds
     permit: Grant
+    status: Status | None = None
 
 
 class Permit(msgspec.Struct, frozen=True):
@@ -65,6 +70,7 @@ class Permit(msgspec.Struct, frozen=True):
     grant: Grant
     kid: str
     digest: str  # SHA-256 of the token, hex
+    status: ListEntry | None = None  # where its status stands; None: nobody can withdraw it before its end
 
 
 def read_permit(token: bytes, trust: Trust) -> Permit:
@@ -83,7 +89,25 @@ def read_permit(token: bytes, trust: Trust) -> Permit:
         grant=claims.permit,
         kid=signed.kid,
         digest=signed.digest,
+        status=claims.status.status_list if claims.status is not None else None,
     )
+
+
+def withdrawn(permit: Permit, standing: Standing, rules: LicenseRules, *, now_s: float) -> tuple[Failure, ...]:
+    """Why the permit's status does not let it count now: withdrawn, unknown, or too old to tell. Pure."""
+    named = permit.status
+    if named is None:
+        return ()
+    found = standing.statuses.get((permit.iss, named.uri))
+    if found is None:
+        return (Failure(Reason.TRAINING_PERMIT, f"no status list {named.uri} of {permit.iss} was received"),)
+    faults = []
+    if found.value(named.idx) is not StatusValue.VALID:
+        faults.append(f"the permit was withdrawn, or never entered (status list of {found.iat})")
+    stale = staleness(found, rules, Moment(now_s))
+    if stale is not None:
+        faults.append(f"the status list {stale}")
+    return tuple(Failure(Reason.TRAINING_PERMIT, fault) for fault in faults)
 
 
 def gaps(

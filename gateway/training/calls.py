@@ -35,7 +35,7 @@ from gateway.protocols.training import (
 )
 from gateway.reasons import Reason, Refusal
 from gateway.training.form import ALGORITHMS, content_type
-from gateway.training.permits import Need, leave
+from gateway.training.permits import Need, Told, leave
 from gateway.training.registry import Made, Registry
 from gateway.training.spool import BYTES_MAX, Spool
 from policies import CallerFacts
@@ -276,7 +276,8 @@ class TrainingCall:
         self._need = need = await self._needs(model, facts)
         claims = model.facts.license.claims
         holder: Holder | None = claims.license.holder if claims is not None else None
-        return leave(model.permits, need, base_model=model.target_model, holder=holder, now_s=now_s)
+        told = Told(model.authorities.standing, model.rules(facts.territories))
+        return leave(model.permits, need, base_model=model.target_model, holder=holder, now_s=now_s, told=told)
 
     async def _needs(self, model: Governed, facts: CallerFacts) -> Need:
         files = [part.digests for part in self._wish.files]

@@ -13,6 +13,7 @@ from gateway.authority.errors import FormError, PermitError, RoleError, SecondEr
 from gateway.authority.model import Permit
 from gateway.authority.states import Role, State
 from gateway.license.permits import read_permit
+from gateway.license.status import StatusValue, read_status_list
 from gateway.license.trust import load_trust
 from tests.gateway.authority.offices import (
     APPLICANT,
@@ -62,6 +63,25 @@ def test_a_permit_is_assessed_decided_and_signed(authority: Authority) -> None:
     assert [one.jti for one in authority.permits()] == [made.jti]
     with pytest.raises(TransitionError):
         authority.grant_permit(OPERATOR, made.application)
+
+
+def test_gateways_learn_that_a_permit_was_withdrawn(authority: Authority) -> None:
+    made, other = granted(authority), granted(authority)
+    trust = load_trust(authority.keys_file(), source="keys.json")
+
+    def seen(which: Permit) -> StatusValue | None:
+        (listed,) = (read_status_list(token, trust) for token in authority.published().statuses.values())
+        entry = read_permit(which.token.encode(), trust).status
+        assert entry is not None
+        assert entry.uri == listed.uri
+        return listed.value(entry.idx)
+
+    license_ = to_active(authority)
+    assert (seen(made), seen(other)) == (StatusValue.VALID, StatusValue.VALID)
+    authority.withdraw_permit(APPROVER, made.jti, "consent was taken back")
+    assert (seen(made), seen(other)) == (StatusValue.INVALID, StatusValue.VALID)
+    authority.revoke(APPROVER, license_.jti, "deceit")  # whose index is its own
+    assert seen(other) is StatusValue.VALID
 
 
 def test_a_permit_needs_a_security_assessment_and_the_right_desk(shared: Authority) -> None:

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from gateway.license.claims import ListEntry
 from gateway.license.permits import Grant, Permit
 from gateway.license.record import Holder
+from gateway.license.standing import Standing
+from gateway.license.status import StatusList, pack_status
 from gateway.license.token import Failure
 from gateway.reasons import Reason
-from gateway.training.permits import Need, leave, missing
+from gateway.training.permits import Need, Told, leave, missing
 
 NOW = 1_800_000_000
 ONE, TWO, SM3 = "sha256:" + "1" * 64, "sha256:" + "2" * 64, "sm3:" + "3" * 64
@@ -19,7 +22,7 @@ ONE, TWO, SM3 = "sha256:" + "1" * 64, "sha256:" + "2" * 64, "sm3:" + "3" * 64
 def permit(**changes: Any) -> Permit:
     """A permit with some of its terms changed."""
     grant = {"model": "made", "base_model": "base", "data_sources": (ONE, SM3), "grants": ("grant:1",), "capabilities": ("voice_clone",)}  # fmt: skip
-    times = {key: changes.pop(key) for key in ("nbf", "exp") if key in changes}
+    times = {key: changes.pop(key) for key in ("nbf", "exp", "status") if key in changes}
     terms = Grant(**{**grant, **changes})
     ends = {"nbf": NOW - 10, "exp": NOW + 1000, **times}
     return Permit(iss="a", sub="s", id="p1", iat=NOW - 10, grant=terms, kid="k", digest="d" * 64, **ends)
@@ -94,3 +97,28 @@ def test_operators_are_told_all_that_is_missing() -> None:
     )
     assert {failure.reason for failure in found} == {Reason.TRAINING_PERMIT}
     assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "idx", "iat", "iss", "expected"),
+    [
+        pytest.param(0, 0, NOW - 10, "a", True, id="in force"),
+        pytest.param(1, 0, NOW - 10, "a", False, id="withdrawn"),
+        pytest.param(2, 0, NOW - 10, "a", False, id="suspended"),
+        pytest.param(0, 9, NOW - 10, "a", False, id="no entry"),
+        pytest.param(0, 0, NOW - 10, "b", False, id="another issuer's list"),
+        pytest.param(0, 0, NOW - 100_000, "a", False, id="stale"),
+        pytest.param(0, 0, NOW + 100, "a", False, id="from the future"),
+    ],
+)
+def test_a_permit_with_a_status_is_looked_up(value: int, idx: int, iat: int, iss: str, expected: bool) -> None:
+    uri = "https://a.example/status/1.jwt"
+    known = StatusList(iss, uri, iat, iat + 200_000, 300, pack_status(bytes([value] * 4)))
+    told = Told(Standing(statuses={(iss, uri): known}))
+    one = permit(status=ListEntry(uri, idx))
+    found = leave([one], UPLOAD, base_model="base", holder=None, now_s=NOW, told=told)
+    assert (found is one) is expected
+
+
+def test_l1_a_permit_with_a_status_does_not_count_where_no_list_is_known() -> None:
+    assert not covered(permit(status=ListEntry("https://a.example/status/1.jwt", 0)), UPLOAD)
