@@ -149,7 +149,7 @@ def issue_command(
         "supersedes": supersedes,
     }
     with contextlib.ExitStack() as stack:
-        kept = stack.enter_context(next_index(status, who, now_s)) if status is not None else None
+        kept = stack.enter_context(next_index(status, who)) if status is not None else None
         listed = (status_uri, status_index) if status_uri is not None and status_index is not None else None
         try:
             claims = build_claims(

@@ -81,7 +81,7 @@ class NextIndex:
 
 
 @contextlib.contextmanager
-def next_index(path: Path, who: Signer, now_s: int) -> Iterator[NextIndex]:
+def next_index(path: Path, who: Signer) -> Iterator[NextIndex]:
     """The next free index of a list file, for a license that is being issued. Raises typer.Exit."""
     with alone(path), refusals(path):
         keeper = Keeper(path, Kind.STATUS, who)

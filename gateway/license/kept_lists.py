@@ -126,7 +126,7 @@ def take_index(values: bytearray) -> int:
     at = values.find(FREE)
     if at < 0:
         at = len(values)
-        values.extend(bytes([FREE]) * max(4, len(values)))
+        values.extend(bytes([FREE]) * max(4, min(len(values), STATUS_SIZE_MAX - len(values))))
     values[at] = StatusValue.VALID
     return at
 

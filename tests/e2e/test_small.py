@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from gateway.cli import app
 from tests.e2e.stack import Stack, policy_text
+from tests.fakes.commands import commands
 from tests.fakes.endpoint import Endpoint, Reply, chat_answer
 
+run = commands(app)
 BOARD = "https://board.example"
 
 
@@ -23,7 +24,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def licet(*args: str | Path) -> str:
     """What one command says; it must work."""
-    done = CliRunner().invoke(app, [str(arg) for arg in args])
+    done = run(*args)
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -91,7 +92,7 @@ def test_a_board_licenses_suspends_orders_and_revokes_by_commands_alone(tmp_path
         stack.until("")
         licet("license", "order", "add", orders, *stack.sign, "--ref", "O-1", "--scope", "all")
         stack.until("ORDER_IN_FORCE")
-        checked = CliRunner().invoke(app, ["check", "--config", str(tmp_path / "gateway.yaml")])
+        checked = run("check", "--config", tmp_path / "gateway.yaml")
         assert checked.exit_code == 1
         assert "ORDER_IN_FORCE" in checked.output
         licet("license", "order", "lift", orders, *stack.sign, "--ref", "O-1")
@@ -99,6 +100,6 @@ def test_a_board_licenses_suspends_orders_and_revokes_by_commands_alone(tmp_path
         licet("license", "renew", orders, tmp_path / "status.jwt", *stack.sign)
         stack.status("revoked")
         stack.until("LIC_STATE")
-        again = [str(tmp_path / "status.jwt"), "valid", *map(str, stack.sign), "--index", "0"]
-        assert CliRunner().invoke(app, ["license", "status", "set", *again]).exit_code == 1
+        again = run("license", "status", "set", tmp_path / "status.jwt", "valid", *stack.sign, "--index", "0")
+        assert again.exit_code == 1
         assert stack.chat().json()["error"]["code"] == "LIC_STATE"

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from gateway.license.cli import app
 from gateway.license.token import open_license
 from gateway.license.trust import load_trust
+from tests.fakes.commands import Done, commands
 
-runner = CliRunner()
-
-
-def run(*args: str | Path) -> Result:
-    return runner.invoke(app, [str(a) for a in args])
+run = commands(app)
 
 
 @pytest.fixture
@@ -32,7 +29,7 @@ def private(keys: Path) -> Path:
     return found
 
 
-def issue(keys: Path, out: Path, *more: str) -> Result:
+def issue(keys: Path, out: Path, *more: str) -> Done:
     scope = ("--origin", "https://api.example.com/v1", "--jurisdiction", "EU", "--purpose", "demo")
     return run("issue", "--key", private(keys), "--model", "gpt-4o", *scope, "--out", out, *more)
 
@@ -181,3 +178,119 @@ def test_issue_refuses_what_would_not_be_a_license(keys: Path, tmp_path: Path, m
     assert said.exit_code == 2
     assert said.output.startswith("error: ")
     assert not (tmp_path / "x.jws").exists()
+
+
+# -- all groups of the record
+
+PIN = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+DIGEST = "sha256:" + "ab" * 32
+
+
+def payload(out: Path) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(run("inspect", "--json", out).output)["payload"]
+    return made
+
+
+def test_flags_write_pins_weights_capabilities_conditions_and_status(keys: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.jws"
+    made = issue(
+        keys, out, "--pin", PIN, "--weights-digest", DIGEST, "--capability", "tts", "--supersedes", "old",
+        "--condition", '{"type": "audit_by", "at": 5}', "--status-uri", "https://s.example/1", "--status-index", "7",
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    claims = payload(out)
+    terms = claims["license"]
+    assert terms["endpoint"]["spki_pins"] == [PIN]
+    assert terms["model"]["weights"] == {"root_digest": DIGEST}
+    assert (terms["capabilities"], terms["supersedes"]) == (["tts"], "old")
+    assert terms["conditions"] == [{"type": "audit_by", "at": 5}]
+    assert claims["status"] == {"status_list": {"uri": "https://s.example/1", "idx": 7}}
+    assert "https://s.example/1 index 7" in run("inspect", out).output
+
+
+TERMS = """
+holder: {legal_name: Example Ltd, id_code: "91310000"}
+filing: {no: "2027-1", filed_at: 2027-01-02}
+model: {modified: true}
+endpoint:
+  region: eu
+  host_keys: [{kid: host-1, x: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]
+modalities_in: [text, image]
+assessments: [{type: security, date: 2027-01-02, report_digest: "%s", result: {passed: true}}]
+training: {started_at: 1, permit: {id: p, digest: "%s", not_before: 0}}
+conditions: [{type: enrolled_gateway}]
+"""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_terms_from_a_file_are_merged_into_what_the_flags_say(keys: Path, tmp_path: Path, as_json: bool) -> None:
+    out, terms = tmp_path / "x.jws", tmp_path / "terms.yaml"
+    terms.write_text(TERMS % (DIGEST, DIGEST))
+    if as_json:
+        terms.write_text(json.dumps({"holder": {"id_code": "1"}, "endpoint": {"region": "eu"}}, indent=2))
+    made = issue(keys, out, "--terms", str(terms), "--regime", "internal")
+    assert made.exit_code == 0, made.output
+    found = open_license(out.read_bytes(), load_trust((keys / "trust.json").read_bytes(), source="t"))
+    assert found.claims is not None
+    license_ = found.claims.license
+    assert license_.endpoint.origins == ("https://api.example.com",)
+    assert license_.endpoint.region == "eu"
+    if not as_json:
+        assert license_.model.name == "gpt-4o"
+        assert license_.model.modified
+        assert license_.modalities_in == ("text", "image")
+        assert license_.filing is not None
+        assert license_.filing.filed_at == "2027-01-02"
+        assert license_.conditions == ({"type": "enrolled_gateway"},)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        pytest.param("fillings: {no: a}", "did you mean filing?", id="unknown group"),
+        pytest.param("filing: {nr: a}", "license.filing.nr", id="unknown member"),
+        pytest.param("assessments: [{kind: a}]", "license.assessments[0].kind", id="unknown in a list"),
+        pytest.param("filing: {no: 5}", "$.license.filing.no", id="not a text"),
+        pytest.param("model: {weights: {root_digest: abc}}", "$.license.model.weights.root_digest", id="no digest"),
+        pytest.param("conditions: [{type: enrolled_gatway}]", "license.conditions[0]", id="condition nobody knows"),
+        pytest.param("model: {name: other}", "license.model.name", id="contradicts a flag"),
+        pytest.param("a: [", "terms.yaml:", id="broken"),
+        pytest.param("- a", "write groups", id="a list"),
+        pytest.param("", "the file is empty", id="empty"),
+    ],
+)
+def test_terms_that_cannot_be_used_are_named(keys: Path, tmp_path: Path, text: str, named: str) -> None:
+    terms = tmp_path / "terms.yaml"
+    terms.write_text(text)
+    made = issue(keys, tmp_path / "x.jws", "--terms", str(terms))
+    assert made.exit_code == 2
+    assert made.output.startswith("error: ")
+    assert named in made.output
+    assert not (tmp_path / "x.jws").exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--pin", "abc"),
+        ("--weights-digest", "md5:1"),
+        ("--condition", "{"),
+        ("--condition", "[]"),
+        ("--condition", '{"type": "x"}'),
+        ("--status-uri", "u"),
+        ("--status-index", "1"),
+        ("--status", "nowhere.jwt"),
+    ],
+)
+def test_flags_that_cannot_be_used_are_refused(keys: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    made = issue(keys, tmp_path / "x.jws", *more)
+    assert (made.exit_code, made.output[:7]) == (2, "error: ")
+    assert not (tmp_path / "x.jws").exists()
+
+
+@pytest.mark.parametrize("kind", ["license", "permit", "order", "gateway", "condition"])
+def test_schemas_are_json_schema(kind: str) -> None:
+    made = json.loads(run("schema", "--kind", kind).output)
+    assert made["$schema"].endswith("2020-12/schema")
+    assert "Licet" in made["title"]
+    assert made["$defs"]
