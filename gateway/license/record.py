@@ -15,9 +15,10 @@ Short = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Words = Annotated[tuple[Short, ...], msgspec.Meta(max_length=512)]
 # Seconds since 1970. The bound is the largest whole number that JSON readers agree on (RFC 8259, section 6).
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
-Digest = Annotated[str, msgspec.Meta(pattern=r"^(sha256|sm3):[0-9a-f]{64}$")]
+# Python's `$` also matches before a line break at the end, which the lookahead forbids; JSON Schema's never does.
+Digest = Annotated[str, msgspec.Meta(pattern=r"^(sha256|sm3):[0-9a-f]{64}(?!\n)$")]
 Digests = Annotated[tuple[Digest, ...], msgspec.Meta(max_length=512)]
-Date = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
+Date = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?!\n)$")]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -113,7 +114,7 @@ class HostKey(_Group, frozen=True):
     """A key with which a serving host signs statements about what it loaded: Ed25519, public part, base64url."""
 
     kid: Short
-    x: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}$")]
+    x: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}(?!\n)$")]
 
 
 class Endpoint(_Group, frozen=True):
@@ -123,7 +124,7 @@ class Endpoint(_Group, frozen=True):
     served_model_aliases: Words = ()  # glob patterns
     # SHA-256 over SubjectPublicKeyInfo of a certificate in the endpoint's chain, base64 (RFC 7469, section 2.4).
     spki_pins: Annotated[
-        tuple[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]{43}=$")], ...], msgspec.Meta(max_length=32)
+        tuple[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]{43}=(?!\n)$")], ...], msgspec.Meta(max_length=32)
     ] = ()
     region: Short | None = None
     host_keys: Annotated[tuple[HostKey, ...], msgspec.Meta(max_length=64)] = ()

@@ -20,7 +20,18 @@ from gateway.license.signed import Kind, TokenError, read_unverified
 from gateway.license.token import TOKEN_BYTES_MAX, License, Opener, open_license
 from gateway.license.trust import NO_TRUST, load_trust
 from gateway.reasons import Reason
-from tests.gateway.license.material import ISSUER, KEY, OTHER, OTHER_KEY, TRUST, claims, public_json, token, trust_for
+from tests.gateway.license.material import (
+    ISSUER,
+    KEY,
+    OTHER,
+    OTHER_KEY,
+    PIN,
+    TRUST,
+    claims,
+    public_json,
+    token,
+    trust_for,
+)
 
 TOKEN = token()
 
@@ -243,6 +254,9 @@ def test_any_bytes_are_refused_and_nothing_is_raised(data: bytes) -> None:
         ),
         pytest.param(
             {"license": claims()["license"] | {"endpoint": {"origins": ["https://h:99999"]}}}, "origin", id="port"
+        ),
+        pytest.param(
+            {"license": claims()["license"] | {"endpoint": {"spki_pins": [PIN + "\n"]}}}, "spki_pins", id="line break"
         ),
     ],
 )
