@@ -149,6 +149,7 @@ class Gateway:
         data = self.settings.data
         await self._start_names()
         await self.authorities.start()
+        self.catalog.restand()  # licenses that come by name may be here now: no call is refused for want of a tick
         await self.catalog.start()
         self._digest_key = DigestKey.load(data)
         log_key = LogKey.load(data)
@@ -197,10 +198,15 @@ class Gateway:
     def _standing_changed(self, before: Standing, after: Standing) -> None:
         """Another word of the authorities is in force: write it down, look at live streams, tell the other workers."""
         journal = self.journal
-        if journal is not None and journal.poisoned is None:
-            for detail in standing_notes(before, after, self.catalog.listed):
-                journal.append(Note(ts=_now_ms(), topic=STANDING, detail=detail))
-        self.live.look()
+        listed = self.catalog.listed
+        self.catalog.restand()
+        try:
+            if journal is not None and journal.poisoned is None:
+                # Also of a license that no trusted key vouches for any more, and so is not listed now.
+                for detail in standing_notes(before, after, listed | self.catalog.listed):
+                    journal.append(Note(ts=_now_ms(), topic=STANDING, detail=detail))
+        finally:
+            self.live.look()
         if before is not NO_STANDING and before.version != after.version:
             self._telling = asyncio.get_running_loop().create_task(self._state.publish(HINTS, b"standing"))
 

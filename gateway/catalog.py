@@ -8,6 +8,7 @@ the last good one in force and shows in `problems`; a license that cannot be use
 from __future__ import annotations
 
 import datetime
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ from policies import load as load_policy
 from policies.model import Action as PolicyAction
 from policies.model import Direction as PolicyDirection
 from policies.model import LicenseRules, Required, Style
+
+log = logging.getLogger("licet.catalog")
 
 # What an answer carries, by operation, as a license names it.
 MODALITIES_OUT: Mapping[str, frozenset[str]] = {
@@ -260,7 +263,18 @@ class _Entry:
         self._by_name = model.license if isinstance(model.license, str) else None
         self._permits = [catalog.license_file(path) for path in model.permits]
         self.governed: Mapping[str, Governed] = {}  # by protocol
+        self.fault = ""  # why the files as they are now cannot govern; its calls are refused meanwhile
         self.govern()
+
+    def try_govern(self) -> None:
+        """`govern`, where one model that fails must not keep the others from what changed for them."""
+        try:
+            self.govern()
+        except Exception as error:  # noqa: BLE001  # told at /readyz by its kind (L7), and tried again
+            self.fault = f"model {self._model.name}: cannot be governed ({type(error).__name__}); its calls are refused"
+            log.error("%s", self.fault)  # noqa: TRY400  # no text of the error
+        else:
+            self.fault = ""
 
     def govern(self) -> None:
         """Take up the files and the trusted keys as they are now, in one assignment."""
@@ -408,6 +422,8 @@ class Catalog:
         entry = self._entries.get(name)
         if entry is None:
             return Reason.MODEL_UNKNOWN
+        if entry.fault:
+            return Reason.INTERNAL
         return entry.governed.get(protocol, Reason.DIALECT_MISMATCH)
 
     def __iter__(self) -> Iterator[Governed]:
@@ -443,12 +459,21 @@ class Catalog:
                 self._due[path] = due_s
                 file.again()
         changed = [file for file in self._files if file.poll()]
-        standing, self._standing = self._standing, self.authorities.revision
-        if changed or standing != self._standing:
-            for entry in self._entries.values():
-                entry.govern()
-            self.prompt_bytes_max = self._prompt_bytes_max()
-            self.revision += 1
+        if changed or any(entry.fault for entry in self._entries.values()):
+            self._govern()
+        self.restand()
+
+    def restand(self) -> None:
+        """Open the licenses again if trusted keys, or licenses that come by name, are others now."""
+        if self._standing != self.authorities.revision:
+            self._govern()
+
+    def _govern(self) -> None:
+        self._standing = self.authorities.revision
+        for entry in self._entries.values():
+            entry.try_govern()
+        self.prompt_bytes_max = self._prompt_bytes_max()
+        self.revision += 1
 
     def digests(self) -> dict[str, str]:
         """What is in force: policy and license of each model, by name, as short digests."""
@@ -464,8 +489,9 @@ class Catalog:
             model = self.find(name, protocol)
             if isinstance(model, Reason) or not caller.may_use(name):
                 continue
-            scope = model.scope(model.policy.facts.resolve(caller.facts), TEXT, "chat")
-            if not (model.verdict(scope, now_s).allowed or model.policy.shadow):
+            scope = model.scope(model.policy.facts.resolve(caller.facts), TEXT, "chat", caller.since_s)
+            verdict = model.verdict(scope, now_s)
+            if not (verdict.allowed or (model.policy.shadow and not verdict.order)):
                 continue
             license_ = model.facts.license
             listed.append(
@@ -482,7 +508,8 @@ class Catalog:
     @property
     def problems(self) -> list[str]:
         """Files whose present content is not in force, for /readyz and the metric."""
-        return [file.error for file in self._files if file.error] + list(self.authorities.problems)
+        faults = [entry.fault for entry in self._entries.values() if entry.fault]
+        return [file.error for file in self._files if file.error] + faults + list(self.authorities.problems)
 
     async def start(self) -> None:
         """Begin to watch what the settings name of hosts and weights."""

@@ -155,6 +155,27 @@ def test_l1_a_turn_of_the_ticker_that_fails_is_not_its_last(tmp_path: Path) -> N
         assert stack.chat().json()["error"]["code"] == "LIC_MISSING"
 
 
+def test_l1_a_model_that_cannot_be_governed_refuses_and_keeps_no_other_from_its_license(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise ValueError("a secret")
+
+    monkeypatch.setattr("gateway.app.TICK_S", 0.05)
+    models = {"third": ("openai", "up")}
+    with Endpoint(hello) as endpoint, Stack(tmp_path, endpoint.origin, models=models) as stack:
+        assert stack.chat(model="third").status_code == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(stack.gateway.catalog._entries["chat"], "govern", broken)
+            (tmp_path / "license-third.jws").unlink()
+            stack.wait(lambda: stack.chat(model="third").status_code == 403)
+            assert stack.chat().status_code == 500
+            problems = stack.http.get("/readyz").json()["problems"]
+            assert problems == ["model chat: cannot be governed (ValueError); its calls are refused"]
+        stack.wait(lambda: stack.chat().status_code == 200)
+        assert stack.http.get("/readyz").json()["problems"] == []
+
+
 def test_the_metrics_page_counts_what_the_journal_holds(tmp_path: Path) -> None:
     with Endpoint(hello) as endpoint, Stack(tmp_path, endpoint.origin) as stack:
         before = stack.metric("licet_journal_records_total")

@@ -9,8 +9,9 @@ import httpx2
 import pytest
 
 from gateway.audit.store import OsStore
+from gateway.license.issuer import add_to_trust, generate_key
 from gateway.license.status import StatusValue
-from tests.e2e.stack import ISSUER, STATUS_URI, policy_text
+from tests.e2e.stack import ISSUER, STATUS_URI, Stack, policy_text, replace_file
 from tests.e2e.test_standing import SUSPENDED, VALID, Listed
 from tests.fakes.endpoint import Endpoint, Reply, Seen, chat_chunk, sse
 
@@ -109,3 +110,40 @@ def test_l2_a_stream_that_was_held_whole_is_not_released_once_the_license_is_sus
         assert "All of it" not in answer.text
         assert answer.status_code == 403
         assert stack.outcome(answer)["reasons"] == ["LIC_STATE"]
+
+
+def test_a_key_that_is_trusted_no_more_ends_its_licenses_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.app.TICK_S", 3600.0)
+    with Endpoint(lambda _: Reply(SHORT)) as endpoint, Stack(tmp_path, endpoint.origin) as stack:
+        assert stack.chat(stream=True).status_code == 200
+        before = stack.gateway.authorities.revision
+        replace_file(tmp_path / "trust.json", add_to_trust(None, ISSUER, generate_key()))
+        stack.wait(lambda: stack.gateway.authorities.revision > before)
+        answer = stack.chat(stream=True)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "LIC_ISSUER")
+
+
+@pytest.mark.parametrize(
+    ("order", "mode", "caller", "shown"),
+    [
+        pytest.param({"scope": "all"}, "shadow", "", False, id="an order is carried out in shadow mode"),
+        pytest.param({"scope": "new_callers"}, "enforce", ", since: 2020-01-01", True, id="an old caller is served"),
+        pytest.param({"scope": "new_callers"}, "enforce", "", False, id="a new caller is not"),
+    ],
+)
+def test_the_models_that_are_listed_are_those_that_an_order_leaves(
+    tmp_path: Path, order: dict[str, str], mode: str, caller: str, shown: bool
+) -> None:
+    class Ordered(Listed):
+        def order(self, *orders: dict[str, object]) -> int:
+            return super().order({"ref": "O-7", "effective_at": int(self.clock()) - 5, **order})
+
+    trust = ", status: [status.jwt], orders: [orders.jws]"
+    with (
+        Endpoint(lambda _: Reply(SHORT)) as endpoint,
+        Ordered(tmp_path, endpoint.origin, trust=trust, policy=policy_text(mode=mode), caller=caller) as stack,
+    ):
+        assert (stack.code(stream=True) == "") is shown
+        assert [one["id"] for one in stack.http.get("/v1/models").json()["data"]] == (["chat"] if shown else [])
