@@ -26,7 +26,7 @@ RETRY_S = 5.0  # after one that failed
 LATE = 3  # of the times between two publications: beyond this the service is not ready
 PAGE = 500
 # Objects whose change changes what is published. An application alone is nobody's business outside.
-_PUBLISHED = ("license/", "order/", "gateway/", "issuer-key/", "target/", "settings")
+_PUBLISHED = ("license/", "permit/", "order/", "gateway/", "issuer-key/", "target/", "settings")
 _T = TypeVar("_T")
 
 log = logging.getLogger("licet.authority")
