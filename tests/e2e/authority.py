@@ -223,6 +223,7 @@ class Line(NamedTuple):
     target: str = ""  # further keys of the target
     upstream: str = "up"
     territory: str = "cn"
+    permits: str = ""  # files of training permits, with commas between them
 
     def policy(self) -> str:
         """The policy's text: of the license it says nothing itself."""
@@ -255,6 +256,7 @@ class Follower(Stack):
             f"""  - name: {name}
     license: {line.license}
     policy: {name}.yaml
+    permits: [{line.permits}]
     targets: [{{protocol: openai, base_url: "{self.origin}/v1", model: "{line.upstream}", api_key: provider-secret{line.target}}}]
 """
             for name, line in self.lines.items()
