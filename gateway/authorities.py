@@ -19,7 +19,7 @@ import msgspec
 
 from gateway.errors import ConfigError
 from gateway.license.standing import NO_STANDING, GatewayFacts, Material, Standing, stand
-from gateway.license.trust import NO_TRUST, Trust, load_trust, united
+from gateway.license.trust import NO_TRUST, Trust, ended, load_trust, united
 from gateway.settings import Trust as TrustSettings
 from gateway.trust import Follower, FollowerStatus, TrustError, TrustOptions, open_source
 from policies.model import STATUS_AGE_S_MAX
@@ -111,12 +111,12 @@ class Authorities:
         """To be called each second: keys that came with a set which ended long ago are no longer trusted.
 
         Lists carry their own freshness, keys do not: whoever can hold a repository still must not keep a key alive that
-        was withdrawn meanwhile.
+        was withdrawn meanwhile. Orders that are in force stay.
         """
-        part = self._parts.get("repository")
+        part, trust = self._parts.get("repository"), self._trusts.get("repository")
         until_s = part.expires_at_s if part is not None else None
-        if until_s is not None and "repository" in self._trusts and self._now_s() >= until_s + STATUS_AGE_S_MAX:
-            del self._trusts["repository"]
+        if until_s is not None and trust is not None and trust.keys and self._now_s() >= until_s + STATUS_AGE_S_MAX:
+            self._trusts["repository"] = ended(trust)
             log.error("the repository's set ended %d hours ago; its keys no longer count", STATUS_AGE_S_MAX // 3600)
             self._stand(self.standing)
 

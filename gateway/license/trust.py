@@ -173,3 +173,12 @@ def united(parts: Sequence[Trust]) -> Trust:
         rights.update({iss: part.rights[iss] for iss in new})
     digest = hashlib.sha256(" ".join(part.digest for part in parts).encode()).hexdigest()
     return Trust(digest, MappingProxyType(keys), MappingProxyType(levels), MappingProxyType(rights))
+
+
+def ended(trust: Trust) -> Trust:
+    """What is left of trust whose time is over: no key, so that nothing more is believed, and the weight of orders that
+    were given. An order is lifted by who gave it, and never by keeping that word away.
+    """
+    rights = {iss: rights & {Right.ORDERS} for iss, rights in trust.rights.items()}
+    digest = hashlib.sha256(f"ended {trust.digest}".encode()).hexdigest()
+    return Trust(digest, MappingProxyType({}), trust.levels, MappingProxyType(rights))

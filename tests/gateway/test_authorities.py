@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from gateway.authorities import KNOWN_FILE, Authorities
 from gateway.license.trust import NO_TRUST
 from gateway.settings import Trust as TrustSettings
 from tests.gateway.license.material import ISSUER, KEY, NOW_S, URI, public_json, status_token
-from tests.gateway.trust.world import World
+from tests.gateway.trust.world import ISSUER as WORLD_ISSUER
+from tests.gateway.trust.world import World, order_list
 
 
 def settings(folder: Path) -> TrustSettings:
@@ -67,3 +69,31 @@ def test_keys_that_cannot_be_used_do_not_stop_the_next_start(tmp_path: Path) -> 
     assert asyncio.run(worker())[1]
     world.publish()
     assert asyncio.run(worker()) == ("", False)
+
+
+def test_l1_orders_of_a_repository_that_ended_long_ago_stay_in_force(tmp_path: Path) -> None:
+    """Whoever holds a repository back must not end a regulator's order by it."""
+    world = World(tmp_path / "world")
+    world.publish(orders={"authority": order_list({"ref": "O-1", "scope": "all", "effective_at": 1})})
+    made = TrustSettings(keys=None, audience="", tuf=str(world.repo), root=world.folder / "root.json")
+    now_s = time.time()
+
+    async def worker() -> Authorities:
+        authorities = Authorities(made, tmp_path / "0", now_s=lambda: now_s)
+        await authorities.start()
+        await authorities.close()
+        return authorities
+
+    authorities = asyncio.run(worker())
+    assert authorities.standing.statuses
+    level = authorities.standing.trust.level(WORLD_ISSUER)
+    now_s += 10 * 365 * 86_400
+    authorities.look()
+    standing = authorities.standing
+    assert not standing.trust.keys
+    assert not standing.statuses
+    assert [order.ref for made in standing.orders for order in made.orders] == ["O-1"]
+    assert standing.trust.level(WORLD_ISSUER) is level
+    revision = authorities.revision
+    authorities.look()
+    assert authorities.revision == revision
