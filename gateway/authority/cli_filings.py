@@ -128,7 +128,7 @@ def attest_(
     with reported(), contextlib.ExitStack() as held:
         who = Signer(*load_private_key(read_file(key, KEY_BYTES_MAX, "key"), source=str(key)))
         found = _snapshot(snapshot)
-        kept = held.enter_context(next_index(status, who, now_s)) if status is not None else None
+        kept = held.enter_context(next_index(status, who)) if status is not None else None
         try:
             claims, warnings = attest(
                 found,
