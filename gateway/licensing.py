@@ -51,13 +51,14 @@ class Licensing:
 
     def cut(self, call: Call) -> Stop | None:
         """As `again`, for a stream that runs: one whose license's status could not be renewed may go on for a while, if
-        the policy's presets allow."""
+        the policy's presets allow; its record says so."""
         now_s = self.now_s()
         verdict = self._now(call, now_s)
         if isinstance(verdict, Stop):
             return call.enforced(verdict, Outcome.REFUSED)
         stop = _stop(verdict)
         if stop is not None and self._draining(call, verdict, now_s):
+            call.flag(*stop.codes)
             return None
         return call.enforced(stop, Outcome.REFUSED)
 

@@ -70,7 +70,7 @@ class Verdict:
     # none (the license names no list) | valid | grace | suspended | revoked | stale | unknown (nothing is said of it)
     status: str = "none"
     status_iat_s: int | None = None  # when the status list was made
-    fresh_until_s: int | None = None  # until when what authorities said can be used; None: nothing grows old
+    fresh_until_s: int | None = None  # until when what authorities said can be used; None: nothing was said, or not all
 
     @property
     def allowed(self) -> bool:

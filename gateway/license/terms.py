@@ -108,8 +108,10 @@ def status_of(case: Case) -> Status:
 
 
 def fresh_until(case: Case) -> int | None:
-    """Until when all that authorities said of the call can be used."""
+    """Until when all that authorities said of the call can be used; None also where its status is not known at all."""
     found = status_list(case.claims, case.standing)
+    if found is None and case.claims.status is not None:
+        return None  # no other list's time stands for that of the missing one
     lists: list[Published] = [*case.lists] if found is None else [found, *case.lists]
     return min((usable_until_s(one, case.rules) for one in lists), default=None)
 

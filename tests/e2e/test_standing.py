@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import httpx2
 import pytest
 
 from gateway.license.signed import Kind
+from policies.model import LicenseRules
 from tests.e2e.stack import STATUS_URI, Stack, policy_text, said
 from tests.fakes.endpoint import Endpoint, Reply, Seen, Wait, chat_answer, chat_chunk, sse
 
@@ -136,6 +138,28 @@ def test_l1_a_status_that_grows_too_old_refuses_and_grace_is_recorded(tmp_path: 
         stack.clock.ahead_s += 3700
         until(stack, "LIC_STATUS_STALE")
         assert stack.records("intent")[-1]["license"]["status"] == "stale"
+
+
+@pytest.mark.parametrize(("drain_s", "cut"), [(600, False), (30, True)])
+def test_a_stream_whose_status_grows_too_old_goes_on_for_a_while_and_its_record_says_so(
+    tmp_path: Path, endpoint: Endpoint, script: Script, monkeypatch: pytest.MonkeyPatch, drain_s: int, cut: bool
+) -> None:
+    rules = LicenseRules(offline_grace_s=0, drain_s=drain_s)
+    monkeypatch.setattr("gateway.catalog.Governed.rules", lambda *_: rules)
+    monkeypatch.setattr("gateway.relay.WATCH_S", 0.05)
+    with listed(tmp_path, endpoint, claims={"expires_s": int(time.time()) + 90_000}) as stack:
+        body = {"model": "chat", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+        with stack.http.stream("POST", "/v1/chat/completions", json=body) as stream:
+            lines = stream.iter_lines()
+            seen = [next(lines)]
+            stack.clock.ahead_s += 3660
+            if not cut:
+                script.go_on.set()
+            seen += list(lines)
+        record = stack.outcome(stream.headers["x-licet-call-id"])
+        assert ("second part" in "".join(seen)) is not cut
+        assert record["outcome"] == ("refused" if cut else "allowed")
+        assert record.get("reasons" if cut else "flags") == ["LIC_STATUS_STALE"]
 
 
 def test_l2_a_whole_answer_is_not_released_once_its_license_is_suspended(

@@ -286,6 +286,11 @@ def test_the_first_end_of_all_lists_is_the_end() -> None:
     assert verdict.fresh_until_s == NOW_S + 600
 
 
+def test_a_status_that_is_not_known_has_no_time_even_beside_fresh_orders() -> None:
+    verdict = check(model(listed()), use(), LicenseRules(), standing(orders()))
+    assert (reasons(verdict), verdict.fresh_until_s) == ([Reason.LIC_STATUS_STALE], None)
+
+
 def test_all_failures_stand_in_the_order_of_the_checks() -> None:
     made = claims(
         state="draft",
