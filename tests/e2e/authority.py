@@ -326,5 +326,7 @@ def assert_sound(*stacks: Stack, licenses: Sequence[str] = (), orders: Sequence[
         assert told.exit_code == 0, told.output
         effect = json.loads(told.stdout)
         assert (effect["known"], effect["allowed_after"]) == (True, 0)
+        cut = {call["outcome"] for one in effect["effects"] for call in one["in_flight_calls"]}
+        assert cut <= {"refused"}, "what ran when it took effect was ended by it"
         heard = {one["data"] for one in effect["effects"] if one["effective_ms"] is not None}
         assert heard == set(data), "every gateway went by it"

@@ -199,6 +199,7 @@ def test_prior_approval_from_the_application_to_the_revocation(scene: Scene, tmp
     assert_sound(stack, second, licenses=[jti])
 
 
+@pytest.mark.slow
 def test_an_order_stops_an_approved_model_until_it_is_lifted(scene: Scene) -> None:
     scene.licensed()
     order = {"scope": "model", "models": ["up"], "reason": "an incident is looked into", "ref": "O-2026-7"}
@@ -213,7 +214,9 @@ def test_an_order_stops_an_approved_model_until_it_is_lifted(scene: Scene) -> No
     scene.stack.until("")
 
 
-@pytest.mark.parametrize("how", ["suspend", "revoke", "order"])
+@pytest.mark.parametrize(
+    "how", ["suspend", *(pytest.param(one, marks=pytest.mark.slow) for one in ("revoke", "order"))]
+)
 def test_a_stream_is_cut_while_it_runs(scene: Scene, how: str) -> None:
     jti, stack = scene.licensed(), scene.stack
     scene.script.go_on.clear()
@@ -262,6 +265,7 @@ def test_l2_an_answer_that_is_held_is_not_released_once_its_license_is_suspended
     assert stack.outcome(answer)["reasons"] == ["LIC_STATE"]
 
 
+@pytest.mark.slow
 def test_a_renewal_serves_and_the_license_that_it_supersedes_does_not(scene: Scene) -> None:
     old, regulator, stack = scene.licensed(), scene.regulator, scene.stack
     stack.put(old, "license-old.jws")
@@ -279,6 +283,7 @@ def test_a_renewal_serves_and_the_license_that_it_supersedes_does_not(scene: Sce
     assert (stack.said_of_license()["id"], stack.said_of_license()["status"]) == (old, "revoked")
 
 
+@pytest.mark.slow
 def test_an_approved_model_is_refused_on_a_host_that_states_nothing(scene: Scene, tmp_path: Path) -> None:
     jti = scene.licensed()
     target = scene.target.partition(", statement")[0]
@@ -313,6 +318,7 @@ ANNEX_VIII = {
 DUTY = datetime.datetime(2027, 12, 2, tzinfo=datetime.UTC)  # of high-risk systems, as the preset says
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_registration_is_only_missed_until_its_duty_begins_and_a_regime_that_warns_never_refuses(
     tmp_path: Path,

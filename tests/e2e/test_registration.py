@@ -238,6 +238,7 @@ class Attested(Stack):
         beside.replace(self.folder / file)
 
 
+@pytest.mark.slow
 def test_a_license_attested_by_a_published_list_serves_under_a_registration_until_its_row_is_gone(
     tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,11 +80,12 @@ def test_a_model_that_imitates_people_needs_a_permit_from_before_its_training_on
         assert regulator.refused("permit", "operator", id=application) == "TRANSITION"
         regulator.assess(application, "security")
         regulator.approve(application)
-        permit = regulator.ask("permit", "operator", id=application)["jti"]
+        permit = regulator.act("permit", "operator", id=application)["jti"]
         token = regulator.token(permit)
         known = stack.gateway.catalog.revision
         replace_file(stack.folder / "permit.jws", token)
         stack.wait(lambda: stack.gateway.catalog.revision > known)
+        stack.follow()
         assert upload(stack) == ""
         assert EXAMPLES.encode() in endpoint.seen[-1].body
 
