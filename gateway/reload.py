@@ -2,7 +2,7 @@
 
 `Reloadable` holds the current good value of one file. `poll` looks whether the file changed; the new bytes are parsed
 and checked as a whole and only then take the old value's place, in one assignment. A file that cannot be used leaves the
-old value in force and says so in `error`. No thread, no timer: the app calls `poll`, usually each second.
+old value in force, unless it may be absent, and says so in `error`. No thread, no timer: the app calls `poll`, usually each second.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Reloadable(Generic[T]):
     """The current good value of one file.
 
     `parse` turns bytes into a value, or raises ConfigError or PolicyError. With `absent`, a file that is not there means
-    that value, at the start and later (a deleted license is no license); without it, a missing file is a problem.
+    that value, at the start and later (a deleted license is no license), and later so does one that cannot be used;
+    without it, a missing file is a problem.
     """
 
     def __init__(
@@ -93,9 +94,13 @@ class Reloadable(Generic[T]):
         try:
             loaded = self._load()
         except (ConfigError, PolicyError) as error:
-            self._settled = True
             self.error = str(error)
-            return False
+            if self._absent is None:
+                self._settled = True
+                return False
+            # Doubt: it counts as not there. It is read again at each poll, for it may heal without a change.
+            before, self._current = self._current, Loaded(self._absent(), "")
+            return bool(before.digest)
         self._settled = True
         self.error = None
         again, self._again = self._again, False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,3 +174,20 @@ def test_a_mistake_in_our_own_code_is_not_taken_for_a_bad_file(path: Path) -> No
         with pytest.raises(RuntimeError):
             file.poll()
     assert file.value == 1
+
+
+def test_l1_a_file_that_may_be_absent_and_cannot_be_read_any_more_counts_as_absent(path: Path) -> None:
+    file: Reloadable[Any] = Reloadable(path, number, absent=lambda: None)
+    settle(file)
+    path.unlink()
+    path.mkdir()  # as where a volume is gone and its mount point is left
+    assert any(file.poll() for _ in range(3))
+    assert (file.value, file.digest) == (None, "")
+    assert file.error is not None
+    assert "make it readable" in file.error
+    assert not any(file.poll() for _ in range(3))
+    path.rmdir()
+    path.write_bytes(b"2")
+    assert any(file.poll() for _ in range(3))
+    assert file.value == 2
+    assert file.error is None
