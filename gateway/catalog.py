@@ -25,6 +25,7 @@ from gateway.callers import Caller
 from gateway.clocks import Clock, license_clocks
 from gateway.errors import ConfigError
 from gateway.headers import target_fields
+from gateway.license.binding import is_loopback
 from gateway.license.check import Gate, ModelFacts, Scope, Use, Verdict, check_served
 from gateway.license.permits import Permit, read_permit
 from gateway.license.published import StandingError
@@ -524,6 +525,9 @@ class Catalog:
 
 def upstream_for(target: Target) -> Upstream:
     """The client for a target. Raises ConfigError when its proxy or CA file cannot be used."""
+    if target.proxy is not None and is_loopback(target.origin):
+        # A license is bound more strongly to a model on this very host; a proxy would reach one on its own.
+        raise ConfigError(f"proxy: {target.origin} would be the proxy's own host, not this one; leave the proxy out")
     return AiohttpUpstream(
         UpstreamOptions(
             timeouts=UpstreamTimeouts(
