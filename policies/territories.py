@@ -12,12 +12,17 @@ EU_MEMBERS = frozenset(
         *("hu", "ie", "it", "lt", "lu", "lv", "mt", "nl", "pl", "pt", "ro", "se", "si", "sk"),
     }
 )
+# Two codes of one country: what the Union's publications, and the United Kingdom's own, write beside ISO 3166-1.
+_ALSO = {"el": "gr", "gr": "el", "uk": "gb", "gb": "uk"}
 
 
 def lies_in(part: str, codes: Collection[str]) -> bool:
     """Whether a territory is one of the codes or a part of one."""
-    country = part.partition("-")[0]
-    return part in codes or country in codes or (country in EU_MEMBERS and EU in codes)
+    country, dash, rest = part.partition("-")
+    if part in codes or country in codes or (country in EU_MEMBERS and EU in codes):
+        return True
+    also = _ALSO.get(country)
+    return also is not None and (also in codes or f"{also}{dash}{rest}" in codes)
 
 
 def meet(rules: Collection[str], places: Collection[str]) -> bool:

@@ -80,6 +80,8 @@ def target(**changes: Any) -> Target:
         pytest.param({"jurisdictions": ("cn", "us")}, {"territories": ("jp", "us")}, True, id="one of several"),
         pytest.param({"jurisdictions": ("eu",)}, {"territories": ("de",)}, True, id="a member state"),
         pytest.param({"jurisdictions": ("de",)}, {"territories": ("eu",)}, True, id="somewhere in the EU"),
+        pytest.param({"jurisdictions": ("gr",)}, {"territories": ("el",)}, True, id="Greece by its other code"),
+        pytest.param({"jurisdictions": ("UK",)}, {"territories": ("gb-sct",)}, True, id="a part of the UK"),
         pytest.param({"jurisdictions": ("de",)}, {"territories": ("fr",)}, False, id="another member state"),
     ],
 )
