@@ -45,6 +45,7 @@ PEOPLE = {
     "approver": ["approver"],
     "second": ["approver"],
     "operator": ["operator"],
+    "admin": ["admin"],
 }
 REPORT = b"what the assessors found"
 _ADMIN = Actor("founder", frozenset({Role.ADMIN}))

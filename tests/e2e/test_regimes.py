@@ -296,6 +296,28 @@ def test_an_approved_model_is_refused_on_a_host_that_states_nothing(scene: Scene
         assert len(scene.endpoint.seen) == before
 
 
+@pytest.mark.slow
+def test_l1_without_news_an_approval_is_believed_for_an_hour_and_no_longer(scene: Scene, tmp_path: Path) -> None:
+    jti, clock = scene.licensed(), SetClock()
+    scene.regulator.act("configure", "admin", ttl_s=7200)  # longer than the preset allows
+    line = Line(APPROVAL, f"authority:{jti}", target=scene.target)
+    lines = {"chat": line}
+    with Follower(tmp_path, scene.endpoint.origin, authority=scene.regulator, lines=lines, clock=clock) as stack:
+        stack.follow()
+        stack.until("")
+        clock.ahead_s = 59 * 60
+        assert stack.code() == ""
+        assert stack.said_of_license()["status"] == "valid"
+        before = len(scene.endpoint.seen)
+        clock.ahead_s = 61 * 60
+        assert stack.code() == "LIC_STATUS_STALE"
+        told = stack.said_of_license()
+        assert (told["status"], told["reasons"][0]) == ("stale", "LIC_STATUS_STALE")
+        assert len(scene.endpoint.seen) == before
+    scene.regulator.act("configure", "admin", ttl_s=300)
+    assert_sound(stack)
+
+
 # Beside it: a registration that is asked for from a day on, and a regime that only warns.
 
 ANNEX_VIII = {
