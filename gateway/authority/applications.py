@@ -27,8 +27,11 @@ OUTCOMES = {
     "approve_conditional": Operation.APPROVE_CONDITIONAL,
     "reject": Operation.REJECT,
 }
-# What an applicant may write, and the authority alone decides.
+# What the authority alone writes into a license.
 RESERVED = ("state", "trust_level", "issuer", "supersedes", "assessments", "conditions")
+# In `filing`: dates of what the authority does; a number of its own, unless a row of a published list is named for it.
+RESERVED_IN_FILING = ("submitted_at", "changed_at")
+_OF_A_ROW = ("no", "filed_at", "captured_at", "list_name", "list_row")
 _DOCUMENTS = (
     "need",
     "objectives",
@@ -74,6 +77,8 @@ class Applications(Office):
             found = self.application(id_)
             to = self._go(actor, Operation.AMEND, found)
             made, kind, regime = _read(form)
+            if found.pending is not None:
+                raise TransitionError(f"amend is not possible while a decision by {found.pending.by} waits")
             if kind != found.kind or made.supersedes != found.form.get("supersedes"):
                 raise FormError("application: it stays for what it was for; hand in another one for something else")
             if found.provisional is not None:
@@ -206,6 +211,8 @@ class Applications(Office):
             self._go(actor, OUTCOMES[made.outcome], found)
             if actor.name == made.by:
                 raise SecondError("the decision has to be confirmed by someone other than who made it")
+            if made.outcome != "reject":  # an assessment may have come in since
+                _check_assessments(found, OUTCOMES[made.outcome])
             self._settle(actor, found, made, actor.name)
             return self.application(id_)
 
@@ -335,6 +342,14 @@ def _read(form: Mapping[str, Any]) -> tuple[Form, Literal["license", "permit"], 
     wrong = [name for name in RESERVED if name in record]
     if wrong:
         raise FormError(f"application.license.{wrong[0]}: the authority writes this; leave it out")
+    filing = record.get("filing") or {}
+    wrong = [name for name in RESERVED_IN_FILING if name in filing]
+    if "list_snapshot_digest" not in filing:
+        wrong += [name for name in _OF_A_ROW if name in filing]
+    if wrong:
+        raise FormError(
+            f"application.license.filing.{wrong[0]}: the authority writes this; leave it out, or name a list"
+        )
     return made, "license", made.license.regime or ""
 
 
@@ -359,7 +374,10 @@ def _check_assessments(found: Application, operation: Operation) -> None:
     if lacks:
         raise FormError(f"assessments: {found.regime} asks for {', '.join(lacks)}; attach it before approving")
     last = {str(made["type"]): made for made in found.assessments}  # a later one replaces an earlier
-    failed = [name for name, made in last.items() if (made.get("result") or {}).get("passed") is False]
+    passed = {name: (made.get("result") or {}).get("passed") for name, made in last.items()}
+    asked = completeness.regime_of(found.kind, found.regime).assessments
+    # One that is asked for has to say that it was passed; another may leave it open.
+    failed = [name for name, how in passed.items() if how is False or (how is None and name in asked)]
     if failed and operation is Operation.APPROVE:
         raise FormError(f"assessments: {failed[0]} was not passed; reject, or approve with conditions")
 

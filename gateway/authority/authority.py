@@ -139,6 +139,7 @@ class Authority(Publishing, Clocks):
             whom = roles.make_actor(name, given)
             if self._store.value("SELECT 1 FROM api_keys WHERE name = ?", whom.name) is not None:
                 raise FormError(f"name: {whom.name!r} has a key; remove it first")
+            roles.require_other_name(whom.name, (one.name for one in self.people()))
             key, digest = roles.new_key()
             held = sorted(whom.roles)
             self._store.insert("api_keys", digest=digest, name=whom.name, roles=",".join(held), made_at=self._now())
@@ -149,6 +150,9 @@ class Authority(Publishing, Clocks):
         """Somebody's key counts no longer. Raises NotFoundError."""
         with self._step():
             roles.require(actor, _ADMIN, "remove_key")
+            admins = {one.name for one in self.people() if Role.ADMIN in one.roles}
+            if admins == {name}:
+                raise FormError("name: it is the last admin; without one nobody could be added any more")
             if not self._store.run("DELETE FROM api_keys WHERE name = ?", name):
                 raise NotFoundError(f"{name[:80]!r} has no key")
             self._tell(actor, "remove_key", f"key/{name}")

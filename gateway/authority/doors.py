@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
+import orjson
 
 from gateway.authority import roles
 from gateway.authority.applications import is_reader
@@ -24,7 +25,7 @@ from gateway.authority.errors import AuthorityError, FormError, NotFoundError, R
 from gateway.authority.history import History, history
 from gateway.authority.model import Actor, Application, License, Permit
 from gateway.authority.states import Role, State
-from gateway.license.record import Short
+from gateway.license.record import Seconds, Short
 
 LIST_MAX = 500
 _EVERYBODY = frozenset(Role)
@@ -74,7 +75,7 @@ class Issue(Inputs, frozen=True):
     """A license to be issued."""
 
     id: Short
-    starts_at: int | None = None
+    starts_at: Seconds | None = None
     filing_no: Short | None = None
 
 
@@ -122,7 +123,7 @@ class List(Inputs, frozen=True):
 class LogPage(Inputs, frozen=True):
     """Entries of the log, from behind `after`."""
 
-    after: int = -1
+    after: Annotated[int, msgspec.Meta(ge=-1, le=2**53 - 1)] = -1
     limit: Limit = 100
 
 
@@ -131,6 +132,11 @@ def ask(authority: Authority, actor: Actor, name: str, inputs: Mapping[str, Any]
     door = DOORS.get(name)
     if door is None:
         raise NotFoundError(f"operation: there is none named {name[:80]!r}")
+    try:
+        # What came over HTTP has been through this. What is kept has to be shown again to whoever asks there.
+        orjson.dumps(dict(inputs))
+    except TypeError as error:
+        raise FormError("inputs: text that is no Unicode, a number beyond 64 bits, or too deeply nested") from error
     try:
         given = msgspec.convert(dict(inputs), door.inputs)
     except (msgspec.ValidationError, RecursionError) as error:

@@ -13,7 +13,7 @@ from gateway.authority.door import Because, Door, Inputs, One
 from gateway.authority.errors import FormError, RoleError
 from gateway.authority.model import Actor
 from gateway.authority.states import Role
-from gateway.license.record import Short, Words
+from gateway.license.record import Seconds, Short, Words
 
 
 class Nothing(Inputs, frozen=True):
@@ -28,7 +28,7 @@ class OrderInputs(Inputs, frozen=True):
     models: Words = ()
     modalities: Words = ()
     jurisdictions: Words = ()
-    effective_at: int | None = None
+    effective_at: Seconds | None = None
     ref: Short | None = None
     authority: Short | None = None
 
@@ -38,7 +38,7 @@ class Lift(Inputs, frozen=True):
 
     ref: Short
     reason: str
-    at: int | None = None
+    at: Seconds | None = None
 
 
 class Enroll(Inputs, frozen=True):
@@ -63,7 +63,7 @@ class ScheduleInputs(Inputs, frozen=True):
 
     gateway: Short
     every_days: int
-    first_due: int | None = None
+    first_due: Seconds | None = None
     sample: int = 32
     suspends: bool = True
     licenses: Words = ()

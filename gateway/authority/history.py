@@ -111,17 +111,27 @@ def history(
     orders: Sequence[Order] = (),
 ) -> History:
     """The story of an application and of what was issued for it."""
-    lines = [_line(event) for event in events]
+    lines = [_line(event) for event in sorted(events, key=lambda event: event.seq)]
     terms = _terms(application)
     for order in orders:
         if any(touches(order, terms, one.jti) for one in licenses):
             lines += _order_lines(order)
-    lines.sort(key=lambda line: (line.at, line.seq is None, line.seq or 0))
+    lines = _in_order(lines)
     if application is not None:
         title = f"Application {application.id}"
     else:
         title = f"License {licenses[0].jti}" if licenses else "Nothing is known of this"
     return History(plain(title), tuple(_facts(application, licenses, terms)), tuple(lines))
+
+
+def _in_order(lines: Sequence[Line]) -> list[Line]:
+    """Steps as the log has them, whatever its clock said; orders where their time belongs among them."""
+    reached = 0
+    keys = []
+    for at, line in enumerate(lines):
+        reached = line.at if line.seq is None else max(reached, line.at)
+        keys.append((reached, line.seq is None, at))
+    return [lines[at] for *_, at in sorted(keys)]
 
 
 def touches(order: Order, terms: Mapping[str, Any], jti: str) -> bool:

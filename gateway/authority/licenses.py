@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.authority import roles
+from gateway.authority import completeness, roles
 from gateway.authority.applications import RESERVED, Applications
 from gateway.authority.errors import FormError, SecondError, TransitionError
 from gateway.authority.model import Actor, Application, Form, License
@@ -93,7 +93,11 @@ class Licenses(Applications, Permits):
             filing = {"submitted_at": submitted, **record.get("filing", {}), "launched_at": launched.isoformat()}
             record["filing"] = filing
             exp = deadline_s(self._today(), RECEIPT_WORKDAYS, self.calendar)
-            made = self._put(actor, found, record, State.SUBMITTED, now, exp, operation="issue_provisional")
+            # Its grace is counted from the launch: before that day there is nothing to serve on.
+            nbf = max(now, deadline_s(launched - datetime.timedelta(days=1), 0, self.calendar))
+            if nbf >= exp:
+                raise FormError(f"launched_at: {launched} is after the receipt would end; apply nearer to that day")
+            made = self._put(actor, found, record, State.SUBMITTED, nbf, exp, operation="issue_provisional")
             sql = "UPDATE applications SET provisional = ?, changed_at = ? WHERE id = ?"
             self._store.run(sql, made.jti, now, found.id)
             return made
@@ -133,6 +137,8 @@ class Licenses(Applications, Permits):
             if ended_on > self._today():
                 raise FormError("ended_on: the day on which the service ended, which is not in the future")
             due = deadline_s(ended_on, CANCELLATION_WORKDAYS, self.calendar)
+            if found.ended_at is not None and due > found.ended_at:
+                raise FormError("ended_on: an earlier end was reported; the clock that runs is not put off")
             self._store.run("UPDATE licenses SET ended_at = ? WHERE jti = ?", due, jti)
             detail = {"ended_on": ended_on.isoformat(), "cancelled_at": due, "reason": reason}
             about = [f"application/{found.application}"]
@@ -346,14 +352,20 @@ def _license_form(found: Application) -> tuple[Form, Terms]:
 
 
 def _check_changes(found: License, changes: Mapping[str, Any]) -> None:
-    wrong = sorted(set(changes) & {*RESERVED, "schema", "filing"})
+    # Another regime asks for an assessment of its own.
+    wrong = sorted(set(changes) & {*RESERVED, "schema", "filing", "regime"})
     if wrong or not changes:
-        what = f"{wrong[0]}: the authority writes this" if wrong else "nothing changes"
+        what = f"{wrong[0]}: it stays as it was assessed" if wrong else "nothing changes"
         raise FormError(f"changes: {what}; write the members of the license record that changed")
     record = {**claims_of(found)["license"], **changes}
     terms = typed(record, Terms, "changes")
     if terms.model.name != found.model:
         raise FormError("changes.model.name: another model needs an application of its own")
+    regime = terms.regime or ""
+    before = {lack.field for lack in completeness.missing("license", regime, {"license": claims_of(found)["license"]})}
+    new = [one for one in completeness.missing("license", regime, {"license": record}) if one.field not in before]
+    if new:
+        raise FormError(f"changes: {new[0].field.removeprefix('license.')} would be missing: {new[0].why}")
 
 
 def _check_claims(claims: Mapping[str, Any]) -> None:

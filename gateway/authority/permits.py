@@ -6,6 +6,8 @@ source that was used, and in force when training began. Pure, apart from the des
 
 from __future__ import annotations
 
+import re
+import unicodedata
 import uuid
 from collections.abc import Callable
 
@@ -130,7 +132,13 @@ class Permits(Office):
 
 def needs_permit(terms: Terms, *, mimics_person: bool) -> bool:
     """Whether the model imitates people: by what it can do, or because its application says so."""
-    return mimics_person or bool(MIMICRY & {name.lower() for name in terms.capabilities})
+    return mimics_person or bool(mimicry_of(terms))
+
+
+def mimicry_of(terms: Terms) -> frozenset[str]:
+    """The capabilities that imitate people, however they are spelled."""
+    plain = (unicodedata.normalize("NFKC", name).casefold() for name in terms.capabilities)
+    return MIMICRY & {re.sub(r"[\W_]+", "_", name.strip()) for name in plain}
 
 
 def require_covered(terms: Terms, find: Callable[[str], bytes], trust: Trust) -> None:
@@ -152,13 +160,12 @@ def require_covered(terms: Terms, find: Callable[[str], bytes], trust: Trust) ->
         raise PermitError("`training.sources` is missing: name the data by digest")
     if not _same_holder(permit, terms.holder):
         raise PermitError("the permit was granted to another holder")
-    mimicry = MIMICRY & {name.lower() for name in terms.capabilities}
     found = gaps(
         permit,
         now_s=training.started_at,
         model=terms.model.name,
         base_model=terms.model.base_model.name if terms.model.base_model else None,
-        capabilities=mimicry,
+        capabilities=mimicry_of(terms),
         data_sources={*training.sources, *(terms.application.data_sources if terms.application else ())},
     )
     if found:

@@ -90,10 +90,7 @@ class Publishing(Licenses, Supervision):
                 statuses[name] = self._sign(payload, Kind.STATUS).encode()
                 content[f"status/{name}"] = hashlib.sha256(values).hexdigest()
             orders = self._orders_to_publish(iat)
-            gateways = [
-                {"name": one.name, "operator": one.operator, "key": one.thumbprint, "streams": list(one.streams)}
-                for one in self.gateways()
-            ]
+            gateways = self._gateways_to_publish()
             keys = self.keys_file()
             content |= {
                 "orders": _digest(orders),

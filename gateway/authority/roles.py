@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import unicodedata
 from collections.abc import Iterable
 
 from gateway.authority.errors import FormError, RoleError, SecondError
@@ -18,6 +19,7 @@ PREFIX = "lca_"  # so that scanners for leaked secrets can tell what it is
 _KEY_BYTES = 32
 NAME_CHARS_MAX = 128  # our choice
 GIVEN = frozenset(Role) - {Role.CLOCK}
+OWN = ("clock", "founder")  # whom the log names when nobody in particular acted
 
 
 def make_actor(name: str, roles: Iterable[str]) -> Actor:
@@ -30,6 +32,18 @@ def make_actor(name: str, roles: Iterable[str]) -> Actor:
         what = f"{unknown[0]!r} is no role" if unknown else "there is none"
         raise FormError(f"roles: {what}; choose from {', '.join(sorted(GIVEN))}")
     return Actor(name, frozenset(Role(role) for role in wanted))
+
+
+def require_other_name(name: str, known: Iterable[str]) -> None:
+    """Raises FormError if people could take the name for another one: who is whom decides who may confirm."""
+    same = [one for one in (*OWN, *known) if one != name and _folded(one) == _folded(name)]
+    if name in OWN or same:
+        raise FormError(f"name: {name!r} reads like {same[0] if same else name!r}, which is taken; choose another")
+
+
+def _folded(name: str) -> str:
+    """The same for names that differ in case, width or the way accents are written (Unicode TR 15, NFKC)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def new_key() -> tuple[str, str]:

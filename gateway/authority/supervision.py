@@ -20,13 +20,17 @@ from gateway.authority.office import Office, claims_of, plain, said, typed
 from gateway.authority.permits import DAY_S
 from gateway.authority.states import Role, State
 from gateway.license.orders import ORDERS_MAX, Order
-from gateway.license.signed import ALG
+from gateway.license.signed import ALG, Kind
 
 # Lifted orders stay in the list for as long as any gateway may use an older list, so that it learns when they ended.
 LIFTED_KEPT_S = 96 * 3600
 GATEWAYS_MAX = 10_000  # our choice: what one token has room for
 SAMPLE_MAX = 10_000  # records looked at in each stream
 EVERY_DAYS_MAX = 366
+_ENVELOPE_BYTES = 4_096  # of a list's token: header, signature, issuer, times
+_RESERVE_BYTES = 65_536  # our choice: for orders that stop everything
+_LIFTED_BYTES = 40  # what an order grows by when it is lifted
+_LIFT_AHEAD_S = 3_660 * DAY_S
 _APPROVE = frozenset({Role.APPROVER})
 _ENROLL = frozenset({Role.APPROVER, Role.OFFICER})
 _AUDIT = frozenset({Role.AUDITOR, Role.APPROVER, Role.OFFICER})
@@ -70,12 +74,17 @@ class Supervision(Office):
             }
             content["reason"] = str(content["reason"])[:512]  # as much as an order has room for; the log has all of it
             made = typed(content, Order, "order")
-            if self._store.value("SELECT count(*) FROM orders WHERE lifted_at IS NULL") >= ORDERS_MAX:
-                raise FormError(f"order: {ORDERS_MAX:,} are in force already; lift some")
             try:
                 self._store.insert("orders", ref=made.ref, content=plain(content, "order"), issued_at=now)
             except apsw.ConstraintError as error:
                 raise FormError(f"ref: there is an order {made.ref!r} already; choose another") from error
+            reserve = 0 if scope == "all" else _RESERVE_BYTES  # one that stops everything always finds room
+            listed = self._orders_to_publish(now)
+            if len(listed) > ORDERS_MAX or not _fits(listed, Kind.ORDERS, _LIFTED_BYTES * len(listed) + reserve):
+                raise FormError(
+                    f"order: no more go into the list that gateways read; lift some (they leave it {LIFTED_KEPT_S // 3600}"
+                    " hours later), or write fewer names into one order"
+                )
             detail = {**msgspec.to_builtins(made), "reason": said(reason)}
             self._tell(actor, "order", f"order/{made.ref}", detail=detail)
             return made
@@ -89,8 +98,8 @@ class Supervision(Office):
             if found.lifted_at is not None:
                 raise TransitionError("lift_order is not possible twice; the order was lifted")
             when = now if at is None else at
-            if when < now:
-                raise FormError("at: an order ends now or later, never in hindsight")
+            if not now <= when <= now + _LIFT_AHEAD_S:
+                raise FormError("at: an order ends now or within ten years, never in hindsight")
             self._store.run("UPDATE orders SET lifted_at = ? WHERE ref = ?", when, ref)
             self._tell(actor, "lift_order", f"order/{ref}", detail={"lifted_at": when, "reason": said(reason)})
             return self.find_order(ref)
@@ -167,6 +176,8 @@ class Supervision(Office):
                 audit_url,
                 self._now(),
             )
+            if not _fits(self._gateways_to_publish(), Kind.GATEWAYS, 0):
+                raise FormError("streams: no room in the list that gateways read; write fewer or shorter patterns")
             detail = {"operator": operator, "key": thumbprint, "streams": list(streams), "audit_url": audit_url}
             self._tell(actor, "enroll_gateway", f"gateway/{name}", detail=detail)
             return self.gateway(name)
@@ -194,6 +205,12 @@ class Supervision(Office):
         """Gateways that are enrolled, or all that ever were, by name."""
         sql = f"SELECT {_GATEWAY} FROM gateways WHERE ?1 OR withdrawn_at IS NULL ORDER BY name"  # noqa: S608 - own constant
         return tuple(_gateway(row) for row in self._store.rows(sql, withdrawn))
+
+    def _gateways_to_publish(self) -> list[dict[str, Any]]:
+        return [
+            {"name": one.name, "operator": one.operator, "key": one.thumbprint, "streams": list(one.streams)}
+            for one in self.gateways()
+        ]
 
     # Audits
 
@@ -324,6 +341,12 @@ class Supervision(Office):
             self._tell(
                 actor, "audit_passed", f"license/{jti}", detail={"audit_by": due}, about=[f"gateway/{found.name}"]
             )
+
+
+def _fits(listed: list[dict[str, Any]], kind: Kind, more_bytes: int) -> bool:
+    """Whether a list can still be published: one that is too large would take all that is published with it."""
+    size = len(json.dumps(listed, ensure_ascii=False, separators=(",", ":")).encode()) + more_bytes
+    return size * 4 // 3 + _ENVELOPE_BYTES <= kind.bytes_max
 
 
 def _order(content: str, lifted_at: int | None) -> Order:
