@@ -48,7 +48,7 @@ def test_the_commands_make_a_gateway_that_checks_out(folder: Path) -> None:
     """Everything up to `licet serve`: keys, a license that fits the settings and the example policy, no problem left."""
     (folder / "customer-service.yaml").write_text(EXAMPLE)
     (folder / "policies").mkdir()
-    steps = [line for line in the_block("sh", "licet license issue").splitlines() if "licet serve" not in line]
+    steps = [line for line in the_block("sh", "licet key new").splitlines() if "licet serve" not in line]
     done = subprocess.run(
         ["bash", "-ec", "\n".join(steps)],
         cwd=folder,
@@ -59,6 +59,24 @@ def test_the_commands_make_a_gateway_that_checks_out(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no problems found" in done.stdout
+
+
+def test_the_ten_commands_are_those_that_run() -> None:
+    """`tests/e2e/test_authority.py` runs that file from an empty folder."""
+    assert the_block("sh", "licet authority init") == (ROOT / "tests" / "e2e" / "ten_commands.sh").read_text("utf-8")
+
+
+def test_the_small_user_s_commands_run(folder: Path) -> None:
+    steps = the_block("sh", "licet license status init")
+    done = subprocess.run(
+        ["bash", "-ec", steps],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_library_example_says_what_its_comments_say() -> None:
