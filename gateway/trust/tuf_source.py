@@ -27,7 +27,7 @@ from gateway.license.standing import Material
 from gateway.license.trust import NO_TRUST, Trust, load_trust
 from gateway.trust.cache import ROOTS_MAX, Cache, Kept, Signatories
 from gateway.trust.fetch import Fetcher, Opener, Reach
-from gateway.trust.source import Fault, SourceFacts, TrustError
+from gateway.trust.source import LICENSES_MAX, Fault, SourceFacts, TrustError
 from gateway.trust.targets import is_license_name, license_path, material_of, wanted
 
 __all__ = ["Limits", "Reach", "TufSource"]
@@ -92,7 +92,9 @@ class TufSource:
         return self._opener.base
 
     def want(self, licenses: Collection[str]) -> None:
-        """See `Source`. Raises ConfigError for an id that no repository can hold by name."""
+        """See `Source`. Raises ConfigError for an id that no repository can hold by name, and for too many of them."""
+        if len(licenses) > LICENSES_MAX:
+            raise ConfigError(f"{len(licenses):,} licenses by name; at most {LICENSES_MAX:,} are asked for")
         for jti in licenses:
             if not is_license_name(jti):
                 raise ConfigError(

@@ -164,6 +164,11 @@ def test_hints_are_not_heard_more_often_than_agreed() -> None:
     follow(source, use)
 
 
+def test_l9_a_bounded_number_of_licenses_is_asked_for_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at most 10,000"):
+        World(tmp_path).source(licenses=[f"l-{i}" for i in range(10_001)])
+
+
 def test_wanted_licenses_are_asked_for_soon() -> None:
     source = Scripted(ONE)
 
