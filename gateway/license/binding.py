@@ -42,7 +42,6 @@ class HostStatement:
 class Evidence:
     """What is known about the endpoint beyond its address."""
 
-    pinned: bool = False  # the target's own settings pin its TLS key, and the client refuses any other
     statement: HostStatement | None = None
     weights: str | None = None  # sha256:<hex>, hashed on this host
 
@@ -54,7 +53,7 @@ def binding_of(claims: Claims, origin: str, evidence: Evidence, moment: Moment) 
     """The level, 0 to 3."""
     endpoint = claims.license.endpoint
     local = is_loopback(origin)
-    pinned = origin.startswith("https://") and (bool(endpoint.spki_pins) or evidence.pinned)
+    pinned = origin.startswith("https://") and bool(endpoint.spki_pins)
     if origin not in endpoint.origins or not endpoint.served_model_aliases or not (local or pinned):
         return 0
     licensed = licensed_digest(claims)

@@ -61,11 +61,10 @@ def bound(origin: str = ORIGIN, evidence: Evidence | None = None, now_s: float =
     [
         pytest.param(ORIGIN, {}, Evidence(), 1, id="https, key pinned by the license"),
         pytest.param(ORIGIN, {"spki_pins": []}, Evidence(), 0, id="https without a pin"),
-        pytest.param(ORIGIN, {"spki_pins": []}, Evidence(pinned=True), 1, id="https, key pinned by the settings"),
         pytest.param(ORIGIN, {"served_model_aliases": []}, Evidence(), 0, id="served models unnamed"),
         pytest.param("https://x.example", {}, Evidence(), 0, id="another origin"),
         pytest.param(LOCAL, {"spki_pins": []}, Evidence(), 1, id="this host"),
-        pytest.param("http://10.0.0.7:8001", {}, Evidence(pinned=True), 0, id="plain http over a network"),
+        pytest.param("http://10.0.0.7:8001", {}, Evidence(), 0, id="plain http over a network"),
         pytest.param(ORIGIN, {}, Evidence(statement=said()), 2, id="the host vouches"),
         pytest.param(ORIGIN, {}, Evidence(statement=said(host_key=HOST_THUMBPRINT)), 2, id="host key by thumbprint"),
         pytest.param(ORIGIN, {}, Evidence(statement=said(host_key="x")), 1, id="a host that the license does not name"),
