@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from gateway.license.standing import NO_STANDING, GatewayFacts, Material, Standi
 from gateway.license.trust import NO_TRUST, Trust, ended, load_trust, united
 from gateway.settings import Trust as TrustSettings
 from gateway.trust import Follower, FollowerStatus, TrustError, TrustOptions, open_source
+from gateway.trust.follower import write_atomically
 from policies.model import STATUS_AGE_S_MAX
 
 log = logging.getLogger("licet.authorities")
@@ -236,11 +236,8 @@ class Authorities:
         self._tokens = {digest: token for digest, token in self._tokens.items() if digest in held}
         known = _Known(*(tuple(self._tokens[d] for d in group if d in self._tokens) for group in digests))
         path = self._folder / KNOWN_FILE
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            beside.write_bytes(msgspec.json.encode(known))
-            beside.replace(path)
+            write_atomically(path, msgspec.json.encode(known))
         except OSError as error:
             log.warning("%s: %s", path, error.strerror or error)
 
