@@ -152,7 +152,8 @@ def _take(stops: list[_Stop], change: Change) -> None:
     running = stops[-1] if stops and stops[-1].end_seq is None else None
     if change.subject == changes.LICENSE and change.status == changes.UNKNOWN:
         return  # nobody lifted it: without a list the license is refused as before
-    end_ms = None if change.lifted_at_s is None else change.lifted_at_s * 1000
+    # Until a worker heard that an order was lifted, its calls were forbidden.
+    end_ms = None if change.lifted_at_s is None else max(change.lifted_at_s * 1000, change.received_ms)
     if running is not None and change.stops and change.reaches_like(running.change):
         running.end_ms = end_ms  # an order that is given an end, or another
         return
