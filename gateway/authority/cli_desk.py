@@ -11,6 +11,7 @@ import functools
 import inspect
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ import typer
 import yaml
 
 from gateway.authority.authority import Authority
+from gateway.authority.door import strict_json
 from gateway.authority.doors import DOORS, ask
 from gateway.authority.errors import (
     AuthorityError,
@@ -48,6 +50,7 @@ TIMEOUT_S = 30.0
 FORM_BYTES_MAX = 1 << 20  # our choice; an application has some kB
 FOLDER = Path("authority")
 _REFUSED = (RoleError, SecondError, TransitionError, PermitError, ClockError, LogError)
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Folder = Annotated[
@@ -158,10 +161,15 @@ class Desk:
     def say(self, answer: Any, *lines: str) -> None:
         """Show an answer: whole as JSON, or the lines for people."""
         if self.as_json:
-            typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+            typer.echo(_harmless(json.dumps(answer, indent=2, ensure_ascii=False)))
         else:
             for line in lines:
                 typer.echo(line)
+
+
+def _harmless(text: str) -> str:
+    """The text with whatever steers a terminal, or turns text around, as JSON escapes it; lines stay."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -188,7 +196,7 @@ def fail(error: Exception) -> typer.Exit:
     """Show what is wrong, and the exit code that says of which sort it is."""
     problems = error.problems if isinstance(error, ConfigError) else [str(error)]
     for problem in problems:
-        typer.echo(f"error: {problem}", err=True)
+        typer.echo(f"error: {_harmless(problem)}", err=True)
     refused = isinstance(error, _REFUSED) or (isinstance(error, RemoteError) and error.refused)
     return typer.Exit(EXIT_REFUSED if refused else EXIT_USAGE)
 
@@ -265,11 +273,13 @@ def read_object(path: Path, name: str) -> dict[str, Any]:
     data = read_file(path, FORM_BYTES_MAX, name)
     try:
         # JSON is YAML, but for tabs: it is tried first, so that its own messages name the place.
-        made = json.loads(data) if data.lstrip().startswith(b"{") else yaml.load(data, Loader=_Loader)  # noqa: S506
+        made = strict_json(data) if data.lstrip().startswith(b"{") else yaml.load(data, Loader=_Loader)  # noqa: S506
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
-        raise FormError(f"{name}: {path}{line}: neither YAML nor JSON that can be read") from error
+        raise FormError(
+            f"{name}: {path}{line}: neither YAML nor JSON that can be read, or a member is there twice"
+        ) from error
     if not isinstance(made, dict) or not all(isinstance(key, str) for key in made):
         raise FormError(f"{name}: {path}: write one object, such as `license: {{...}}`")
     return made
@@ -284,6 +294,13 @@ class _Loader(yaml.SafeLoader):
             raise yaml.YAMLError("aliases are not used here")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """As the base class, without members that are there twice."""
+        made = super().construct_mapping(node, deep)
+        if len(made) != len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a member is there twice", node.start_mark)
+        return made
+
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -295,9 +312,9 @@ def read_condition(text: str) -> dict[str, Any]:
     """A condition as JSON (`{"type": ...}`), or as `type` or `type:name=value,name=value`. Raises FormError."""
     if text.lstrip().startswith("{"):
         try:
-            made = json.loads(text)
+            made = strict_json(text)
         except (ValueError, RecursionError) as error:
-            raise FormError(f"condition: not JSON: {text[:80]}") from error
+            raise FormError(f"condition: not JSON, or a member is there twice: {text[:80]}") from error
         return dict(made)
     kind, _, rest = text.partition(":")
     condition: dict[str, Any] = {"type": kind}
@@ -305,7 +322,9 @@ def read_condition(text: str) -> dict[str, Any]:
         name, sign, value = part.partition("=")
         if not sign or not name.strip():
             raise FormError(f"condition: {part[:80]!r} is not name=value; write e.g. witness:lag_s_max=60, or JSON")
-        condition[name.strip()] = int(value) if value.strip().lstrip("-").isdecimal() else value.strip()
+        if name.strip() in condition:
+            raise FormError(f"condition: {name.strip()[:80]!r} is there twice")
+        condition[name.strip()] = int(value) if _NUMBER.fullmatch(value.strip()) else value.strip()
     return condition
 
 

@@ -195,12 +195,22 @@ class Repository:
             self._put(self._keys / "root.json", data)
         return new.version
 
+    def _living_root(self) -> Root:
+        """The newest root. Raises PublishError once it has ended: readers take up nothing under it."""
+        root = read_root(self.root()).signed
+        if root.expires.timestamp() <= self._clock():
+            when = root.expires.date().isoformat()
+            raise PublishError(
+                f"the root ended on {when}: nobody takes up anything new; hold the ceremony, see `root next`"
+            )
+        return root
+
     def publish(self, published: Published) -> Publication:
         """Makes this the published state; writes only what changed. Raises PublishError, OSError."""
         contents = _contents(published)
         with self._locked():
             self._written_bytes = 0
-            root = read_root(self.root()).signed
+            root = self._living_root()
             state = self._state(root)
             before = state.targets.targets if state is not None else {}
             if state is None:
@@ -223,7 +233,7 @@ class Repository:
     def refresh_timestamp(self) -> int:
         """Signs the timestamp anew, and before it what will soon expire; returns its version. Raises PublishError, OSError."""
         with self._locked():
-            root = read_root(self.root()).signed
+            root = self._living_root()
             state = self._state(root)
             if state is None:
                 raise PublishError(f"{self.folder}: nothing was published yet")

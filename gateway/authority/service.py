@@ -31,7 +31,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.authority.authority import Authority
-from gateway.authority.door import REMOTE_FILE_BYTES_MAX
+from gateway.authority.door import REMOTE_FILE_BYTES_MAX, strict_json
 from gateway.authority.doors import DOORS, ask, field_of, story
 from gateway.authority.errors import (
     AuthorityError,
@@ -101,6 +101,7 @@ class Service:
         hint: str | None = None,
     ) -> None:
         self._authority = authority
+        self._folder = folder
         self._line = asyncio.Semaphore(WAITING_MAX)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="authority")
         publisher = Publisher(authority, folder)
@@ -177,6 +178,7 @@ class Service:
 
     async def _readyz(self, _: Request) -> Response:
         state = self.watch.state()
+        state["problem"] = self._without_place(state["problem"])
         return _Json(state, 200 if state["ready"] else 503, headers=_HEADERS)
 
     async def _refused(self, _: Request, error: Exception) -> Response:
@@ -186,10 +188,15 @@ class Service:
     async def _failed(self, _: Request, error: Exception) -> Response:
         assert isinstance(error, AuthorityError)
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-        return _error(status, error.code, str(error), field_of(error))
+        return _error(status, error.code, self._without_place(str(error)), field_of(error))
+
+    def _without_place(self, message: str | None) -> str | None:
+        """What whoever asks may know: not where on this machine things lie."""
+        return message and message.replace(f"{self._folder}/", "")
 
     async def _store_failed(self, request: Request, error: Exception) -> Response:
-        log.error("%s: the store failed: %s", request.url.path[:200], type(error).__name__)
+        # Quoted: a path may hold line breaks.
+        log.error("%a: the store failed: %s", request.url.path[:200], type(error).__name__)
         return _error(503, "STORE", "the store failed; nothing was changed", None)
 
     async def _unknown(self, _: Request, error: Exception) -> Response:
@@ -199,7 +206,7 @@ class Service:
 
     async def _broken(self, request: Request, error: Exception) -> Response:
         # The kind alone: a message could hold what was sent.
-        log.error("%s %s failed: %s", request.method, request.url.path[:200], type(error).__name__)
+        log.error("%a %a failed: %s", request.method, request.url.path[:200], type(error).__name__)
         return _error(500, "INTERNAL", "the service failed; nothing was changed unless `history` shows it", None)
 
 
@@ -223,7 +230,7 @@ class _Json(JSONResponse):
         return orjson.dumps(content)
 
 
-def _error(status: int, code: str, message: str, field: str | None) -> Response:
+def _error(status: int, code: str, message: str | None, field: str | None) -> Response:
     headers = {**_HEADERS, "www-authenticate": "Bearer"} if status == 401 else _HEADERS
     return _Json({"error": {"code": code, "message": message, "field": field}}, status, headers=headers)
 
@@ -242,6 +249,9 @@ async def _inputs(request: Request, bytes_max: int) -> dict[str, Any]:
     if media != "application/json":
         # A form of some other site cannot send this type without asking first.
         raise Refused(415, "MEDIA_TYPE", "send the inputs as application/json", "content-type")
+    stated = request.headers.get("content-length", "0")
+    if not stated.isdecimal() or int(stated[:20]) > bytes_max:
+        raise Refused(413, "BODY_TOO_LARGE", f"the body has more than {bytes_max:,} bytes")
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
@@ -254,11 +264,15 @@ async def _inputs(request: Request, bytes_max: int) -> dict[str, Any]:
     except ClientDisconnect as error:
         raise Refused(400, "BODY_MALFORMED", "the body ended early") from error
     try:
-        made = orjson.loads(bytes(body) or b"{}")
+        orjson.loads(bytes(body) or b"{}")  # the strict reader: no NaN, no half of a pair, not too deep
     except orjson.JSONDecodeError as error:
         raise Refused(
             400, "BODY_MALFORMED", f"the body is not JSON: line {error.lineno}, column {error.colno}"
         ) from error
+    try:
+        made = strict_json(bytes(body) or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, "BODY_MALFORMED", "the body names a member twice, or a number without end") from error
     if not isinstance(made, dict):
         raise Refused(400, "BODY_MALFORMED", "the body is not a JSON object")
     return made

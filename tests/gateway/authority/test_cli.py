@@ -357,3 +357,35 @@ def test_every_command_has_help_and_every_operation_a_command() -> None:
     assert [words for words, text in found.items() if len(text) < 20] == []
     source = "".join(path.read_text("utf-8") for path in ROOT.glob("gateway/authority/cli*.py"))
     assert [name for name in DOORS if f'"{name}"' not in source] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("a.yaml", "license:\n  model: {name: x}\n  purposes: [a]\n  purposes: [b]\n", id="yaml"),
+        pytest.param("a.json", '{"license": {"model": {"name": "x"}}, "license": {"model": {"name": "y"}}}', id="json"),
+        pytest.param("b.json", '{"license": {"model": {"name": "x"}, "gpai": "\\ud800"}}', id="half a pair"),
+        pytest.param("c.json", '{"\\u001b[31m": 1}', id="a name that steers a terminal"),
+    ],
+)
+def test_a_form_that_two_readers_could_take_otherwise_is_refused(
+    desk: Desk, tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    done = desk("ann", "submit", tmp_path / name, code=2)
+    assert done.err.startswith("error: ")
+    assert done.err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("text", ["witness:lag=--5", "audit_by:at=" + "9" * 5000, "a:x=1,x=2", "audit_by:at=²"])
+def test_l1_a_condition_that_is_no_number_stays_text_or_is_refused(desk: Desk, text: str) -> None:
+    done = desk("pia", "decide", "x", "--approve", "--reason", "r", "--condition", text, code=2)
+    assert done.err.startswith("error: ")
+
+
+def test_json_output_steers_no_terminal(desk: Desk, tmp_path: Path) -> None:
+    name = "\x9b31m\u202ered"
+    (tmp_path / "a.json").write_text(json.dumps({"license": {"model": {"name": name}}}))
+    done = desk("ann", "submit", tmp_path / "a.json", "--json")
+    assert done.json["form"]["license"]["model"]["name"] == name
+    assert done.out.replace("\n", "").isprintable()

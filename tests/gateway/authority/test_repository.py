@@ -299,3 +299,15 @@ def test_a_publisher_that_was_killed_goes_on(world: World, monkeypatch: pytest.M
         world.source().fetch()
         world.publish(statuses={"main": status_list(bytes([count, 1]))})
         assert world.source().fetch().version == f"tuf-{world.repository.versions()['snapshot']}"
+
+
+def test_nothing_is_published_under_a_root_that_has_ended(world: World) -> None:
+    """Readers would take up nothing, and whoever publishes would not know."""
+    world.repository.add_root(world.rotate_root(days=1))
+    world.shift_s = 2 * 86_400.0
+    with pytest.raises(PublishError, match="ceremony"):
+        world.publish(statuses={})
+    with pytest.raises(PublishError, match="ceremony"):
+        world.repository.refresh_timestamp()
+    world.repository.add_root(world.rotate_root())
+    world.publish(statuses={})

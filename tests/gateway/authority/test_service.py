@@ -296,3 +296,36 @@ def test_what_cannot_be_published_is_said_and_tried_again(tmp_path: Path) -> Non
         hidden.rename(key)
         served.wait(lambda: served.http.get("/readyz").status_code == 200)
         assert served.http.get("/tuf/timestamp.json").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"what": "applications", "what": "licenses"}', id="at the top"),
+        pytest.param(b'{"form": {"license": {"model": {"name": "a", "name": "b"}}}}', id="inside"),
+    ],
+)
+def test_a_member_that_is_there_twice_is_refused(served: Served, body: bytes) -> None:
+    headers = {"authorization": f"Bearer {served.keys['ann']}", "content-type": "application/json"}
+    for name in ("list", "submit"):
+        answer = served.http.post(f"/v1/{name}", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "BODY_MALFORMED")
+
+
+def test_l9_a_body_that_says_it_is_too_large_is_not_waited_for(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        head = f"POST /v1/list HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.keys['ann']}\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n{"
+        connection.sendall(head.encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_where_things_lie_is_not_told_to_who_asks(tmp_path: Path) -> None:
+    made = Served(tmp_path / "authority", every_s=0.2)
+    (key,) = (made.folder / "keys" / "online").glob("timestamp-*.pem")
+    key.unlink()
+    with made as served:
+        answer = served.http.get("/readyz")
+        assert answer.status_code == 503
+        assert "timestamp" in answer.json()["problem"]
+        assert str(tmp_path) not in answer.text
