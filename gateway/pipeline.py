@@ -260,6 +260,9 @@ class Pipeline:
         stop = self.licensing.again(call)
         if stop is not None:
             return stop
+        if call.training is not None:
+            assert call.facts is not None
+            call.training.again(self.catalog, call.facts, self.licensing.now_s())
         assert call.receipt is not None
         if not call.receipt.is_durable:
             call.unsynced = ("egress",)

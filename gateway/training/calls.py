@@ -1,7 +1,7 @@
 """One training call on its way through the pipeline: an adapter that knows what its path asks leave for.
 
 The pipeline asks it, in order: `read` the body, `find` the model that it belongs to, `permitted` once the license has
-said yes, `fields` of the request, `remember` what the endpoint made, `close`.
+said yes, `again` before it goes out, `fields` of the request, `remember` what the endpoint made, `close`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gateway.edge import Receive, body_length, read_body
 from gateway.errors import CallerError
 from gateway.license.permits import Permit
 from gateway.license.record import Holder
+from gateway.license.token import Failure
 from gateway.protocols.base import Answer, Prompt, StreamCodec
 from gateway.protocols.surfaces import IDENT
 from gateway.protocols.training import (
@@ -206,6 +207,16 @@ class TrainingCall:
         if self.permit is None:
             raise self._refusal()
 
+    def again(self, catalog: Catalog, facts: CallerFacts, now_s: float) -> None:
+        """As `permitted`, for that very permit and without waiting: the last look before it goes out. Raises CallerError."""
+        permit, model = self.permit, catalog.find(self._model, self.dialect)
+        if permit is None:
+            return
+        permits = model.permits if isinstance(model, Governed) else ()
+        same = [one for one in permits if isinstance(one, Permit) and one.digest == permit.digest]
+        if not isinstance(model, Governed) or self._granted(model, same, facts, now_s) is None:
+            raise self._refusal()
+
     def fields(self, fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """The request's fields, with the Content-Type of what is sent."""
         if self._adapter.act is Act.TRAIN:
@@ -273,11 +284,16 @@ class TrainingCall:
         """The permit of that model under which the call may go out."""
         if not model.permits:
             return None
-        self._need = need = await self._needs(model, facts)
+        self._need = await self._needs(model, facts)
+        return self._granted(model, model.permits, facts, now_s)
+
+    def _granted(
+        self, model: Governed, permits: Sequence[Permit | Failure], facts: CallerFacts, now_s: float
+    ) -> Permit | None:
         claims = model.facts.license.claims
         holder: Holder | None = claims.license.holder if claims is not None else None
         told = Told(model.authorities.standing, model.rules(facts.territories))
-        return leave(model.permits, need, base_model=model.target_model, holder=holder, now_s=now_s, told=told)
+        return leave(permits, self._need, base_model=model.target_model, holder=holder, now_s=now_s, told=told)
 
     async def _needs(self, model: Governed, facts: CallerFacts) -> Need:
         files = [part.digests for part in self._wish.files]

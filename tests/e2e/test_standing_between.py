@@ -13,6 +13,7 @@ from gateway.license.issuer import add_to_trust, generate_key
 from gateway.license.status import StatusValue
 from tests.e2e.stack import ISSUER, STATUS_URI, Stack, policy_text, replace_file
 from tests.e2e.test_standing import SUSPENDED, VALID, Listed
+from tests.e2e.test_training import EXAMPLES, TrainingStack, key_of
 from tests.fakes.endpoint import Endpoint, Reply, Seen, chat_chunk, sse
 
 SHORT = [b"".join(sse(chat_chunk({"content": "All of it."}))) + b"data: [DONE]\n\n"]
@@ -147,3 +148,42 @@ def test_the_models_that_are_listed_are_those_that_an_order_leaves(
     ):
         assert (stack.code(stream=True) == "") is shown
         assert [one["id"] for one in stack.http.get("/v1/models").json()["data"]] == (["chat"] if shown else [])
+
+
+def test_l1_nothing_is_uploaded_if_its_permit_is_gone_while_the_disk_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases: dict[str, dict[str, object]] = {"good": {}, "no-license": {}}
+    monkeypatch.setattr("tests.e2e.test_training.CASES", cases)
+    monkeypatch.setattr("gateway.app.TICK_S", 0.05)
+    disk, found = SlowDisk(), list[httpx2.Response]()
+    with (
+        Endpoint(lambda _: Reply(SHORT)) as endpoint,
+        TrainingStack(
+            tmp_path,
+            endpoint.origin,
+            policy=policy_text(durable="before_egress"),
+            store=disk,
+            models=dict.fromkeys(cases, ("openai", "up")),
+            claims={"holder": "Acme"},
+        ) as stack,
+    ):
+        disk.hold()
+        files: dict[str, tuple[str | None, bytes]] = {"file": ("a.jsonl", EXAMPLES), "purpose": (None, b"fine-tune")}
+        headers = {"authorization": f"Bearer {key_of('good')}"}
+        caller = threading.Thread(
+            target=lambda: found.append(stack.http.post("/v1/files", files=files, headers=headers))
+        )
+        caller.start()
+        try:
+            assert disk.reached.wait(20)
+            revision = stack.gateway.catalog.revision
+            (tmp_path / "permit-good.jws").unlink()
+            stack.wait(lambda: stack.gateway.catalog.revision > revision)
+        finally:
+            disk.go_on.set()
+            caller.join(20)
+        (answer,) = found
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "TRAINING_PERMIT")
+        assert endpoint.seen == []
+        assert stack.outcome(answer)["reasons"] == ["TRAINING_PERMIT"]
