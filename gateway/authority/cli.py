@@ -168,9 +168,15 @@ def serve(
             authority.close()
 
 
-def tick(desk: Desk) -> None:
+def tick(
+    desk: Desk,
+    sure: Annotated[
+        bool,
+        typer.Option("--sure", help="The clock is right, however far it is from the last publication. Role: admin."),
+    ] = False,
+) -> None:
     """Let time take its effect: expiries, lapsed changes, overdue audits. `serve` does it by itself. Role: operator, admin."""
-    answer = desk.ask("tick")
+    answer = desk.ask("tick", sure=sure or None)
     lines = [f"{moment(event['at'])}  {event['action']} {plain(event['object'])}" for event in answer]
     desk.say(answer, *(lines or ["nothing was due"]))
 

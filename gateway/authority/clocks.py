@@ -21,8 +21,12 @@ class Clocks(Office):
     """Operations that nobody asks for."""
 
     def tick(self, now: int | None = None) -> tuple[Event, ...]:
-        """Let everything happen that is due at `now` (the clock's, unless given). What happened, oldest first."""
+        """Let everything happen that is due at `now` (the clock's, unless given). What happened, oldest first.
+
+        Raises ClockError when the clock went far on, or back, since the last publication.
+        """
         at = self._now() if now is None else now
+        self._require_steady_clock(at)
         first = self._log.size
         self._each(Operation.EXPIRE, at, "its validity ended")
         self._each(Operation.LAPSE_VARIATION, at, "the change was not completed in 10 working days")

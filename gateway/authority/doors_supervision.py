@@ -96,6 +96,12 @@ class Configure(Inputs, frozen=True):
     exp_s: int | None = None
 
 
+class Tick(Inputs, frozen=True):
+    """What time does; `sure`: an admin has looked whether the clock is right."""
+
+    sure: bool = False
+
+
 class Target(Inputs, frozen=True):
     """A file that is published with the rest, in base64; without `data` it is published no longer."""
 
@@ -200,8 +206,10 @@ def _target(authority: Authority, actor: Actor, given: Target) -> object:
     }
 
 
-def _tick(authority: Authority, actor: Actor, _: Nothing) -> object:
+def _tick(authority: Authority, actor: Actor, given: Tick) -> object:
     roles.require(actor, frozenset({Role.OPERATOR, Role.ADMIN}), "tick")
+    if given.sure:
+        authority.confirm_clock(actor)
     return authority.tick()
 
 
@@ -238,7 +246,7 @@ SUPERVISION: Mapping[str, Door] = {
     "rotate-key": Door(Nothing, _rotate, publishes=True),
     "retire-key": Door(Name, _retire, publishes=True),
     "target": Door(Target, _target, publishes=True),
-    "tick": Door(Nothing, _tick, publishes=True),
+    "tick": Door(Tick, _tick, publishes=True),
     "clocks": Door(Nothing, _clocks, reads=True),
     "log-verify": Door(LogHeads, _verify_log, reads=True),
 }

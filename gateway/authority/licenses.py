@@ -94,7 +94,7 @@ class Licenses(Applications, Permits):
             record["filing"] = filing
             exp = deadline_s(self._today(), RECEIPT_WORKDAYS, self.calendar)
             # Its grace is counted from the launch: before that day there is nothing to serve on.
-            nbf = max(now, deadline_s(launched - datetime.timedelta(days=1), 0, self.calendar))
+            nbf = max(now, deadline_s(launched, 0, self.calendar) - DAY_S)
             if nbf >= exp:
                 raise FormError(f"launched_at: {launched} is after the receipt would end; apply nearer to that day")
             made = self._put(actor, found, record, State.SUBMITTED, nbf, exp, operation="issue_provisional")

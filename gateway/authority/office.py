@@ -17,7 +17,7 @@ import msgspec
 from joserfc.jwk import OKPKey
 
 from gateway.authority import roles
-from gateway.authority.errors import FormError, NotFoundError
+from gateway.authority.errors import ClockError, FormError, NotFoundError
 from gateway.authority.log import Log
 from gateway.authority.model import Actor, Application, Event, Form, License, Pending, Permit
 from gateway.authority.states import Operation, State, after
@@ -25,6 +25,7 @@ from gateway.authority.store import Store
 from gateway.license.claims import Claims
 from gateway.license.issuer import load_private_key
 from gateway.license.permits import Grant
+from gateway.license.published import CLOCK_SKEW_S
 from gateway.license.signed import Kind, TokenError, read_unverified, sign
 from gateway.license.status import StatusValue
 from policies.workdays import deadline_s
@@ -33,6 +34,11 @@ KEYS = "keys"
 # What an application, a list of conditions and the like may have as JSON; a license token has room for 64 kB.
 JSON_BYTES_MAX = 32_768
 TEXT_CHARS_MAX = 2_000  # reasons
+
+# Our choice: so long without a publication, no gateway has used what this authority says for weeks. It is no longer
+# clear that it is the clock which is right, and a year too far would end every license for good.
+JUMP_S = 30 * 86_400
+_CLOCK_REMEDY = "set the clock right, or, if it is right, say so: `licet authority tick --sure`"
 
 # What gateways are told of a license in each state. What has ended for good never comes back.
 STATUS_OF = {
@@ -89,6 +95,16 @@ class Office:
         return self._log.append(
             when, actor, action, object_, before=before, after=after, detail=detail, digests=digests, about=about
         )
+
+    def _require_steady_clock(self, at: int) -> None:
+        """Raises ClockError when the clock is far from the last publication: what time does cannot be taken back."""
+        last = int(self._store.setting("iat") or 0)
+        known = max(last, int(self._store.setting("clock") or 0))
+        if last - at > CLOCK_SKEW_S:
+            raise ClockError(f"the clock says {at}, and lists of {last} went out; {_CLOCK_REMEDY}")
+        if last and at - known > JUMP_S:
+            days = (at - known) // 86_400
+            raise ClockError(f"the clock says {at}, {days} days after the last publication; {_CLOCK_REMEDY}")
 
     def _setting(self, name: str) -> str:
         return str(self._store.setting(name))

@@ -13,14 +13,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.authority import roles
-from gateway.authority.errors import ClockError, FormError
+from gateway.authority.errors import FormError
 from gateway.authority.licenses import Licenses
 from gateway.authority.model import CLOCK, Actor, Published
 from gateway.authority.office import status_uri
 from gateway.authority.states import Role
 from gateway.authority.store import Store
 from gateway.authority.supervision import Supervision
-from gateway.license.published import CLOCK_SKEW_S
 from gateway.license.signed import Kind
 from gateway.license.status import build_status_payload
 
@@ -70,8 +69,7 @@ class Publishing(Licenses, Supervision):
         at = self._now() if now is None else now
         with self._step():
             last = int(self._store.setting("iat") or 0)
-            if last - at > CLOCK_SKEW_S:
-                raise ClockError(f"the clock says {at}, and lists of {last} went out; set the clock right")
+            self._require_steady_clock(at)
             iat = max(at, last + 1)
             self._store.set("iat", iat)
             ends = {"iat": iat, "exp": iat + int(self._setting("exp_s")), "ttl": int(self._setting("ttl_s"))}
@@ -111,6 +109,20 @@ class Publishing(Licenses, Supervision):
                 iat=iat,
                 revision=revision,
             )
+
+    def confirm_clock(self, actor: Actor) -> None:
+        """Somebody has looked: the clock is right. Lists that went out under a clock that was ahead bind it no longer.
+
+        Gateways whose own clock was right have refused those; one that took them up waits until its time comes.
+        """
+        with self._step():
+            roles.require(actor, _ADMIN, "confirm_clock")
+            at = self._now()
+            last = int(self._store.setting("iat") or 0)
+            self._store.set("clock", at)
+            if last > at:
+                self._store.set("iat", at)
+            self._tell(actor, "confirm_clock", "settings", detail={"last_published": last})
 
     @contextlib.contextmanager
     def telling_root(self, actor: Actor, version: int, digest: str) -> Iterator[None]:

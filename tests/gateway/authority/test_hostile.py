@@ -11,7 +11,7 @@ import pytest
 
 from gateway.authority.authority import Authority
 from gateway.authority.doors import ask
-from gateway.authority.errors import FormError, PermitError, TransitionError
+from gateway.authority.errors import ClockError, FormError, PermitError, RoleError, TransitionError
 from gateway.authority.history import history
 from gateway.authority.model import Actor
 from gateway.authority.states import Role, State
@@ -216,6 +216,50 @@ def test_numbers_that_no_store_holds_are_refused(authority: Authority) -> None:
         with pytest.raises(FormError):
             ask(authority, ALL_ROLES, name, inputs)
     assert authority.published().orders
+
+
+def test_a_clock_that_jumps_ends_no_license(authority: Authority, clock: Hands) -> None:
+    license_ = to_active(authority)
+    authority.published()
+    clock.now = license_.exp + 1  # a machine that woke up in another year
+    for work in (authority.tick, authority.published):
+        with pytest.raises(ClockError, match="--sure"):
+            work()
+    assert authority.license(license_.jti).state is State.ACTIVE
+    with pytest.raises(RoleError):
+        ask(authority, OPERATOR, "tick", {"sure": True})
+    ask(authority, ADMIN, "tick", {"sure": True})
+    assert authority.license(license_.jti).state is State.EXPIRED
+    assert authority.published().iat == clock.now
+
+
+def test_a_clock_that_was_ahead_does_not_stop_publishing_for_good(authority: Authority, clock: Hands) -> None:
+    authority.published()
+    clock.now = NOW_S + 20 * DAY_S
+    authority.published()
+    clock.now = NOW_S + 60
+    with pytest.raises(ClockError, match="--sure"):
+        authority.published()
+    ask(authority, ADMIN, "tick", {"sure": True})
+    assert authority.published().iat == clock.now + 1
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_days_at_the_ends_of_the_calendar(shared: Authority, day: str) -> None:
+    made = shared.submit(APPLICANT, form(filing={"launched_at": day}))
+    if day == "9999-12-31":
+        with pytest.raises(FormError, match="launched_at"):
+            shared.issue_provisional(OPERATOR, made.id)
+    else:
+        assert shared.issue_provisional(OPERATOR, made.id).nbf == NOW_S
+    license_ = to_active(shared)
+    given = {"id": license_.jti, "changed_on": day, "changes": {"purposes": ["x"]}, "reason": "r"}
+    if day == "0001-01-01":
+        ask(shared, APPLICANT, "vary", given)
+        ask(shared, APPLICANT, "end-service", {"id": license_.jti, "ended_on": day})
+    else:
+        with pytest.raises(FormError, match="changed_on"):
+            ask(shared, APPLICANT, "vary", given)
 
 
 def test_a_story_keeps_its_order_when_the_clock_went_back(authority: Authority, clock: Hands) -> None:
