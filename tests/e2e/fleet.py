@@ -46,6 +46,7 @@ TTL_S = 30  # how old a status list may become
 HOLD_S = 0.4  # what an endpoint takes for a whole answer that is held
 TICK_S = 0.05  # between two events of a stream
 TICKS = 1_200  # a minute: no stream ends by itself before its license does
+PACE_S, REFUSED_S = 0.08, 0.4  # between two calls of one caller; refused, it does not fill the journals
 WAIT_S = 120.0  # for what has to happen, on a machine that is busy with other things
 STOPPED = frozenset({"LIC_STATE", "ORDER_IN_FORCE", "LIC_STATUS_STALE"})
 STEADY = "steady"  # the model that is never stopped
@@ -57,7 +58,7 @@ def until(condition: Any, what: str, seconds: float = WAIT_S) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, f"waited in vain for {what}"
-        time.sleep(0.1)
+        time.sleep(0.25)
 
 
 class Answers:
@@ -87,6 +88,9 @@ class Mirror:
         self._server: http.server.ThreadingHTTPServer | None = None
 
     def start(self) -> None:
+        """Answer again; harmless twice."""
+        if self._server is not None:
+            return
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), self._handler)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -213,7 +217,9 @@ class Fleet:
 
     def _write(self, host: Host, address: str) -> Path:
         host.folder.mkdir(parents=True)
-        (host.folder / "policy.yaml").write_text(policy_text())
+        # A host that is cut off refuses, and cuts its streams, as soon as its list is too old.
+        policy = policy_text().replace("binding_min: 1", "binding_min: 1, offline_grace: 0s, drain: 0s")
+        (host.folder / "policy.yaml").write_text(policy)
         models = "".join(
             f"""  - name: {model}
     license: authority:{jti}
@@ -254,11 +260,18 @@ models:
         found: list[Out] = []
 
         def look() -> bool:
-            found[:] = [out for out in self._publications() if self._says(out, model, order, value)]
+            found[:] = self.outs(model, order, value)
             return bool(found)
 
         until(look, "the publication")
-        return min(found, key=lambda out: out.version)
+        return found[0]
+
+    def outs(
+        self, model: str | None = None, order: str | None = None, value: StatusValue = StatusValue.INVALID
+    ) -> list[Out]:
+        """All publications so far that say so, the first first. Each signs its lists anew, with a time of its own."""
+        found = [out for out in self._publications() if self._says(out, model, order, value)]
+        return sorted(found, key=lambda out: out.version)
 
     def _publications(self) -> Iterator[Out]:
         for path in (self.authority / "tuf").glob("*.targets.json"):
@@ -412,7 +425,7 @@ class Load:
             except aiohttp.ClientError:
                 call.broken = True
             call.ended_s = time.time()
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(PACE_S if call.status == 200 else REFUSED_S)
 
     @staticmethod
     async def _read(call: Call, answer: aiohttp.ClientResponse) -> None:
