@@ -233,6 +233,14 @@ class Authority(Publishing, Clocks):
         """The public key that the log is verified with; 32 bytes."""
         return self._log.public_key
 
+    def mark(self) -> tuple[int, str]:
+        """How far the log has come; see `goes_on_from`."""
+        return self._log.mark()
+
+    def goes_on_from(self, size: int, leaf: str) -> bool:
+        """Whether the log still has what it had at a mark. Cheap; `verify` is the proof."""
+        return self._log.goes_on_from(size, leaf)
+
     def verify(self, heads: Sequence[str] = ()) -> Checkpoint:
         """Every stored entry against the log's head, and against `heads` that others kept. Raises LogError."""
         return verify(self._store, self.issuer, self._log.public_key, heads)

@@ -102,6 +102,19 @@ class Log:
         """The newest signed checkpoint. Keep copies where the authority's operator cannot reach them."""
         return str(self._store.value("SELECT head FROM log"))
 
+    def mark(self) -> tuple[int, str]:
+        """How many entries there are, and the hash of the last one's leaf: tells whether another log goes on from this one."""
+        size = self.size
+        return size, self._leaf(size - 1)
+
+    def goes_on_from(self, size: int, leaf: str) -> bool:
+        """Whether this log has the entries of a mark."""
+        return size <= self.size and self._leaf(size - 1) == leaf
+
+    def _leaf(self, seq: int) -> str:
+        row = self._store.row("SELECT signature, entry FROM events WHERE seq = ?", seq)
+        return "" if row is None else tree.leaf_hash(bytes(row[0]) + bytes(row[1])).hex()
+
     def history(self, object_: str) -> tuple[Event, ...]:
         """What happened to an object, oldest first. Raises NotFoundError."""
         sql = "SELECT e.entry FROM event_objects o JOIN events e ON e.seq = o.seq WHERE o.object = ? ORDER BY o.seq"

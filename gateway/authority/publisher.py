@@ -3,7 +3,10 @@
     folder/tuf/           what anyone may read: metadata, targets, licenses
     folder/keys/online/   keys of the online roles, and the root that this publisher trusts
 
-One publication at a time, also among processes: a slower one would otherwise put an older state over a newer one.
+    folder/published.json  how far the log had come at the last publication
+
+One publication at a time, also among processes: a slower one would otherwise put an older state over a newer one. A store
+that was put back from a copy is not published: licenses that were revoked since would be valid again.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from gateway.authority.authority import Authority
 from gateway.authority.ceremony import PublishError, read_root, root_digest
@@ -30,6 +35,19 @@ _PAGE = 500
 _ONLINE = Path("keys", "online")
 
 
+class _Mark(msgspec.Struct, frozen=True):
+    """How far the log had come."""
+
+    size: int
+    leaf: str
+
+
+_RESTORED = (
+    "was it put back from a copy? Put back the newest one, or bring what is missing up to date (above all what was"
+    " suspended or revoked) and remove that file"
+)
+
+
 class Publisher:
     """Publishes one authority. Safe to use from one thread at a time."""
 
@@ -37,6 +55,7 @@ class Publisher:
         self.folder = folder / "tuf"
         self._authority = authority
         self._lock = folder / _LOCK
+        self._mark = folder / "published.json"
         self._repository = self.repository(folder)
 
     @staticmethod
@@ -60,7 +79,9 @@ class Publisher:
     def publish(self) -> tuple[Publication, int]:
         """Publish what holds now; what was written, and the time that its lists carry. Raises AuthorityError, OSError."""
         with self._alone():
+            self._require_newest()
             published = self._authority.published()
+            self._note()
             if not (self.folder / "timestamp.json").exists():  # the first time, or the folder was lost
                 published = dataclasses.replace(published, licenses=_Every(self._authority))
             written = self._repository.publish(published)
@@ -70,6 +91,32 @@ class Publisher:
     def root(self) -> bytes:
         """What is handed to those who will follow. Raises PublishError."""
         return self._repository.root()
+
+    def _require_newest(self) -> None:
+        try:
+            known = msgspec.json.decode(self._mark.read_bytes(), type=_Mark)
+        except FileNotFoundError:
+            return
+        except msgspec.DecodeError as error:
+            raise PublishError(f"{self._mark}: cannot be read; {_RESTORED}") from error
+        if not self._authority.goes_on_from(known.size, known.leaf):
+            raise PublishError(
+                f"{self._mark}: the log had {known.size} entries when it was last published, and the store does not have"
+                f" them all; {_RESTORED}"
+            )
+
+    def _note(self) -> None:
+        """Before anything is written: what went out is covered, whenever this is killed."""
+        beside = self._mark.with_name(f".{self._mark.name}.{os.getpid()}.tmp")
+        try:
+            with beside.open("wb") as file:
+                file.write(msgspec.json.encode(_Mark(*self._authority.mark())))
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._mark)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
 
     def add_root(self, actor: Actor, data: bytes) -> None:
         """Publish a signed root, and tell it in the log; harmless when done twice. Raises AuthorityError, OSError."""

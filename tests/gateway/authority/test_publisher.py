@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -124,3 +126,87 @@ def test_gateways_are_told_when_something_was_published(folder: Path) -> None:
         assert asyncio.run(hear(server.url)) == b"1"
         server.stop()
         assert asyncio.run(send_hint(server.url)) is False  # a hint that is lost is no failure: gateways poll
+
+
+def test_a_store_that_was_put_back_from_a_copy_is_not_published(tmp_path: Path) -> None:
+    """What was revoked since would be valid again at every gateway."""
+    folder = tmp_path / "authority"
+    authority = Authority.create(folder, ISSUER, two_person=False)
+    Publisher.init(folder, folder / "root-keys", holders=1, threshold=1)
+    jti = issue(authority)
+    publish_folder(folder)
+    authority.close()
+    saved = {path: path.read_bytes() for path in folder.glob("authority.db*")}
+    authority = Authority.open(folder)
+    ask(authority, PIA, "revoke", {"id": jti, "reason": "deceit"})
+    authority.close()
+    publish_folder(folder)
+    before = (folder / "tuf" / "timestamp.json").read_bytes()
+    for path in folder.glob("authority.db*"):
+        path.unlink()
+    for path, data in saved.items():
+        path.write_bytes(data)
+    with pytest.raises(PublishError, match="copy"):
+        publish_folder(folder)
+    # Nor when as much, but other things, have happened since.
+    authority = Authority.open(folder)
+    for _ in range(4):
+        issue(authority)
+    authority.close()
+    with pytest.raises(PublishError, match="copy"):
+        publish_folder(folder)
+    assert (folder / "tuf" / "timestamp.json").read_bytes() == before
+    (folder / "published.json").write_bytes(b"half")
+    with pytest.raises(PublishError, match="cannot be read"):
+        publish_folder(folder)
+    (folder / "published.json").unlink()  # somebody has looked, and brought it up to date
+    publish_folder(folder)
+
+
+def test_a_disk_that_is_full_leaves_what_was_published_and_a_log_that_is_whole(tmp_path: Path) -> None:
+    """No file may grow beyond what the largest has: as on a full disk, but for this process alone."""
+    folder = tmp_path / "authority"
+    authority = Authority.create(folder, ISSUER, two_person=False)
+    Publisher.init(folder, folder / "root-keys", holders=1, threshold=1)
+    issue(authority)
+    publish_folder(folder)
+    authority.close()
+    before = files(folder / "tuf")
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 2  # neither of the two could be done
+    assert files(folder / "tuf") == before
+    authority = Authority.open(folder)
+    authority.verify()
+    issue(authority)
+    authority.close()
+    publish_folder(folder)
+
+
+_FULL = """
+import resource, signal, sys
+from pathlib import Path
+import apsw
+from gateway.authority.authority import Authority
+from gateway.authority.publisher import publish_folder
+from tests.gateway.authority.test_publisher import issue
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder = Path(sys.argv[1])
+authority = Authority.open(folder)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_024, 1_024))
+try:
+    issue(authority)
+except apsw.Error as error:
+    print(type(error).__name__)
+try:
+    publish_folder(folder)
+except (OSError, apsw.Error) as error:
+    print(type(error).__name__)
+"""
