@@ -192,10 +192,13 @@ class Follower:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hinted.wait(), wait_s - gap_s)
 
-    def _next_wait_s(self) -> float:
+    def _next_wait_s(self, took_s: float) -> float:
         failures = self._status.failures
         if not failures:
-            return self._refresh_s * self._random.uniform(0.8, 1.0)  # never later than was promised
+            # What is published just after a look began is in force one refresh later, if the next look takes as long;
+            # but a source that is slow is not asked without end.
+            pace_s = self._refresh_s * self._random.uniform(0.8, 1.0)
+            return max(pace_s - 2 * took_s, pace_s / 2)
         longest = min(self._retry_s * 2.0 ** min(failures - 1, 30), self._retry_max_s)
         return longest * self._random.uniform(0.5, 1.0)
 
@@ -220,8 +223,8 @@ class Follower:
             self._status = self._with(
                 last_error="", failures=0, refreshes=before.refreshes + 1, last_success_s=self._clock()
             )
-        self._wait_s = self._next_wait_s()
         took_s = round(time.monotonic() - ticks, 6)
+        self._wait_s = self._next_wait_s(took_s)
         self._status = self._with(took_s=took_s, next_refresh_s=self._clock() + self._wait_s)
         await self._report(before)
 
