@@ -217,8 +217,8 @@ class Fleet:
 
     def _write(self, host: Host, address: str) -> Path:
         host.folder.mkdir(parents=True)
-        # A host that is cut off refuses, and cuts its streams, as soon as its list is too old.
-        policy = policy_text().replace("binding_min: 1", "binding_min: 1, offline_grace: 0s, drain: 0s")
+        # A host that is cut off refuses as soon as its list is too old; streams that run may go on for a while.
+        policy = policy_text().replace("binding_min: 1", "binding_min: 1, offline_grace: 0s")
         (host.folder / "policy.yaml").write_text(policy)
         models = "".join(
             f"""  - name: {model}

@@ -55,7 +55,7 @@ def sound(fleet: Fleet, load: Load, report: Report, outs: list[Out], *, status: 
     assert all(effect.effective_ms is not None and effect.effective_ms >= effect.published_ms for effect in heard)
     assert sum(effect.refused for effect in heard) > 0
     flying = [ending for effect in heard for ending in effect.in_flight_calls]
-    assert {ending.outcome for ending in flying} <= {"refused", "cancelled"}
+    assert {ending.outcome for ending in flying} <= {"refused", "cancelled", "unknown"}  # unknown: of a killed worker
     # Each caller had a stream running on its host: each was ended, by an event that says why.
     assert len(load.cut()) >= 2 * 3
     # Whoever began after the last worker had heard was refused. Callers' clock and workers' clock are one here.
@@ -171,7 +171,7 @@ def test_l1_a_host_that_cannot_reach_the_authority_serves_until_its_list_is_too_
             "a list that is too old",
         )
         stale_s = cut_s + TTL_S
-        wait_for_calls(load)
+        wait_for_calls(load, kinds=("quick", "held"))
         served = [c for c in load.calls if c.host == cut_off.name and c.allowed_s and c.kind != "stream"]
         # No list that it has was made after it was cut off, and nobody goes by one for longer than it says.
         assert all(call.began_s < stale_s for call in served)
