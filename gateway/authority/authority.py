@@ -32,7 +32,8 @@ from gateway.license.trust import TrustLevel
 TTL_S = 300  # how old a list may become before gateways look for a newer one; our choice
 EXP_S = 86_400  # when a list is of no use at all; our choice
 EXP_S_MAX = 96 * 3600  # nothing published is believed longer (SB 942: a license is revoked within 96 hours)
-_FOUNDER = Actor("founder", frozenset({Role.ADMIN}))
+# Who acts while an authority is made, before anyone has a key.
+FOUNDER = Actor("founder", frozenset({Role.ADMIN}))
 _ADMIN = frozenset({Role.ADMIN})
 
 
@@ -87,9 +88,9 @@ class Authority(Publishing, Clocks):
                     store.set(key, value)
                 log = Log(store, issuer, log_key)
                 log.begin()
-                log.append(int(clock()), _FOUNDER, "create", "settings", detail=settings)
+                log.append(int(clock()), FOUNDER, "create", "settings", detail=settings)
                 made = cls(folder, store, log, clock)
-                made._add_issuer_key(_FOUNDER)
+                made._add_issuer_key(FOUNDER)
         except BaseException:
             store.close()
             raise

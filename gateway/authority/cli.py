@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from gateway.authority import cli_filings, cli_records, cli_root, cli_supervision
-from gateway.authority.authority import EXP_S, TTL_S, Authority
+from gateway.authority.authority import EXP_S, FOUNDER, TTL_S, Authority
 from gateway.authority.cli_desk import FOLDER, AsJson, Desk, Folder, Hint, command, reported, write_new
 from gateway.authority.errors import FormError
 from gateway.authority.history import moment, plain
@@ -30,7 +30,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-_FOUNDER = Actor("founder", frozenset({Role.ADMIN}))
 
 
 @app.command()
@@ -85,7 +84,7 @@ def init(
         try:
             if not any(Role.ADMIN in one.roles for one in people):
                 people.append(make_actor("admin", ["admin"]))
-            keys = {one.name: authority.add_key(_FOUNDER, one.name, one.roles) for one in people}
+            keys = {one.name: authority.add_key(FOUNDER, one.name, one.roles) for one in people}
             repository = Publisher.init(
                 folder, offline, holders=root_holders, threshold=root_threshold, passphrase=locked_by
             )

@@ -164,7 +164,7 @@ class Desk:
             typer.echo(_harmless(json.dumps(answer, indent=2, ensure_ascii=False)))
         else:
             for line in lines:
-                typer.echo(line)
+                typer.echo(_harmless(line))
 
 
 def _harmless(text: str) -> str:

@@ -383,6 +383,13 @@ def test_l1_a_condition_that_is_no_number_stays_text_or_is_refused(desk: Desk, t
     assert done.err.startswith("error: ")
 
 
+def test_what_somebody_typed_steers_no_terminal(desk: Desk) -> None:
+    # A terminal of its own keeps what a pipe would be spared.
+    done = desk("pia", "order", "give", "all", "--reason", "r", "--ref", "x\x9b31m\u202ey")
+    desk("pia", "order", "lift", "x\x9b31m\u202ey", "--reason", "r")
+    assert done.out.rstrip("\n").isprintable()
+
+
 def test_json_output_steers_no_terminal(desk: Desk, tmp_path: Path) -> None:
     name = "\x9b31m\u202ered"
     (tmp_path / "a.json").write_text(json.dumps({"license": {"model": {"name": name}}}))

@@ -163,6 +163,7 @@ def test_a_store_that_was_put_back_from_a_copy_is_not_published(tmp_path: Path) 
     publish_folder(folder)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_leaves_what_was_published_and_a_log_that_is_whole(tmp_path: Path) -> None:
     """No file may grow beyond what the largest has: as on a full disk, but for this process alone."""
     folder = tmp_path / "authority"
