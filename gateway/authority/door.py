@@ -38,12 +38,16 @@ class Because(Inputs, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One operation. `publishes`: afterwards something else has to be published. `reads`: nothing is changed."""
+    """One operation. `publishes`: afterwards something else has to be published. `reads`: nothing is changed.
+
+    `long`: it reads for minutes where there is much to read, and nobody else may have to wait for it.
+    """
 
     inputs: type[Inputs]
     run: Callable[[Authority, Actor, Any], object]
     publishes: bool = False
     reads: bool = False
+    long: bool = False
 
 
 def strict_json(data: bytes | str) -> Any:

@@ -248,5 +248,5 @@ SUPERVISION: Mapping[str, Door] = {
     "target": Door(Target, _target, publishes=True),
     "tick": Door(Tick, _tick, publishes=True),
     "clocks": Door(Nothing, _clocks, reads=True),
-    "log-verify": Door(LogHeads, _verify_log, reads=True),
+    "log-verify": Door(LogHeads, _verify_log, reads=True, long=True),
 }

@@ -6,7 +6,7 @@
     GET  /livez, /readyz      is the process alive; is what is published up to date
 
 Who acts is who the key belongs to, and nothing else in a request says so. Every call of the store runs in one thread, one
-after the other. A refusal is {"error": {"code", "message", "field"}}.
+after the other, but for what reads for long. A refusal is {"error": {"code", "message", "field"}}.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ class Service:
         self._authority = authority
         self._folder = folder
         self._line = asyncio.Semaphore(WAITING_MAX)
+        self._long = asyncio.Semaphore(1)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="authority")
         publisher = Publisher(authority, folder)
         self.watch = Watch(authority, publisher, self.call, every_s=every_s, hint=hint)
@@ -144,7 +145,10 @@ class Service:
         if door is None:
             raise Refused(404, "NOT_FOUND", f"operation: there is none named {name[:80]!r}", "operation")
         inputs = await _inputs(request, _LARGE.get(name, BODY_BYTES_MAX))
-        answer = await self._in_line(lambda: ask(self._authority, actor, name, inputs))
+        if door.long:
+            answer = await self._apart(actor, name, inputs)
+        else:
+            answer = await self._in_line(lambda: ask(self._authority, actor, name, inputs))
         if door.publishes:
             self.watch.wake()
         return _Json(answer, headers=_HEADERS)
@@ -172,6 +176,21 @@ class Service:
             raise Refused(503, "BUSY", "too many calls wait for the store; try again in a moment")
         async with self._line:
             return await self.call(work)
+
+    async def _apart(self, actor: Actor, name: str, inputs: dict[str, Any]) -> Any:
+        """One at a time, on a connection of its own: no revocation waits behind it."""
+        if self._long.locked():
+            raise Refused(503, "BUSY", "somebody else has asked for this; try again when it is done")
+
+        def work() -> Any:
+            authority = Authority.open(self._folder)
+            try:
+                return ask(authority, actor, name, inputs)
+            finally:
+                authority.close()
+
+        async with self._long:
+            return await asyncio.to_thread(work)
 
     async def _livez(self, _: Request) -> Response:
         return _Json({"status": "ok"}, headers=_HEADERS)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from gateway.audit.checkpoint import Checkpoint
 from gateway.authority.authority import Authority
 from gateway.authority.model import Actor
 from gateway.authority.service_files import read_published
@@ -318,6 +320,30 @@ def test_l9_a_body_that_says_it_is_too_large_is_not_waited_for(served: Served) -
         head += "Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n{"
         connection.sendall(head.encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_proof_of_the_log_keeps_nobody_waiting(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A revocation does not wait for an auditor who reads a long log."""
+    begun, may_end = threading.Event(), threading.Event()
+    verify = Authority.verify
+
+    def long(self: Authority, heads: Sequence[str] = ()) -> Checkpoint:
+        begun.set()
+        assert may_end.wait(30)
+        return verify(self, heads)
+
+    monkeypatch.setattr(Authority, "verify", long)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(served.post("log-verify", "udo").status_code))
+    thread.start()
+    try:
+        assert begun.wait(20)
+        assert served.post("revoke", "pia", id=served.issued(), reason="deceit").status_code == 200
+        assert served.post("log-verify", "udo").status_code == 503
+    finally:
+        may_end.set()
+        thread.join(30)
+    assert found == [200]
 
 
 def test_where_things_lie_is_not_told_to_who_asks(tmp_path: Path) -> None:
