@@ -60,7 +60,7 @@ def trial(fleet: Fleet, variant: str) -> Trial:
     load = Load(fleet, model)
     if variant == "redis down":
         fleet.redis.stop()
-        time.sleep(1.5)  # until the workers have noticed
+        time.sleep(1.5)  # the workers have noticed by then
     order = f"order-{model}" if variant == "order" else None
     try:
         with load.running():
