@@ -104,7 +104,7 @@ TABLE: Mapping[Operation, Rule] = MappingProxyType(
         O.WITHDRAW: _rule((S.DRAFT, S.SUBMITTED, S.ASSESSING), S.CANCELLED, R.APPLICANT),
         O.CHECK: _rule((S.SUBMITTED,), None, R.OFFICER),
         O.ACCEPT: _rule((S.SUBMITTED,), S.ASSESSING, R.OFFICER),
-        O.ASSESS: _rule((S.ASSESSING,), None, R.ASSESSOR),
+        O.ASSESS: _rule((S.ASSESSING,), None, R.ASSESSOR, apart=True),
         O.APPROVE: _rule((S.ASSESSING,), S.APPROVED, R.APPROVER, second_person=True),
         O.APPROVE_CONDITIONAL: _rule((S.ASSESSING,), S.APPROVED_CONDITIONAL, R.APPROVER, second_person=True),
         O.REJECT: _rule((S.SUBMITTED, S.ASSESSING), S.REJECTED, R.APPROVER, second_person=True),

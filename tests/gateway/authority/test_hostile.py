@@ -11,7 +11,7 @@ import pytest
 
 from gateway.authority.authority import Authority
 from gateway.authority.doors import ask
-from gateway.authority.errors import ClockError, FormError, PermitError, RoleError, TransitionError
+from gateway.authority.errors import ClockError, FormError, PermitError, RoleError, SecondError, TransitionError
 from gateway.authority.history import history
 from gateway.authority.model import Actor
 from gateway.authority.states import Role, State
@@ -74,6 +74,13 @@ def test_an_application_does_not_change_under_a_decision(authority: Authority) -
     authority.decide(APPROVER, made.id, "reject", reason="incomplete")
     with pytest.raises(TransitionError, match="waits"):
         authority.amend(APPLICANT, made.id, form(purposes=["other"]))
+
+
+def test_an_applicant_does_not_assess_their_own_application(shared: Authority) -> None:
+    made = to_assessing(shared)
+    both = Actor(APPLICANT.name, frozenset({Role.APPLICANT, Role.ASSESSOR}))
+    with pytest.raises(SecondError):
+        shared.attach_assessment(both, made.id, type="security", report=b"r", result={"passed": True})
 
 
 @pytest.mark.parametrize("result", [None, {}, {"gen_pass": 0.1}])
