@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,9 @@ from types import MappingProxyType
 import msgspec
 
 from gateway.errors import ConfigError
-from gateway.license.standing import NO_STANDING, GatewayFacts, Material, Standing, stand
+from gateway.license.orders import OrderList, read_kept_orders
+from gateway.license.published import StandingError
+from gateway.license.standing import LISTS_MAX, NO_STANDING, GatewayFacts, Material, Standing, stand
 from gateway.license.trust import NO_TRUST, Trust, ended, load_trust, united
 from gateway.settings import Trust as TrustSettings
 from gateway.trust import Follower, FollowerStatus, TrustError, TrustOptions, open_source
@@ -37,6 +39,9 @@ class _Known(msgspec.Struct, frozen=True):
     statuses: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
+    # Public keys of the lists of orders, by the SHA-256 of the list: an order stays when its issuer's key is replaced.
+    order_keys: Mapping[str, str] = msgspec.field(default_factory=dict)
+    marks: tuple[tuple[tuple[str, ...], int], ...] = ()  # see Standing.marks
 
 
 class Authorities:
@@ -198,7 +203,7 @@ class Authorities:
     # -- over a restart
 
     def _remembered(self) -> Standing:
-        """What was in force when this worker last ran, as far as it still verifies."""
+        """What was in force when this worker last ran, as far as it still verifies; orders by the keys of their time."""
         path = self._folder / KNOWN_FILE
         try:
             with path.open("rb") as file:
@@ -216,7 +221,8 @@ class Authorities:
         )
         self._note_tokens(material)
         trust = united(list(self._trusts.values()) or [NO_TRUST])
-        made, _ = stand(material, NO_STANDING, now_s=self._now_s(), gateway=self._gateway, trust=trust)
+        before = replace(NO_STANDING, orders=tuple(_kept_orders(known)), marks=MappingProxyType(dict(known.marks)))
+        made, _ = stand(material, before, now_s=self._now_s(), gateway=self._gateway, trust=trust)
         return replace(made, version="")
 
     def _note_tokens(self, material: Material) -> None:
@@ -234,12 +240,26 @@ class Authorities:
         )
         held = {digest for group in digests for digest in group}
         self._tokens = {digest: token for digest, token in self._tokens.items() if digest in held}
-        known = _Known(*(tuple(self._tokens[d] for d in group if d in self._tokens) for group in digests))
+        statuses, orders, gateways = (tuple(self._tokens[d] for d in g if d in self._tokens) for g in digests)
+        keys = {one.digest: one.x for one in standing.orders}
+        known = _Known(statuses, orders, gateways, keys, tuple(standing.marks.items()))
         path = self._folder / KNOWN_FILE
         try:
             write_atomically(path, msgspec.json.encode(known))
         except OSError as error:
             log.warning("%s: %s", path, error.strerror or error)
+
+
+def _kept_orders(known: _Known) -> Iterator[OrderList]:
+    for text in known.orders[:LISTS_MAX]:
+        token = text.strip().encode()
+        x = known.order_keys.get(hashlib.sha256(token).hexdigest())
+        if x is None:
+            continue  # an older version kept none: today's keys decide
+        try:
+            yield read_kept_orders(token, x)
+        except StandingError as error:
+            log.warning("a list of orders that was kept is not used: %s", error.detail)
 
 
 def _sources(settings: TrustSettings, folder: Path, licenses: tuple[str, ...]) -> dict[str, TrustOptions]:

@@ -14,12 +14,14 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
+from gateway.errors import ConfigError
 from gateway.license.moment import Moment
-from gateway.license.published import Envelope, envelope, open_signed
+from gateway.license.published import Envelope, StandingError, envelope, open_signed
 from gateway.license.record import Seconds, Short, Words
-from gateway.license.signed import Kind
+from gateway.license.signed import Kind, TokenError, read_unverified
 from gateway.license.territory import touches
-from gateway.license.trust import Trust
+from gateway.license.trust import Right, Trust, single
+from gateway.reasons import Reason
 
 ORDERS_MAX = 10_000  # our choice: what is looked through for a call that was not seen before
 _ANY = "*"
@@ -51,6 +53,7 @@ class OrderList:
     orders: tuple[Order, ...]
     digest: str = ""  # SHA-256 of the token, hex
     kid: str = ""  # of the key that signed it
+    x: str = ""  # that key, public: an order outlives the trust in its key, over restarts, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,21 @@ def read_orders(token: bytes, trust: Trust) -> OrderList:
     """The list in the token, of an issuer that may give orders. Raises StandingError, and nothing else."""
     signed = open_signed(token, Kind.ORDERS, trust)
     made = envelope(signed.payload, _Payload, "a list of orders")
-    return OrderList(made.iss, made.iat, made.exp, made.ttl, made.orders, signed.digest, signed.kid)
+    x = trust.public(signed.iss, signed.kid)
+    return OrderList(made.iss, made.iat, made.exp, made.ttl, made.orders, signed.digest, signed.kid, x)
+
+
+def read_kept_orders(token: bytes, x: str) -> OrderList:
+    """A list that was in force before, by the key that it was verified with then. Raises StandingError.
+
+    Whether its issuer may still give orders is not asked here.
+    """
+    try:
+        parts = read_unverified(token.strip(b" \t\r\n"), Kind.ORDERS)
+        trust = single(str(parts.payload.get("iss")), parts.kid, x, Right.ORDERS)
+    except (TokenError, ConfigError) as error:
+        raise StandingError(Reason.LIC_SIG, str(error)) from error
+    return read_orders(token, trust)
 
 
 def in_force(orders: OrderList, target: Target, moment: Moment) -> Iterator[Order]:

@@ -2,7 +2,7 @@
 
 One `Standing` is made of each set of files that came in, and is never changed: calls that share it agree, and what is
 worked out from it may be kept for as long as it is in force. All of it is read and verified before it counts; what does
-not verify, or is older than what was known, leaves the known in place. A list that is no longer delivered stays, and
+not verify, or is older than what was ever known, leaves the known in place. A list that is no longer delivered stays, and
 grows too old to use; orders stay even then, so that losing their list never lifts them.
 """
 
@@ -27,6 +27,9 @@ from policies.model import STATUS_AGE_S_MAX
 
 LISTS_MAX = 256  # our choice, of each kind; one status list holds millions of licenses
 STATUS_BYTES_MAX = 64 * 1_048_576  # our choice: of all status lists together, unpacked; 256 million licenses
+# Our choice: a list of each kind and place, and as many again that no longer count. A mark that is pushed out has the
+# least time of all.
+MARKS_MAX = 6 * LISTS_MAX
 GATEWAYS_MAX = 10_000  # our choice: a token of 1 MiB holds fewer
 
 
@@ -75,6 +78,8 @@ class Standing:
     gateways: Mapping[str, EnrolledList] = field(default_factory=lambda: MappingProxyType({}))  # by issuer
     gateway: GatewayFacts = field(default_factory=GatewayFacts)
     version: str = ""  # of the set of files, for people: a TUF snapshot's version, or digests
+    # The greatest `iat` that was in force, by kind, issuer and URI: it stays when the list itself no longer counts.
+    marks: Mapping[tuple[str, ...], int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +124,15 @@ def stand(
     problems: list[str] = []
     keys = _keys(material, previous, trust, problems)
     rotation = _Rotation(previous.trust, keys)
-    statuses = _Shelf("status list", read_status_list, _status_key, keys, now_s, problems, _unpacked)
+    marks = dict(previous.marks)
+    statuses = _Shelf("status list", read_status_list, _status_key, keys, now_s, problems, marks, _unpacked)
     statuses.keep(previous.statuses.values(), lambda made: rotation.stands(made) and _useful(made, now_s))
     statuses.add(material.statuses)
-    orders = _Shelf("list of orders", read_orders, _issuer_key, keys, now_s, problems)
+    orders = _Shelf("list of orders", read_orders, _issuer_key, keys, now_s, problems, marks)
     # An issuer that changed its key has not lifted its orders: they stay, and have to be renewed to stay fresh.
     orders.keep(previous.orders, lambda made: keys.may(made.iss, Right.ORDERS))
     orders.add(material.orders)
-    gateways = _Shelf("list of gateways", read_gateways, _issuer_key, keys, now_s, problems)
+    gateways = _Shelf("list of gateways", read_gateways, _issuer_key, keys, now_s, problems, marks)
     gateways.keep(previous.gateways.values(), lambda made: rotation.stands(made) and _useful(made, now_s))
     gateways.add(material.gateways)
     made = Standing(
@@ -136,6 +142,7 @@ def stand(
         gateways=MappingProxyType({one.iss: one for one in gateways.lists}),
         gateway=gateway,
         version=material.version,
+        marks=MappingProxyType(dict(sorted(marks.items(), key=lambda mark: mark[1])[-MARKS_MAX:])),
     )
     return (previous if _same(made, previous) else made), tuple(problems)
 
@@ -161,6 +168,7 @@ def _same(made: Standing, previous: Standing) -> bool:
         and made.gateways == previous.gateways
         and made.gateway == previous.gateway
         and made.version == previous.version
+        and made.marks == previous.marks
     )
 
 
@@ -226,6 +234,7 @@ class _Shelf(Generic[_L]):
         trust: Trust,
         now_s: float,
         problems: list[str],
+        marks: dict[tuple[str, ...], int],
         size: Callable[[_L], int] = lambda made: 0,
     ) -> None:
         self._name = name
@@ -234,6 +243,7 @@ class _Shelf(Generic[_L]):
         self._trust = trust
         self._now_s = now_s
         self._problems = problems
+        self._marks = marks
         self._size = size
         self._lists: dict[tuple[str, ...], _L] = {}
         self._known: dict[str, _L] = {}  # by digest
@@ -247,6 +257,7 @@ class _Shelf(Generic[_L]):
     def keep(self, known: Iterable[_L], stays: Callable[[_L], bool]) -> None:
         """Begin with what was known."""
         for made in known:
+            self._mark(made)
             if stays(made):
                 self._lists[self._key(made)] = self._known[made.digest] = made
                 self._missing.add(self._key(made))
@@ -273,6 +284,7 @@ class _Shelf(Generic[_L]):
         key = self._key(made)
         self._missing.discard(key)
         known = self._lists.get(key)
+        newest = self._marks.get((self._name, *key), 0)
         if made.iat - CLOCK_SKEW_S > self._now_s:
             fault = "it is from the future: a clock is wrong"
         elif known is None and len(self._lists) >= LISTS_MAX:
@@ -283,10 +295,17 @@ class _Shelf(Generic[_L]):
             fault = f"it is older than the known one of {known.iat}"
         elif known is not None and made.iat == known.iat and made.digest != known.digest:
             fault = "it differs from the known one of the same time"
+        elif made.iat < newest:
+            fault = f"it is older than the one of {newest}, which no longer counts"
         else:
             self._lists[key] = made
+            self._mark(made)
             return
         self._problems.append(f"{self._shown(made)} was not taken up: {fault}")
+
+    def _mark(self, made: _L) -> None:
+        at = (self._name, *self._key(made))
+        self._marks[at] = max(made.iat, self._marks.get(at, 0))
 
     def _shown(self, made: _L) -> str:
         name = " ".join(part[:200] for part in self._key(made))

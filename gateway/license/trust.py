@@ -88,6 +88,11 @@ class Trust:
         """The key of that id, if that issuer is trusted with it."""
         return self.keys.get((iss, kid))
 
+    def public(self, iss: str, kid: str) -> str:
+        """The member `x` of that key (RFC 8037); "" if that issuer is not trusted with it."""
+        key = self.key(iss, kid)
+        return str(key.as_dict(private=False)["x"]) if key is not None else ""
+
     def level(self, iss: str) -> TrustLevel:
         """How much the issuer's word weighs."""
         return self.levels.get(iss, TrustLevel.SELF_ASSERTED)
@@ -154,6 +159,16 @@ def _import(key: _Key) -> OKPKey:
 
 
 NO_TRUST = Trust("", MappingProxyType({}))
+
+
+def single(iss: str, kid: str, x: str, right: Right) -> Trust:
+    """One public key, as `Trust.public` gives it, trusted for one thing alone. Raises ConfigError."""
+    key = _Key(kty="OKP", crv="Ed25519", kid=kid, x=x)
+    fault = _fault(key)
+    if fault:
+        raise ConfigError(f"key {kid[:80]!r}: {fault}")
+    rights = MappingProxyType({iss: frozenset({right})})
+    return Trust("", MappingProxyType({(iss, kid): _import(key)}), rights=rights)
 
 
 def united(parts: Sequence[Trust]) -> Trust:

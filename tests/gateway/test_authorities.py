@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,17 @@ import pytest
 from gateway.authorities import KNOWN_FILE, Authorities
 from gateway.license.trust import NO_TRUST
 from gateway.settings import Trust as TrustSettings
-from tests.gateway.license.material import ISSUER, KEY, NOW_S, URI, public_json, status_token
+from tests.gateway.license.material import (
+    ISSUER,
+    KEY,
+    NOW_S,
+    OTHER_KEY,
+    URI,
+    order,
+    orders_token,
+    public_json,
+    status_token,
+)
 from tests.gateway.trust.world import ISSUER as WORLD_ISSUER
 from tests.gateway.trust.world import World, order_list
 
@@ -97,3 +108,36 @@ def test_l1_orders_of_a_repository_that_ended_long_ago_stay_in_force(tmp_path: P
     revision = authorities.revision
     authorities.look()
     assert authorities.revision == revision
+
+
+def test_l1_an_order_outlives_its_issuers_key_over_a_restart(tmp_path: Path) -> None:
+    made = replace(settings(tmp_path), orders=(tmp_path / "orders.jws",))
+    (tmp_path / "orders.jws").write_bytes(orders_token(order()))
+    trust = tmp_path / "trust.json"
+
+    def stopped() -> list[str]:
+        authorities = Authorities(made, tmp_path / "0", now_s=lambda: NOW_S)
+        return [one.ref for held in authorities.standing.orders for one in held.orders]
+
+    assert stopped() == ["o-1"]
+    trust.write_text(f'{{"issuers": [{{"iss": "{ISSUER}", "keys": [{public_json(OTHER_KEY)}]}}]}}')
+    assert stopped() == ["o-1"]
+    (tmp_path / "orders.jws").write_bytes(orders_token(key=OTHER_KEY, iat=NOW_S - 1))
+    assert stopped() == ["o-1"]  # an older list, by today's key, lifts nothing
+    issuer = f'"iss": "{ISSUER}", "may": ["license"]'
+    trust.write_text(f'{{"issuers": [{{{issuer}, "keys": [{public_json(OTHER_KEY)}]}}]}}')
+    assert stopped() == []
+
+
+def test_l1_a_list_that_no_longer_counts_bars_older_ones_over_a_restart(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    Authorities(made, tmp_path / "0", now_s=lambda: NOW_S)
+    trust = tmp_path / "trust.json"
+    trust.write_text(f'{{"issuers": [{{"iss": "{ISSUER}", "keys": [{public_json(OTHER_KEY)}]}}]}}')
+    for _ in range(2):
+        (tmp_path / "status.jwt").write_bytes(status_token(key=OTHER_KEY, iat=NOW_S - 1))
+        again = Authorities(made, tmp_path / "0", now_s=lambda: NOW_S)
+        assert not again.standing.statuses
+        assert "older than" in " ".join(again.problems)
+    (tmp_path / "status.jwt").write_bytes(status_token(key=OTHER_KEY))
+    assert Authorities(made, tmp_path / "0", now_s=lambda: NOW_S).standing.statuses
