@@ -66,6 +66,7 @@ def test_the_ten_commands_are_those_that_run() -> None:
     assert the_block("sh", "licet authority init") == (ROOT / "tests" / "e2e" / "ten_commands.sh").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_small_user_s_commands_run(folder: Path) -> None:
     steps = the_block("sh", "licet license status init")
     done = subprocess.run(

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -40,25 +41,22 @@ def licet(*arguments: object) -> Done:
     return Done(result.exit_code, result.stdout, result.stderr)
 
 
-def commands(command: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def commands(command: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     """Every command and group, by its words."""
-    found = [path]
-    for name, inner in sorted(getattr(command, "commands", {}).items()):
-        found += commands(inner, (*path, name))
+    found = {path: command}
+    if hasattr(command, "list_commands"):
+        context = typer.Context(command)
+        for name in command.list_commands(context):
+            found |= commands(command.get_command(context, name), (*path, name))
     return found
 
 
 def test_every_command_explains_itself() -> None:
-    root = get_command(app)
-    paths = commands(root)
-    assert {("up",), ("serve",), ("check",), ("key", "new"), ("audit", "verify"), ("license", "issue")} <= set(paths)
-    for path in paths:
-        command = root
-        for word in path:
-            command = command.commands[word]  # type: ignore[attr-defined]
-        context = typer.Context(command)
+    found = commands(get_command(app))
+    assert {("up",), ("serve",), ("check",), ("key", "new"), ("audit", "verify"), ("license", "issue")} <= set(found)
+    for path, command in found.items():
         assert (command.help or "").strip(), f"licet {' '.join(path)} has no help"
-        for parameter in command.get_params(context):
+        for parameter in command.get_params(typer.Context(command)):
             if parameter.name != "help":
                 told = getattr(parameter, "help", None)
                 assert told, f"licet {' '.join(path)}: {parameter.name} is not explained"

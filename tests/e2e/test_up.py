@@ -165,6 +165,7 @@ def test_a_kill_takes_the_sample_model_along_and_the_next_start_recovers(tmp_pat
     assert licet("audit", "verify", "--data", folder).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_signal_while_it_starts_leaves_nothing_behind(tmp_path: Path) -> None:
     port = free_port()
     with running(tmp_path, "up", "--port", port, "--data", tmp_path / "demo", port=port, ready=False) as gateway:

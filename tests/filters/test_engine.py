@@ -171,6 +171,7 @@ def test_a_warm_engine_finds_the_same() -> None:
     "unit",
     ["a", "1", "a.", "a@", "+1(", "1:", "12 ", "1-", "I am the ", "x.com/", ".", "中", "4111 1111 1111 1111 ", "de12 "],
 )
+@pytest.mark.slow  # compares costs, which a loaded machine disturbs
 def test_l9_cost_is_linear_in_the_text(unit: str) -> None:
     """Loose on purpose: a quadratic step would cost sixteen times as much for four times the text."""
     engine = Engine.load()

@@ -61,6 +61,7 @@ def test_every_country_has_its_lengths() -> None:
             assert len(written) < 9 or phones._international(written[1:].encode()), region
 
 
+@pytest.mark.slow
 def test_example_numbers_that_presidio_finds_are_covered(engine: Engine, presidio: Any) -> None:
     """In every form that libphonenumber writes; voicemail boxes (kind 10) are not looked for."""
     missed = []

@@ -52,6 +52,7 @@ def data() -> dict[str, Any]:
     return loaded
 
 
+@pytest.mark.slow
 def test_the_data_file_is_what_the_generator_writes() -> None:
     assert render(compile_presidio.build()) == compile_presidio.TARGET.read_text()
 

@@ -289,6 +289,7 @@ def check(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.slow
 def test_check_knows_what_they_find(tmp_path: Path) -> None:
     from tests.e2e.stack import Stack, policy_text
 
