@@ -1,6 +1,6 @@
 """The models this gateway serves: each with its target, and the policy and license in force right now.
 
-What is decided per policy rather than per call is decided here: the filters' rules by role, the references that every
+What is decided per policy rather than per call is decided here: the filters' rules by role (`filter_rules`), the references that every
 record carries. `poll` takes up changed files, each whole or not at all: a policy or trust file that cannot be used leaves
 the last good one in force and shows in `problems`; a license that cannot be used, or is gone, refuses every call.
 """
@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filters import NAME_ENTITIES, Action, Detector, Direction, Engine, Mask, NameRules, Rules
-from filters.detectors.custom import CustomDetector, check
-from filters.tags import TAGS
+from filters import Detector, Engine
+from filters.detectors.custom import CustomDetector
 from gateway.attest.target import Attestation, Attestor
 from gateway.audit.record import LicenseRef, PolicyRef
 from gateway.authorities import Authorities
 from gateway.callers import Caller
 from gateway.clocks import Clock, license_clocks
 from gateway.errors import ConfigError
+from gateway.filter_rules import hashes, name_modes, read_policy, role_rules
 from gateway.headers import target_fields
 from gateway.license.binding import is_loopback
 from gateway.license.check import Gate, ModelFacts, Scope, Use, Verdict, check_served
@@ -32,7 +32,7 @@ from gateway.license.published import StandingError
 from gateway.license.token import Failure, License, Opener
 from gateway.license.trust import Trust
 from gateway.protocols import ModelEntry
-from gateway.protocols.base import Adapter, Role
+from gateway.protocols.base import Adapter
 from gateway.reasons import Reason
 from gateway.reload import Reloadable
 from gateway.routes import read_pins
@@ -40,10 +40,7 @@ from gateway.screen import RoleRules
 from gateway.settings import Model, Settings, Target
 from gateway.upstream import AiohttpUpstream, Upstream, UpstreamOptions, UpstreamTimeouts
 from policies import CallerFacts, Policy, PolicyError, explain
-from policies import load as load_policy
-from policies.model import Action as PolicyAction
-from policies.model import Direction as PolicyDirection
-from policies.model import LicenseRules, Required, Style
+from policies.model import LicenseRules, Required
 
 log = logging.getLogger("licet.catalog")
 
@@ -53,8 +50,6 @@ MODALITIES_OUT: Mapping[str, frozenset[str]] = {
     "count_tokens": frozenset({"text"}),
 }
 TEXT = frozenset({"text"})
-# Of digests that stand for masked values. BLAKE2's own bound is 64; 16 bytes cannot be guessed.
-MASK_KEY_BYTES_MIN = 16
 
 # The policy's own limits decide; these only keep the client from being the narrower gate. Their greatest values in a
 # policy are a day (stream_seconds_max) and 100,000 calls (concurrent), more than one process has descriptors for.
@@ -174,66 +169,6 @@ def _pins(license_: License) -> frozenset[bytes]:
     return read_pins(license_.claims.license.endpoint.spki_pins) if license_.claims is not None else frozenset()
 
 
-def role_rules(direction: PolicyDirection, name: Direction, *, mask_key: bytes = b"") -> RoleRules:
-    """The filters' rules of one direction of a policy, by role.
-
-    `mask_key` (16 to 64 bytes, the same in each worker) keys the digests of masks in `hash` style. Raises ConfigError
-    where the policy has such masks and there is no key: a digest without one can be guessed (L7).
-    """
-    names = direction.names
-    looked = NameRules(names.mode.value, names.deadline_ms / 1000, names.chars_max, names.beyond.value)
-    by_role: dict[Role, Rules] = {}
-    for role in Role:
-        table = direction.table(role.value)
-        entities: dict[str, Action] = {}
-        scores: dict[str, float] = {}
-        masks: dict[str, Mask] = {}
-        for entity, treatment in table.entities.items():
-            entities[entity] = Action(treatment.action.value)
-            if treatment.min_score is not None:
-                scores[entity] = treatment.min_score
-            style = treatment.mask.style
-            if treatment.action is not PolicyAction.MASK or style is Style.LABEL:
-                continue
-            if style is Style.PARTIAL:
-                masks[entity] = Mask("partial", treatment.mask.keep)
-            elif len(mask_key) >= MASK_KEY_BYTES_MIN:
-                masks[entity] = Mask("hash", key=mask_key)
-            else:
-                raise ConfigError(f"{entity}: a mask of style hash needs a key, and this gateway has none")
-        for kind, action in direction.impersonation.items():
-            entities[f"IMPERSONATION_{kind.upper()}"] = Action(action.value)
-        by_role[role] = Rules(
-            default=Action(table.default.value),
-            entities=entities,
-            min_score=direction.min_score,
-            scores=scores,
-            masks=masks,
-            names=looked,
-            decode_base64="base64" in direction.decode,
-            # What the application wrote is no caller's value: its pseudonyms stay pseudonyms in answers.
-            restorable=role is not Role.SYSTEM,
-        )
-    return RoleRules(name, by_role)
-
-
-def read_policy(data: bytes, *, source: str, entities: Collection[str], today: datetime.date | None = None) -> Policy:
-    """A policy with the presets' rows of `today` (this day), held against what this build can find. Raises PolicyError."""
-    known = NAME_ENTITIES.union(entities)
-    return load_policy(data, source=source, entities=known, tags=TAGS, check_pattern=check, today=today)
-
-
-def _hashes(direction: PolicyDirection) -> bool:
-    """Whether some mask is a keyed digest."""
-    tables = direction.by_role.values()
-    return any(treatment.mask.style is Style.HASH for table in tables for treatment in table.entities.values())
-
-
-def _name_modes(*directions: RoleRules) -> set[str]:
-    modes: set[str] = {rules.names.mode for one in directions for rules in one.by_role.values()}
-    return modes - {"off"}
-
-
 def _permit(token: bytes | None, trust: Trust) -> Permit | Failure:
     """A training permit as it is in force, or why it is not."""
     if token is None:
@@ -296,7 +231,7 @@ class _Entry:
     def _govern(self, target: Target, policy: Policy, license_: License) -> Governed:
         detectors = (CustomDetector(policy.custom),) if policy.custom else ()
         versions = {**self._catalog.detectors, **{one.name: one.version for one in detectors}}
-        mask_key = self._catalog.mask_key() if _hashes(policy.prompt) or _hashes(policy.answer) else b""
+        mask_key = self._catalog.mask_key() if hashes(policy.prompt) or hashes(policy.answer) else b""
         prompt_rules = role_rules(policy.prompt, "prompt", mask_key=mask_key)
         return Governed(
             name=self._model.name,
@@ -363,7 +298,7 @@ class Catalog:
         self.revision = 0
         self._policies: dict[Path, Reloadable[Policy]] = {}
         self._licenses: dict[Path, Reloadable[bytes | None]] = {}
-        self._standing = authorities.revision
+        self._authorities_revision = authorities.revision
         problems: list[str] = []
         self._entries: dict[str, _Entry] = {}
         for model in settings.models:
@@ -399,7 +334,7 @@ class Catalog:
     @property
     def name_modes(self) -> frozenset[str]:
         """The modes in which some policy has names looked for."""
-        return frozenset().union(*(_name_modes(model.prompt_rules, model.answer_rules) for model in self))
+        return frozenset().union(*(name_modes(model.prompt_rules, model.answer_rules) for model in self))
 
     def loaded(self, detectors: Mapping[str, str], modes: frozenset[str]) -> None:
         """The models for names were loaded: their versions go into records, and a policy that needs others must wait."""
@@ -466,11 +401,11 @@ class Catalog:
 
     def restand(self) -> None:
         """Open the licenses again if trusted keys, or licenses that come by name, are others now."""
-        if self._standing != self.authorities.revision:
+        if self._authorities_revision != self.authorities.revision:
             self._govern()
 
     def _govern(self) -> None:
-        self._standing = self.authorities.revision
+        self._authorities_revision = self.authorities.revision
         for entry in self._entries.values():
             entry.try_govern()
         self.prompt_bytes_max = self._prompt_bytes_max()

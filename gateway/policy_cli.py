@@ -32,7 +32,7 @@ EXIT_USAGE = 2  # an argument cannot be used
 def reader(further: frozenset[str] = frozenset()) -> ReadPolicy:
     """Reads policies as the gateway does, held against what its detectors find, and `further` ones."""
     from filters import Engine
-    from gateway.catalog import read_policy
+    from gateway.filter_rules import read_policy
 
     return functools.partial(read_policy, entities=Engine.load().entities | further)
 

@@ -51,13 +51,14 @@ MAY: dict[str, set[str]] = {
     "gateway.checkup": {"gateway.license", "gateway.settings", "gateway.trust", "policies"},
     "gateway.policy_cli": {
         "filters",
-        "gateway.catalog",
         "gateway.checkup",
+        "gateway.filter_rules",
         "gateway.recognizers",
         "gateway.settings",
         "policies",
     },
     "gateway.screen": {"filters", "gateway.protocols"},
+    "gateway.filter_rules": {"filters", "gateway.protocols", "gateway.screen", "policies"},
     "gateway.streams": {"filters", "gateway.protocols", "gateway.screen"},
     "gateway.conversation": {
         "filters",
@@ -76,6 +77,7 @@ MAY: dict[str, set[str]] = {
         "gateway.audit",
         "gateway.authorities",
         "gateway.callers",
+        "gateway.filter_rules",
         "gateway.headers",
         "gateway.license",
         "gateway.protocols",
@@ -85,7 +87,7 @@ MAY: dict[str, set[str]] = {
         "gateway.upstream",
         "policies",
     },
-    "gateway.scan": {"filters", "policies", "gateway.catalog", "gateway.protocols"},
+    "gateway.scan": {"filters", "policies", "gateway.filter_rules", "gateway.protocols"},
     "gateway.training": {
         "gateway.callers",
         "gateway.catalog",

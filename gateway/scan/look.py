@@ -363,7 +363,7 @@ def _named() -> frozenset[str]:
 
 def _policy(path: Path, engine: Engine) -> Policy:
     """The policy, held against what the gateway can find, as the gateway would read it."""
-    from gateway.catalog import read_policy
+    from gateway.filter_rules import read_policy
     from policies import PolicyError, explain
 
     try:
@@ -378,7 +378,7 @@ def _actions(policy: Policy | None) -> Rules | None:
     """What the policy does with a user's prompt."""
     if policy is None:
         return None
-    from gateway.catalog import role_rules
+    from gateway.filter_rules import role_rules
     from gateway.protocols.base import Role
 
     try:

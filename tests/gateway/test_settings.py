@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog import read_policy
 from gateway.checkup import ReadPolicy, check
 from gateway.errors import ConfigError
+from gateway.filter_rules import read_policy
 from gateway.license.issuer import add_to_trust, build_claims, generate_key, issue
 from gateway.license.signed import Kind, sign
 from gateway.license.status import build_status_payload

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from filters import Engine, Finding, Rules, UndecidedError
 from filters.detectors.custom import CustomDetector, check
 from filters.tags import TAGS
-from gateway.catalog import role_rules
 from gateway.errors import ConfigError
+from gateway.filter_rules import role_rules
 from gateway.protocols.base import Role
 from policies import Action, CustomEntity, Policy, PolicyError, Problem, load
 from policies.model import (
