@@ -8,6 +8,7 @@ the last good one in force and shows in `problems`; a license that cannot be use
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from gateway.attest.target import Attestation, Attestor
 from gateway.audit.record import LicenseRef, PolicyRef
 from gateway.authorities import Authorities
 from gateway.callers import Caller
-from gateway.clocks import Clock, license_clocks
+from gateway.clocks import Clock, license_clocks, policy_clocks
 from gateway.errors import ConfigError
 from gateway.filter_rules import hashes, name_modes, read_policy, role_rules
 from gateway.headers import target_fields
@@ -40,6 +41,7 @@ from gateway.screen import RoleRules
 from gateway.settings import Model, Settings, Target
 from gateway.upstream import AiohttpUpstream, Upstream, UpstreamOptions, UpstreamTimeouts
 from policies import CallerFacts, Policy, PolicyError, explain
+from policies.coming import Break, coming
 from policies.model import LicenseRules, Required
 
 log = logging.getLogger("licet.catalog")
@@ -51,6 +53,9 @@ MODALITIES_OUT: Mapping[str, frozenset[str]] = {
 }
 TEXT = frozenset({"text"})
 
+# A policy that can no longer be used since rows of its presets began is read again this often, for what hindered it may
+# pass without a change of the file. Our choice.
+LAPSED_S = 60.0
 # The policy's own limits decide; these only keep the client from being the narrower gate. Their greatest values in a
 # policy are a day (stream_seconds_max) and 100,000 calls (concurrent), more than one process has descriptors for.
 TOTAL_S_MAX = 86_400.0
@@ -223,6 +228,12 @@ class _Entry:
             attestor.licensed(license_.claims.license if license_.claims is not None else None)
         self.governed = {target.protocol: self._govern(target, policy, license_) for target in self._model.targets}
 
+    def lapsed(self, now_s: float) -> bool:
+        """Whether rows of presets have begun or ended, and the policy's file cannot be used as they stand now: what was in
+        force may be looser (L1)."""
+        due_s = self._policy.value.changes_at_s
+        return due_s is not None and now_s >= due_s and self._policy.error is not None
+
     async def close(self) -> None:
         """Close every connection to the model's endpoints."""
         for upstream in self._upstreams.values():
@@ -288,7 +299,8 @@ class Catalog:
         self.entities = entities
         self.detectors = detectors
         self._now_s = now_s
-        self._due: dict[Path, int] = {}  # when rows of presets last began or ended, of each policy
+        self._due: dict[Path, float] = {}  # of each policy whose presets' rows began or ended: when to read it next
+        self._breaks: dict[Path, tuple[Break, ...]] = {}  # of each policy, what it will no longer keep
         self._names_missing = names_missing
         self.mask_key = mask_key
         self.attestation = Attestation(settings.data, now_s=now_s)
@@ -329,6 +341,8 @@ class Catalog:
             why = self._names_missing(mode)
             if why is not None:
                 raise ConfigError(f"{source}: names: {mode}: {why}")
+        read = functools.partial(read_policy, data, source=source, entities=self.entities)
+        self._breaks[Path(source)] = coming(policy, lambda day: read(today=day), today)
         return policy
 
     @property
@@ -360,6 +374,8 @@ class Catalog:
             return Reason.MODEL_UNKNOWN
         if entry.fault:
             return Reason.INTERNAL
+        if entry.lapsed(self._now_s()):
+            return Reason.REGIME
         return entry.governed.get(protocol, Reason.DIALECT_MISMATCH)
 
     def __iter__(self) -> Iterator[Governed]:
@@ -378,8 +394,9 @@ class Catalog:
         return found
 
     def clocks(self) -> list[Clock]:
-        """What ends of the licenses that are served."""
-        return [
+        """What ends of the licenses that are served, and rows to come that policies break."""
+        rows = [clock for breaks in self._breaks.values() for clock in policy_clocks(breaks)]
+        return rows + [
             clock
             for model in self
             if model.facts.license.claims is not None
@@ -391,8 +408,8 @@ class Catalog:
         now_s = self._now_s()
         for path, file in self._policies.items():
             due_s = file.value.changes_at_s
-            if due_s is not None and now_s >= due_s and self._due.get(path) != due_s:
-                self._due[path] = due_s
+            if due_s is not None and now_s >= max(due_s, self._due.get(path, 0)):
+                self._due[path] = now_s + LAPSED_S
                 file.again()
         changed = [file for file in self._files if file.poll()]
         if changed or any(entry.fault for entry in self._entries.values()):

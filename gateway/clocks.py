@@ -19,6 +19,7 @@ from gateway.license.permits import Permit
 from gateway.license.published import Published
 from gateway.license.standing import Standing
 from gateway.metrics import Gauge
+from policies.coming import Break
 from policies.model import LicenseRules
 from policies.workdays import CHINA, beyond, deadline_s, last_year
 
@@ -113,6 +114,11 @@ def _workdays(name: str, claims: Claims, text: str, days: int, calendar: str, wh
         rule += f"; days off after {last_year(calendar)} are not known yet"
     since_s = (start - datetime.date(1970, 1, 1)).days * DAY_S
     return Clock(name, claims.jti, deadline_s(start, days, calendar), rule, since_s)
+
+
+def policy_clocks(breaks: Iterable[Break]) -> list[Clock]:
+    """When policies end that break rows of their presets which begin later on."""
+    return [Clock("policy_row", f"{one.policy} {one.key}", one.due_s, f"{one.what}; {one.remedy}") for one in breaks]
 
 
 def permit_clock(permit: Permit) -> Clock:

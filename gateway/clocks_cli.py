@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +23,10 @@ from gateway.clocks import (
     list_clock,
     metadata_clocks,
     permit_clock,
+    policy_clocks,
 )
 from gateway.errors import ConfigError
+from gateway.filter_rules import read_policy
 from gateway.license.orders import read_orders
 from gateway.license.permits import read_permit
 from gateway.license.published import StandingError
@@ -34,7 +37,8 @@ from gateway.license.token import open_license
 from gateway.license.trust import FILE_BYTES_MAX, NO_TRUST, Trust, load_trust
 from gateway.settings import Model, Settings, load_settings, read_file
 from gateway.trust.follower import STATUS_FILE
-from policies import Policy, PolicyError, explain, load
+from policies import Policy, PolicyError, explain
+from policies.coming import coming
 
 EXIT_OVERDUE = 1
 EXIT_USAGE = 2
@@ -55,11 +59,29 @@ def gather(settings: Settings, trust: Trust | None = None) -> tuple[list[Clock],
         keys = settings.trust.keys
         trust = (None if keys is None else _opened(keys, load_trust, problems)) or NO_TRUST
     clocks: list[Clock] = []
+    for path in dict.fromkeys(model.policy for model in settings.models):
+        clocks += _policy_clocks(path, problems)
     for model in settings.models:
         clocks += _model_clocks(model, trust, problems)
     clocks += _published(settings, trust, problems)
     clocks += _followed(settings.data / "trust", problems)
     return by_due(clocks), problems
+
+
+def today() -> datetime.date:
+    """The day that rows of presets go by."""
+    return datetime.datetime.now(datetime.UTC).date()
+
+
+def _policy_clocks(path: Path, problems: list[str]) -> list[Clock]:
+    data = _bytes(path, problems)
+    try:
+        if data is not None:
+            read = functools.partial(read_policy, data, source=str(path))
+            return policy_clocks(coming(read(today=today()), lambda day: read(today=day), today()))
+    except PolicyError as error:
+        problems += [explain(problem) for problem in error.problems]
+    return []
 
 
 def _model_clocks(model: Model, trust: Trust, problems: list[str]) -> Iterator[Clock]:
@@ -69,7 +91,7 @@ def _model_clocks(model: Model, trust: Trust, problems: list[str]) -> Iterator[C
         )
     elif model.license is not None:
         token = _bytes(model.license, problems)
-        policy = _opened(model.policy, load, problems)
+        policy = _opened(model.policy, read_policy, [])  # what is wrong with it was said
         license_ = open_license(token, trust)
         if license_.claims is None and token is not None and license_.failure is not None:
             problems.append(f"{model.license}: {license_.failure.reason.code}: {license_.failure.detail}")

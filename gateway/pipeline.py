@@ -189,7 +189,8 @@ class Pipeline:
             return Stop(Reason.MODEL_UNKNOWN, param="model")
         model = self.catalog.find(prompt.model, call.adapter.dialect)
         if isinstance(model, Reason):
-            return Stop(model, param="model")
+            lapsed = "A rule began that the policy of this model does not keep." if model is Reason.REGIME else ""
+            return Stop(model, lapsed, param="model")
         call.model = model
         call.facts = model.policy.facts.resolve(call.caller.facts)
         uploads = call.training is not None and call.training.uploads  # those have a bound of their own

@@ -308,6 +308,21 @@ def test_what_cannot_be_read_is_said(config: Path, name: str) -> None:
     assert ask(config)[0] == (0 if name.endswith("0/status.json") else 2)
 
 
+def test_rows_to_come_that_a_policy_breaks_are_due(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looser = "preset: us-ca/license\nlicense: {required: warn}\nprompt: {tags: {gdpr.personal: mask}}\n"
+    (config.parent / "p.yaml").write_text(POLICY + looser)
+    day = datetime.date(2026, 12, 15)
+    monkeypatch.setattr(clocks_cli, "today", lambda: day)
+    _, out, err = ask(config, "--json")
+    assert err == ""
+    told = json.loads(out)
+    assert told["problems"] == []
+    (found,) = (one for one in told["clocks"] if one["clock"] == "policy_row")
+    assert found["subject"].endswith(" license.required")
+    assert found["due_s"] == datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC).timestamp()
+    assert "us-ca" in found["rule"]
+
+
 def test_settings_that_cannot_be_used_are_said(config: Path) -> None:
     config.write_text("models: 7")
     code, _, err = ask(config)
