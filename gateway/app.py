@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +23,7 @@ from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.changes import TOPIC as STANDING
 from gateway.audit.checkpoint import LogKey
 from gateway.audit.digest import DigestKey
-from gateway.audit.frames import journal_dir
+from gateway.audit.frames import host_id, journal_dir
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note
 from gateway.audit.store import Store
@@ -463,12 +461,6 @@ class Gateway:
             found = self.journal.recovery
             problems += [f"journal: stream {s.stream}: {s.problem}" for s in (*found.damaged, *found.failed)]
         return (200 if serving else 503), {"status": status, "problems": problems, "policies": self.catalog.digests()}
-
-
-def host_id() -> str:
-    """This host's name, as far as a journal stream may be named for it."""
-    name = re.sub(r"[^a-z0-9-]+", "-", os.uname().nodename.split(".", 1)[0].lower()).strip("-")
-    return name[:32] or "gateway"
 
 
 async def _respond(send: Send, status: int, body: bytes, media: bytes = b"application/json") -> None:

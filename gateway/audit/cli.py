@@ -17,6 +17,7 @@ from rich.table import Table
 
 from gateway.audit import changes, effect, query
 from gateway.audit.checkpoint import KEY_NAME, LogKey, public_jwk, verifier_key
+from gateway.audit.frames import host_id
 from gateway.audit.record import Counts, Intent, Note, OutcomeRecord
 from gateway.audit.verify import Report, verify
 from gateway.errors import ConfigError
@@ -141,7 +142,9 @@ def effect_command(
 @app.command("key")
 def key_command(
     data: Data = Path("var"),
-    name: Annotated[str | None, typer.Option("--name", help="The gateway's id, for the note verifier's key.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The gateway's id, if it does not run on this host.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False,
 ) -> None:
     """Show the public key that signs this gateway's checkpoints, to enroll it. Made here if there is none yet."""
@@ -149,18 +152,25 @@ def key_command(
     made = "" if file.exists() else "  (made now)"
     try:
         key = LogKey.load(data)
-        verifier = None if name is None else verifier_key(name, key.public)
+        name = name or host_id()
+        verifier = verifier_key(name, key.public)
     except (ConfigError, OSError, ValueError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     if as_json:
-        shown = {"jwk": public_jwk(key.public), "thumbprint": key.thumbprint, "verifier_key": verifier}
+        shown = {
+            "gateway": name,
+            "jwk": public_jwk(key.public),
+            "thumbprint": key.thumbprint,
+            "verifier_key": verifier,
+        }
         typer.echo(orjson.dumps(shown))
         return
+    typer.echo(f"gateway       {name}")
     typer.echo(f"key file      {file}{made}")
     typer.echo(f"thumbprint    {key.thumbprint}  (what an authority enrolls)")
     typer.echo(f"public key    {orjson.dumps(public_jwk(key.public)).decode()}")
-    typer.echo(f"verifier key  {verifier or 'say --name with the id of the gateway'}")
+    typer.echo(f"verifier key  {verifier}")
 
 
 def _print_effects(report: effect.Report) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import re
 import struct
 from collections.abc import Sequence
@@ -161,6 +162,12 @@ def _header_of(payload: bytes) -> Header:
 def journal_dir(data_dir: Path) -> Path:
     """Where the streams are."""
     return data_dir / "journal"
+
+
+def host_id() -> str:
+    """This host's name, as far as a stream may be named for it: what a gateway is called unless it is told otherwise."""
+    name = re.sub(r"[^a-z0-9-]+", "-", os.uname().nodename.split(".", 1)[0].lower()).strip("-")
+    return name[:32] or "gateway"
 
 
 def segment_name(segment: int) -> str:

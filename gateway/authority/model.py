@@ -16,7 +16,6 @@ from gateway.license.record import Short, Terms, Words
 # Our choice: ten years. Longer than any license lives; a slip of the keyboard does not make one for ever.
 VALID_DAYS_MAX = 3660
 SCOPES = ("all", "model", "modality", "new_callers")
-MIMICRY = frozenset({"voice_clone", "face_edit", "avatar"})  # capabilities that imitate a person
 
 
 @dataclass(frozen=True, slots=True)

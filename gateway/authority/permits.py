@@ -6,15 +6,13 @@ source that was used, and in force when training began. Pure, apart from the des
 
 from __future__ import annotations
 
-import re
-import unicodedata
 import uuid
 from collections.abc import Callable
 
 import msgspec
 
 from gateway.authority.errors import FormError, PermitError, TransitionError
-from gateway.authority.model import MIMICRY, Actor, Form, Permit
+from gateway.authority.model import Actor, Form, Permit
 from gateway.authority.office import Office, form_of, said, status_uri
 from gateway.authority.roles import require
 from gateway.authority.states import Operation, Role, State
@@ -25,6 +23,7 @@ from gateway.license.published import StandingError
 from gateway.license.record import Holder, Terms
 from gateway.license.signed import Kind, read_unverified
 from gateway.license.status import StatusValue
+from gateway.license.terms import IMITATING, plain_words
 from gateway.license.trust import Trust
 
 DAY_S = 86_400
@@ -137,8 +136,7 @@ def needs_permit(terms: Terms, *, mimics_person: bool) -> bool:
 
 def mimicry_of(terms: Terms) -> frozenset[str]:
     """The capabilities that imitate people, however they are spelled."""
-    plain = (unicodedata.normalize("NFKC", name).casefold() for name in terms.capabilities)
-    return MIMICRY & {re.sub(r"[\W_]+", "_", name.strip()) for name in plain}
+    return IMITATING & plain_words(terms.capabilities)
 
 
 def require_covered(terms: Terms, find: Callable[[str], bytes], trust: Trust) -> None:

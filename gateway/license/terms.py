@@ -10,7 +10,9 @@ not met (L1). Where a rule of the policy was set by a preset, the detail names t
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gateway.license.binding import other_weights
@@ -307,11 +309,17 @@ def _evidence(case: Case) -> Iterator[Failure]:
         yield Failure(Reason.DISCLOSURE_MISSING, detail)
 
 
+def plain_words(words: Iterable[str]) -> frozenset[str]:
+    """Words of a record as they are compared, however they are spelled: `Voice-Clone` is voice_clone."""
+    plain = (unicodedata.normalize("NFKC", word).casefold().strip() for word in words)
+    return frozenset(re.sub(r"[\W_]+", "_", word) for word in plain)
+
+
 def _training(case: Case) -> Iterator[Failure]:
-    training, capabilities = case.terms.training, set(case.terms.capabilities)
+    training, capabilities = case.terms.training, plain_words(case.terms.capabilities)
     started_s = training.started_at if training is not None else None
     asked = capabilities.intersection(case.rules.permit_for)
-    imitating = capabilities & IMITATING if started_s is not None else set()
+    imitating = capabilities & IMITATING
     if not asked and not imitating:
         return
     what = _listed(tuple(sorted(asked | imitating)))

@@ -114,7 +114,12 @@ CASES = [
         Reason.TRAINING_PERMIT,
         id="imitates people, whatever the policy says",
     ),
-    pytest.param({"capabilities": ["avatar"]}, {}, None, id="imitates people, training unknown to the record"),
+    pytest.param(
+        {"capabilities": ["avatar"]}, {}, Reason.TRAINING_PERMIT, id="imitates people, and no word on training"
+    ),
+    pytest.param(
+        {"capabilities": ["Voice-Clone"]}, {}, Reason.TRAINING_PERMIT, id="imitates people, spelled otherwise"
+    ),
     pytest.param(
         {"capabilities": ["voice_clone"], "training": {"started_at": NOW_S - 1, "permit": PERMIT}},
         {},
