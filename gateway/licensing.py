@@ -2,7 +2,7 @@
 second of a stream, and once more before a whole answer is let go (L2).
 
 The gate itself is pure (`license.check`); here its verdicts become decisions of a call. An authority's order is carried
-out in shadow mode, too: it stands above the policy.
+out in shadow mode, too: it stands above the policy. Neither keeps a caller from ending training that it has begun.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Licensing:
         assert call.caller is not None
         call.scope = call.model.scope(call.facts, call.prompt.modalities, call.adapter.operation, call.caller.since_s)
         call.verdict = call.model.verdict(call.scope, self.now_s())
-        return call.enforced(_stop(call.verdict), Outcome.REFUSED)
+        return _carried_out(call, _stop(call.verdict))
 
     def served(self, call: Call, name: str | None) -> Stop | None:
         """Whether what the endpoint calls itself is the licensed model. Under `on_drift: flag` it is only recorded."""
@@ -47,7 +47,9 @@ class Licensing:
     def again(self, call: Call) -> Stop | None:
         """The verdict as things stand now, for the call as it was."""
         verdict = self._now(call, self.now_s())
-        return call.enforced(verdict if isinstance(verdict, Stop) else _stop(verdict), Outcome.REFUSED)
+        if isinstance(verdict, Stop):
+            return call.enforced(verdict, Outcome.REFUSED)
+        return _carried_out(call, _stop(verdict))
 
     def cut(self, call: Call) -> Stop | None:
         """As `again`, for a stream that runs: one whose license's status could not be renewed may go on for a while, if
@@ -78,6 +80,14 @@ class Licensing:
         if {failure.reason for failure in verdict.failures} != _STALE:
             return False
         return now_s < verdict.fresh_until_s + current.rules(call.scope.territories).drain_s
+
+
+def _carried_out(call: Call, stop: Stop | None) -> Stop | None:
+    """The decision as it is carried out. What only ends training passes, and its record says against what."""
+    if stop is not None and call.training is not None and call.training.ends:
+        call.flag(*stop.codes)
+        return None
+    return call.enforced(stop, Outcome.REFUSED)
 
 
 def _stop(verdict: Verdict) -> Stop | None:

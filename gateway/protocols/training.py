@@ -73,6 +73,8 @@ class Act(enum.StrEnum):
 # Calls about something made earlier: the path says about what.
 ABOUT_FILES: Final = frozenset({Act.FILE, Act.FORGET})
 ABOUT_JOBS: Final = frozenset({Act.JOB, Act.EVENTS, Act.CHECKPOINTS, Act.CANCEL, Act.PAUSE, Act.RESUME})
+# Calls that end what goes on, or take it back: whoever may no longer train must be able to stop.
+ENDING: Final = frozenset({Act.CANCEL, Act.PAUSE, Act.FORGET})
 VOICES: Final = frozenset({Act.CONSENT, Act.VOICE, Act.VOICE_ADD})
 
 

@@ -25,6 +25,7 @@ from gateway.protocols.surfaces import IDENT
 from gateway.protocols.training import (
     ABOUT_FILES,
     ABOUT_JOBS,
+    ENDING,
     ID,
     VOICES,
     Act,
@@ -120,6 +121,11 @@ class TrainingCall:
     def uploads(self) -> bool:
         """Whether it brings files."""
         return self._adapter.is_form
+
+    @property
+    def ends(self) -> bool:
+        """Whether it only stops a job, or deletes a file, that its tenant made here: no license is needed for that."""
+        return self._about is not None and self._adapter.act in ENDING
 
     def parse(self, body: bytes) -> Prompt:
         """What `find` has made of the body, with the model that the call belongs to."""

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ import httpx2
 import openai
 import pytest
 
+from gateway.catalog import Governed
 from gateway.license.issuer import add_to_trust, generate_key
+from gateway.license.orders import Order, OrderList
 from gateway.license.signed import Kind, sign
 from tests.e2e.stack import ISSUER, Stack, policy_text
 from tests.fakes.endpoint import Endpoint, Reply, Seen
@@ -52,6 +54,7 @@ CASES: Mapping[str, dict[str, Any]] = {
     "no-voice": {"permit": {"capabilities": ["text"]}},
     "no-grant": {"permit": {"grants": []}},
     "no-license": {},
+    "suspended": {},
 }
 REFUSED = ("none", "other-data", "other-base", "other-holder", "ended", "not-begun", "no-right", "forged")
 
@@ -381,6 +384,59 @@ def test_a_job_that_trains_another_model_is_refused_and_can_be_ended(stack: Trai
         error = refusal(lambda: client.fine_tuning.jobs.create(model="good", training_file=file.id))
         assert code_of(error) == (403, "MODEL_DRIFT")
         assert client.fine_tuning.jobs.cancel("ftjob-drift").id == "ftjob-drift"
+
+
+def test_who_may_no_longer_train_can_still_stop(
+    stack: TrainingStack, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a license in force, or under an order against everything, jobs can be ended and files deleted."""
+    monkeypatch.setattr("gateway.app.TICK_S", 0.02)
+    provider = endpoint.script
+    assert isinstance(provider, Provider)
+    authorities = stack.gateway.catalog.authorities
+    before = authorities.standing
+
+    def license_id() -> str:
+        model = stack.gateway.catalog.find("suspended", "openai")
+        assert isinstance(model, Governed)
+        return model.facts.license.id
+
+    with sdk(stack, "suspended") as client:
+        jobs = client.fine_tuning.jobs
+        file = client.files.create(file=("a.jsonl", EXAMPLES), purpose="fine-tune")
+        made = jobs.create(model="suspended", training_file=file.id)
+        license_ = stack.folder / "license-suspended.jws"
+        token = license_.read_bytes()
+        license_.unlink()
+        stack.wait(lambda: not license_id())
+        raw = jobs.with_raw_response.cancel(made.id)
+        with sdk(stack, "rival") as theirs:
+            error = refusal(lambda: theirs.fine_tuning.jobs.cancel(made.id))
+            assert code_of(error) == (403, "TRAINING_PERMIT")  # another tenant's
+        for act in (
+            lambda: jobs.resume(made.id),
+            lambda: jobs.retrieve(made.id),
+            lambda: client.files.retrieve(file.id),
+        ):
+            assert code_of(refusal(act)) == (403, "LIC_MISSING")
+        intent, outcome = recorded(stack, raw.headers["x-licet-call-id"])
+        assert (intent["license"]["verdict"], intent["license"]["reasons"]) == ("deny", ["LIC_MISSING"])
+        assert (outcome["outcome"], outcome["flags"]) == ("allowed", ["LIC_MISSING"])
+        license_.write_bytes(token)
+        stack.wait(lambda: bool(license_id()))
+        order = Order("O-1", "all", effective_at=1)
+        now = int(time.time())
+        orders = OrderList(ISSUER, now, now + 3600, 3600, (order,))
+        authorities.standing = replace(before, orders=(orders,))
+        try:
+            assert code_of(refusal(lambda: jobs.resume(made.id))) == (403, "ORDER_IN_FORCE")
+            assert jobs.pause(made.id).id == made.id
+            deleted = client.files.with_raw_response.delete(file.id)
+        finally:
+            authorities.standing = before
+    intent, outcome = recorded(stack, deleted.headers["x-licet-call-id"])
+    assert intent["license"]["order"] == "O-1"
+    assert outcome["flags"] == ["ORDER_IN_FORCE"]
 
 
 # what else is in the calls
