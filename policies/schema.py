@@ -28,7 +28,8 @@ TAG_PATTERN = r"[a-z][a-z0-9]{0,31}(?:\.[a-z][a-z0-9_]{0,31})?"
 IMPERSONATION_PREFIX = "IMPERSONATION_"  # findings of the impersonation gate; their actions stand under `impersonation`
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 # ISO 3166-1 alpha-2 and 3166-2 codes and unions of states such as `eu`, in lower case.
-TERRITORY_PATTERN = r"[a-z]{2,3}(?:-[a-z0-9]{1,3})?"
+# A member state goes by its own code: `eu-de` would meet nothing.
+TERRITORY_PATTERN = r"(?!eu-)[a-z]{2,3}(?:-[a-z0-9]{1,3})?"
 WORD_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 # BCP 47 language tags in their usual short forms.
 LANGUAGE_PATTERN = r"[a-z]{2,3}(?:-[a-z0-9]{2,8}){0,2}"
@@ -36,7 +37,7 @@ LANGUAGE_PATTERN = r"[a-z]{2,3}(?:-[a-z0-9]{2,8}){0,2}"
 FROM_CALLER = "caller."  # caller.tenant: the fact comes from the caller's entry
 FROM_CLAIM = "claim:"  # claim:x: the fact comes from a signed claim
 
-TERRITORY = Text(TERRITORY_PATTERN, "a territory code such as eu, de or us-ca", lower=True)
+TERRITORY = Text(TERRITORY_PATTERN, "a territory code such as eu, de (never eu-de) or us-ca", lower=True)
 PURPOSE = Text(WORD_PATTERN, "a purpose such as customer-service", lower=True)
 AUDIENCE = Choice(("internal", "public"))
 

@@ -16,6 +16,15 @@ EU_MEMBERS = frozenset(
 _ALSO = {"el": "gr", "gr": "el", "uk": "gb", "gb": "uk"}
 
 
+def misnamed(code: str) -> str:
+    """Why a code names nothing, with the remedy; "": it may name something. For `eu-de`, which would meet no call."""
+    union, dash, state = code.lower().partition("-")
+    if union != EU or not dash:
+        return ""
+    instead = f"{state}, the state's own code" if state in EU_MEMBERS else "the state's own code, such as de"
+    return f"{code.lower()} is no territory: a state of the Union goes by its own code; write {instead}, or eu for all"
+
+
 def lies_in(part: str, codes: Collection[str]) -> bool:
     """Whether a territory is one of the codes or a part of one."""
     country, dash, rest = part.partition("-")

@@ -25,6 +25,7 @@ from gateway.license.cli_files import (
     seconds,
     shown_time,
     signer,
+    territories,
     trusted,
     write,
 )
@@ -158,7 +159,7 @@ def issue_command(
                 version=version,
                 origins=origin,
                 served=served or [model],
-                jurisdictions=jurisdiction,
+                jurisdictions=territories(jurisdiction),
                 purposes=purpose,
                 excluded_purposes=exclude_purpose or (),
                 modalities=modality or ["text"],
@@ -330,7 +331,7 @@ def verify(
         version=version or terms.model.version,
     )
     scope = Scope(
-        territories=tuple(t.lower() for t in territory) if territory else terms.jurisdictions,
+        territories=tuple(territories(territory)) if territory else terms.jurisdictions,
         purpose=(purpose or next(iter(terms.purposes), "")).lower(),
         audience=audience or ("public" if terms.audience.public else "internal"),
         modalities_in=frozenset(modality or terms.modalities_in),

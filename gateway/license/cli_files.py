@@ -18,6 +18,7 @@ from gateway.errors import ConfigError
 from gateway.license.issuer import load_private_key
 from gateway.license.kept_lists import Signer
 from gateway.license.trust import FILE_BYTES_MAX, Trust, load_trust
+from policies.territories import misnamed
 from policies.yamlread import BYTES_MAX, Log, Map, Node, Scalar, explain, parse, value_of
 
 EXIT_REFUSED = 1  # the license does not hold, or the step is not allowed
@@ -123,6 +124,15 @@ def _plain(node: Node) -> Any:
     if isinstance(node, Map):
         return {name: _plain(entry.node) for name, entry in node.entries.items()}
     return [_plain(item) for item in node.items]
+
+
+def territories(codes: list[str] | None) -> list[str]:
+    """Codes of territories in lower case. Raises typer.Exit for one that names nothing."""
+    for code in codes or ():
+        fault = misnamed(code)
+        if fault:
+            raise fail(fault)
+    return [code.lower() for code in codes or ()]
 
 
 def seconds(text: str) -> int:

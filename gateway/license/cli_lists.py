@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from gateway.license.cli_files import alone, fail, read, seconds, shown_time, signer, trusted
+from gateway.license.cli_files import alone, fail, read, seconds, shown_time, signer, territories, trusted
 from gateway.license.cli_keeping import (
     Before,
     Json,
@@ -93,7 +93,7 @@ def order_add(
         "issued_at": now_s,
         "models": model or [],
         "modalities": [one.lower() for one in modality or ()],
-        "jurisdictions": [one.lower() for one in jurisdiction or ()],
+        "jurisdictions": territories(jurisdiction),
         "reason": reason,
     }
     with alone(file), refusals(file):

@@ -17,4 +17,5 @@ def covers(granted: Iterable[str], wanted: tuple[str, ...]) -> bool:
 def touches(ordered: Iterable[str], places: tuple[str, ...]) -> bool:
     """Whether an order for some territories reaches a call. An order for a part reaches a call that may come from it."""
     codes = {code.lower() for code in ordered}
+    codes |= {code.removeprefix("eu-") for code in codes}  # no code of a state, and no doubt which is meant
     return ALL in codes or meet(codes, {place.lower() for place in places})

@@ -99,7 +99,9 @@ _PRESET = Record(
     {
         "version": Key(Whole(1, 1), "version of this file format: 1", required=True),
         "title": Key(Text(), "What it is.", required=True),
-        "territories": Key(Many(Text(r"[a-z]{2,3}(?:-[a-z0-9]{1,3})?", "a territory code")), "Of which calls.", ()),
+        "territories": Key(
+            Many(Text(r"(?!eu-)[a-z]{2,3}(?:-[a-z0-9]{1,3})?", "a territory code")), "Of which calls.", ()
+        ),
         **{section: Key(_Section(), f"Rows of the section {section}.", ()) for section in SECTIONS},
         "strictest_of": Key(Choice(("all",)), "The strictest value of every row of all others."),
         "without": Key(Many(Text()), "Rows that are left out of them.", ()),

@@ -283,3 +283,10 @@ def test_any_text_gives_a_policy_or_problems(text: str) -> None:
         found = ()
         assert made.name == "p"
     assert all(p.what and p.remedy and p.line >= 1 for p in found)
+
+
+def test_a_state_of_the_union_goes_by_its_own_code() -> None:
+    (problem,) = problems_of("facts: {territory: [EU-DE]}\n")
+    assert problem.key == "facts.territory[0]"
+    assert "de (never eu-de)" in problem.remedy
+    assert policy("facts: {territory: [de, eu, us-ca]}\n").facts.territories == ("de", "eu", "us-ca")

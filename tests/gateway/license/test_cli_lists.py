@@ -20,6 +20,7 @@ from gateway.license.orders import read_orders
 from gateway.license.signed import Kind
 from gateway.license.standing import read_gateways
 from gateway.license.status import StatusList, StatusValue, read_status_list
+from gateway.license.territory import touches
 from gateway.license.trust import Trust, load_trust
 from tests.fakes.commands import Done, commands
 
@@ -352,3 +353,11 @@ def test_l7_no_command_shows_the_private_key(house: House) -> None:
     said += [order(house, "add", "--ref", "1", "--scope", "all"), run("renew", house.list, "--key", house.key)]
     assert all(secret not in one.output for one in said)
     assert secret not in repr(house.signer)
+
+
+def test_l1_an_order_names_a_state_of_the_union_by_its_own_code(house: House) -> None:
+    done = order(house, "add", "--ref", "1", "--scope", "all", "--jurisdiction", "EU-DE")
+    assert done.exit_code == 2
+    assert "write de" in done.output
+    assert touches(["eu-de"], ("de",))  # another authority's order, as it came
+    assert not touches(["eu-de"], ("fr",))
