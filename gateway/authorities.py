@@ -81,7 +81,7 @@ class Authorities:
                 source,
                 folder=options.cache if name == "repository" else None,
                 refresh_s=options.pace_s,
-                retry_max_s=options.retry_max_s if options.tuf else options.pace_s,
+                retry_max_s=options.pace_s,  # how soon a revocation is felt is promised after an outage, too
                 changed=lambda material, name=name: self._take(name, material),  # type: ignore[misc]
                 clock=now_s,
             )

@@ -104,6 +104,11 @@ def _known(settings: Settings, now_s: float, problems: list[str]) -> _Known:
     return _Known(standing, brought.licenses, whole)
 
 
+def trusted(settings: Settings, problems: list[str]) -> TrustedKeys:
+    """The keys in force as far as files tell: the operator's own, and those last brought by the repository."""
+    return _known(settings, time.time(), problems).standing.trust
+
+
 def _kept(settings: Settings, problems: list[str]) -> Material | None:
     """What the first worker last had from the repository; None if there is nothing yet. Asks nothing of the network."""
     folder = settings.data / "trust" / "0"

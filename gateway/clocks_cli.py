@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gateway.checkup import trusted
 from gateway.clocks import (
     Clock,
     State,
@@ -34,7 +35,7 @@ from gateway.license.signed import Kind
 from gateway.license.standing import read_gateways
 from gateway.license.status import read_status_list
 from gateway.license.token import open_license
-from gateway.license.trust import FILE_BYTES_MAX, NO_TRUST, Trust, load_trust
+from gateway.license.trust import FILE_BYTES_MAX, Trust
 from gateway.settings import Model, Settings, load_settings, read_file
 from gateway.trust.follower import STATUS_FILE
 from policies import Policy, PolicyError, explain
@@ -52,12 +53,11 @@ T = TypeVar("T")
 def gather(settings: Settings, trust: Trust | None = None) -> tuple[list[Clock], list[str]]:
     """The clocks of the files that the settings name, and what could not be read, as sentences.
 
-    `trust`: the keys in force, where they do not come from `trust.keys`. The files are read, so this waits for the disk.
+    `trust`: the keys in force; None: those that `licet check` goes by. The files are read, so this waits for the disk.
     """
     problems: list[str] = []
     if trust is None:
-        keys = settings.trust.keys
-        trust = (None if keys is None else _opened(keys, load_trust, problems)) or NO_TRUST
+        trust = trusted(settings, problems)
     clocks: list[Clock] = []
     for path in dict.fromkeys(model.policy for model in settings.models):
         clocks += _policy_clocks(path, problems)

@@ -84,7 +84,7 @@ class SharedState(Protocol):
         """Tell the other workers, as a hint that may be lost. Never raises for a store that is down."""
 
     def subscribe(self, channel: str) -> AsyncGenerator[bytes, None]:
-        """Hints from now on; close the generator (`aclosing`) to stop. May miss some; poll as well."""
+        """Hints from now on, and an empty one when some were missed; close the generator (`aclosing`) to stop. Poll as well."""
 
     async def close(self) -> None:
         """Let go of connections. Twice is harmless."""
@@ -421,15 +421,19 @@ class RedisState:
             self._failed(exc)
 
     async def subscribe(self, channel: str) -> AsyncGenerator[bytes, None]:
+        lost = False
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(self._prefix + channel)
+                    if lost:
+                        yield b""  # what was said meanwhile was missed: whoever listens looks for himself
                     while True:
                         message = await pubsub.get_message(timeout=None)
                         if message is not None and message["type"] == "message":
                             yield message["data"]
             except _ERRORS as exc:
+                lost = True
                 self._failed(exc)
                 await asyncio.sleep(DOWN_S)
 

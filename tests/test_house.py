@@ -43,7 +43,7 @@ MAY: dict[str, set[str]] = {
     "gateway.auditors": {"gateway.audit"},
     "gateway.wall": {"gateway.audit"},
     "gateway.clocks": {"gateway.license", "gateway.metrics", "policies"},
-    "gateway.clocks_cli": {
+    "gateway.clocks_cli": {"gateway.checkup", 
         "gateway.clocks",
         "gateway.filter_rules",
         "gateway.license",
