@@ -52,6 +52,8 @@ MODALITIES_OUT: Mapping[str, frozenset[str]] = {
     "count_tokens": frozenset({"text"}),
 }
 TEXT = frozenset({"text"})
+# By protocol, operations of each kind of answer: a model is listed if its license is for one of them.
+LISTED_FOR: Mapping[str, tuple[str, ...]] = {"openai": ("chat", "embeddings"), "anthropic": ("messages",)}
 
 # A policy that can no longer be used since rows of its presets began is read again this often, for what hindered it may
 # pass without a change of the file. Our choice.
@@ -442,9 +444,10 @@ class Catalog:
             model = self.find(name, protocol)
             if isinstance(model, Reason) or not caller.may_use(name):
                 continue
-            scope = model.scope(model.policy.facts.resolve(caller.facts), TEXT, "chat", caller.since_s)
-            verdict = model.verdict(scope, now_s)
-            if not (verdict.allowed or (model.policy.shadow and not verdict.order)):
+            facts = model.policy.facts.resolve(caller.facts)
+            scopes = (model.scope(facts, TEXT, one, caller.since_s) for one in LISTED_FOR[protocol])
+            verdicts = (model.verdict(scope, now_s) for scope in scopes)
+            if not any(one.allowed or (model.policy.shadow and not one.order) for one in verdicts):
                 continue
             license_ = model.facts.license
             listed.append(

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.authorities import Authorities
+from gateway.callers import Caller, Callers
 from gateway.catalog import LAPSED_S, Catalog, Governed, upstream_for
 from gateway.errors import ConfigError
+from gateway.license.issuer import add_to_trust
 from gateway.reasons import Reason
 from gateway.settings import Target, load_settings
+from tests.gateway.license.material import ISSUER, KEY, NOW_S, claims, token
 
 
 def target(origin: str) -> Target:
@@ -131,3 +135,32 @@ def test_a_policy_that_could_not_be_read_on_its_day_is_read_again(tmp_path: Path
             await catalog.close()
 
     asyncio.run(run())
+
+
+def test_a_model_that_is_licensed_for_embeddings_alone_is_listed(tmp_path: Path) -> None:
+    async def listed(**terms: Any) -> list[str]:
+        config = settings(tmp_path, "version: 1\nname: p\nowner: o@example.com\nlicense: {binding_min: 0}\n")
+        config.write_text(config.read_text() + "trust: {keys: trust.json}\n")
+        (tmp_path / "trust.json").write_text(add_to_trust(None, ISSUER, KEY))
+        made = claims(jurisdictions=["*"], purposes=["*"], **terms)
+        made["license"]["endpoint"] = {"origins": ["http://127.0.0.1:9"], "served_model_aliases": []}
+        made["license"]["model"] = {"name": "m"}
+        (tmp_path / "l.jws").write_bytes(token(made))
+        read = load_settings(config)
+        catalog = Catalog(
+            read,
+            authorities=Authorities(read.trust, tmp_path / "0", now_s=lambda: NOW_S),
+            entities=frozenset(),
+            detectors={},
+            now_s=lambda: NOW_S,
+        )
+        try:
+            caller = Callers(read.callers).authenticate([])
+            assert isinstance(caller, Caller)
+            return [one.id for one in catalog.listing(caller, "openai", NOW_S)]
+        finally:
+            await catalog.close()
+
+    assert asyncio.run(listed(modalities_out=["text"])) == ["chat"]
+    assert asyncio.run(listed(modalities_out=["embedding"])) == ["chat"]
+    assert asyncio.run(listed(modalities_out=["image"])) == []
