@@ -23,7 +23,7 @@ from gateway.license.standing import LISTS_MAX, NO_STANDING, GatewayFacts, Mater
 from gateway.license.trust import NO_TRUST, Trust, ended, load_trust, united
 from gateway.settings import Trust as TrustSettings
 from gateway.trust import Follower, FollowerStatus, TrustError, TrustOptions, open_source
-from gateway.trust.follower import write_atomically
+from gateway.whole_file import put
 from policies.model import STATUS_AGE_S_MAX
 
 log = logging.getLogger("licet.authorities")
@@ -245,7 +245,7 @@ class Authorities:
         known = _Known(statuses, orders, gateways, keys, tuple(standing.marks.items()))
         path = self._folder / KNOWN_FILE
         try:
-            write_atomically(path, msgspec.json.encode(known))
+            put(path, msgspec.json.encode(known), private=True)
         except OSError as error:
             log.warning("%s: %s", path, error.strerror or error)
 

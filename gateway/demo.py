@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 import socket
 import subprocess
@@ -35,6 +34,7 @@ from gateway.license.issuer import (
 )
 from gateway.server import run_worker, start_child
 from gateway.settings import load_settings
+from gateway.whole_file import put
 
 HOST = "127.0.0.1"
 ISSUER = "https://authority.demo.invalid"  # RFC 6761: a name that can never resolve
@@ -73,12 +73,14 @@ def up(folder: Path, port: int, *, say: Callable[[str], None]) -> None:
     try:
         key = _caller_key(folder)
         _license(folder, f"http://{HOST}:{sample_port}")
-        _write(folder / "policies" / "demo.yaml", _example_policy(), keep=True)
-        _write(folder / "gateway.yaml", _settings(port, sample_port, key[1]))
+        policy = folder / "policies" / "demo.yaml"
+        if not policy.exists():  # people may have changed it
+            put(policy, _example_policy().encode())
+        put(folder / "gateway.yaml", _settings(port, sample_port, key[1]).encode())
         settings = load_settings(folder / "gateway.yaml")
         _wait_for(sample, sample_port)
         demo = Demo(folder, port, key[0])
-        _write_private(folder / "demo.env", _demo_env(demo))
+        put(folder / "demo.env", _demo_env(demo).encode(), private=True)
         run_worker(settings, sockets=[gateway_socket], on_started=lambda: say(welcome(demo)))
     finally:
         gateway_socket.close()
@@ -116,7 +118,7 @@ def _caller_key(folder: Path) -> tuple[str, str]:
         key = path.read_text("ascii").strip()
         return key, hashlib.sha256(key.encode("ascii")).hexdigest()
     key, digest = new_key()
-    _write_private(path, key + "\n")
+    put(path, (key + "\n").encode(), private=True)
     return key, digest
 
 
@@ -128,8 +130,8 @@ def _license(folder: Path, origin: str) -> None:
         issuer, key = load_private_key(key_file.read_bytes(), source=str(key_file))
     else:
         issuer, key = ISSUER, generate_key()
-        _write_private(key_file, private_jwk(issuer, key))
-        _write(trust_file, add_to_trust(None, issuer, key))
+        put(key_file, private_jwk(issuer, key).encode(), private=True)
+        put(trust_file, add_to_trust(None, issuer, key).encode())
     now = int(time.time())
     for model in MODELS:
         claims = build_claims(
@@ -147,7 +149,7 @@ def _license(folder: Path, origin: str) -> None:
             holder="Demonstration",
             regime="internal",
         )
-        _write(folder / "licenses" / f"{model}.jws", issue(claims, key) + "\n")
+        put(folder / "licenses" / f"{model}.jws", (issue(claims, key) + "\n").encode())
 
 
 def _example_policy() -> str:
@@ -193,27 +195,6 @@ def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     raise ConfigError(f"the sample model did not answer within {SAMPLE_READY_S:.0f} s; see logs/sample-model.log")
-
-
-def _write(path: Path, text: str, *, keep: bool = False) -> None:
-    """Write a file, whole or not at all. `keep` leaves one that is there."""
-    if keep and path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_text(text, "utf-8")
-    draft.replace(path)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """As `_write`, for the owner's eyes only."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)
 
 
 def command() -> str:

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.audit.store import OsStore, write_whole
 from gateway.errors import ConfigError
+from gateway.whole_file import put
 
 log = logging.getLogger("licet.wall")
 
@@ -86,8 +86,7 @@ class Wall:
         if kept_s is not None and kept_s >= now_s:
             self._kept_s = kept_s
             return False
-        self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(OsStore(), self._mark, b"%d\n" % now_s)
+        put(self._mark, b"%d\n" % now_s, durable=True, private=True)
         self._kept_s = now_s
         return True
 

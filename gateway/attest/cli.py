@@ -23,6 +23,7 @@ from gateway.errors import ConfigError
 from gateway.license.binding import STATEMENT_AGE_S_MAX
 from gateway.license.issuer import generate_key
 from gateway.routes import key_pin, shown_pin, ssl_context, verified_chain
+from gateway.whole_file import new
 
 EXIT_REFUSED = 1  # it was looked at, and does not hold
 EXIT_USAGE = 2  # a file, folder or argument cannot be used
@@ -79,12 +80,7 @@ def keygen(
     """Make a serving host's key pair, and print what its license says of it (`endpoint.host_keys`)."""
     key = generate_key()
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(host_key_jwk(key))
-            file.flush()
-            os.fsync(handle)
+        new(out, host_key_jwk(key).encode(), durable=True, private=True)
     except FileExistsError as error:
         raise _fail(f"{out}: is there already; a key is never written over") from error
     except OSError as error:

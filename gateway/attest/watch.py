@@ -18,7 +18,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ import msgspec
 
 from gateway.attest.weights import Hashed, WeightsError, boot_id, look
 from gateway.license.binding import STATEMENT_AGE_S_MAX
+from gateway.whole_file import put
 
 log = logging.getLogger("licet.attest")
 
@@ -185,12 +185,7 @@ class WeightsWatch:
     def _leave(self, found: Hashed) -> None:
         if self._shared is None:
             return
-        draft = self._shared / f".{self._name}.{secrets.token_hex(8)}"
-        try:
-            draft.write_bytes(msgspec.json.encode(found))
-            draft.replace(self._shared / f"{self._name}.json")
-        finally:
-            draft.unlink(missing_ok=True)
+        put(self._shared / f"{self._name}.json", msgspec.json.encode(found), private=True)
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[bool]:

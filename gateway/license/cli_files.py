@@ -18,6 +18,7 @@ from gateway.errors import ConfigError
 from gateway.license.issuer import load_private_key
 from gateway.license.kept_lists import Signer
 from gateway.license.trust import FILE_BYTES_MAX, Trust, load_trust
+from gateway.whole_file import put
 from policies.territories import misnamed
 from policies.yamlread import BYTES_MAX, Log, Map, Node, Scalar, explain, parse, value_of
 
@@ -47,19 +48,10 @@ def read(path: Path, bytes_max: int) -> bytes:
 
 
 def write(path: Path, data: str, *, private: bool = False) -> None:
-    """Writes a new file beside the old one and puts it in its place, so that no reader sees half of it. Raises typer.Exit."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Puts the file in its place, so that no reader sees half of it. Raises typer.Exit."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        put(path, data.encode(), durable=True, private=private)
     except OSError as error:
-        if beside.parent.is_dir():
-            beside.unlink(missing_ok=True)
         raise fail(f"{path}: {error.strerror or error}") from error
 
 

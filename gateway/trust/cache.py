@@ -34,9 +34,9 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
     Timestamp,
 )
 
-from gateway.trust.follower import write_atomically
 from gateway.trust.source import Fault, TrustError
 from gateway.trust.targets import bytes_max_of, is_plain
+from gateway.whole_file import put
 
 log = logging.getLogger("licet.trust")
 
@@ -140,7 +140,7 @@ class Cache:
     def write(self, data: bytes) -> str:
         """Keeps a content; returns its digest. Raises OSError."""
         sha256 = hashlib.sha256(data).hexdigest()
-        write_atomically(self._files / sha256, data, durable=True)
+        put(self._files / sha256, data, durable=True, private=True)
         return sha256
 
     def signatories(self, root: Root) -> Signatories:
@@ -158,7 +158,7 @@ class Cache:
             (self.metadata / f"{name}.json").read_bytes().decode() for name in ("timestamp", "snapshot", "targets")
         )
         good = msgspec.json.encode(_Good(timestamp, snapshot, targets, dict(licenses)))
-        write_atomically(self._good, good, durable=True)
+        put(self._good, good, durable=True, private=True)
         useful = digests | {kept.sha256 for kept in licenses.values()}
         for path in self._files.iterdir():
             if path.name not in useful:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import random
 import threading
 import time
@@ -26,6 +25,7 @@ from gateway.errors import ConfigError
 from gateway.license.standing import Material
 from gateway.trust.describe import describe
 from gateway.trust.source import Fault, Source, TrustError, TrustOptions, open_source
+from gateway.whole_file import put
 
 log = logging.getLogger("licet.trust")
 
@@ -275,7 +275,7 @@ class Follower:
             if describe_again:
                 self._contents = describe(material)
             shown = {"worker": folder.name, "written_at_s": self._clock(), **now.shown(), "contents": self._contents}
-            write_atomically(folder / STATUS_FILE, orjson.dumps(shown, option=orjson.OPT_INDENT_2))
+            put(folder / STATUS_FILE, orjson.dumps(shown, option=orjson.OPT_INDENT_2), private=True)
 
         try:
             await self._in_thread(write)
@@ -316,19 +316,3 @@ def _fault_of(error: Exception) -> TrustError:
     if isinstance(error, ConfigError):
         return TrustError(Fault.UNUSABLE, str(error))
     return TrustError(Fault.INTERNAL, f"an unforeseen {type(error).__name__}; please report it")
-
-
-def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Puts a file in its place so that no reader sees half of it; `durable` also over a power cut. Raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise

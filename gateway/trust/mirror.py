@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.trust.cache import Cache, Loaded
-from gateway.trust.follower import write_atomically
 from gateway.trust.source import Fault, TrustError
 from gateway.trust.targets import license_path
+from gateway.whole_file import put
 
 
 def write_mirror(cache: Cache, root: bytes, out: Path) -> Loaded:
@@ -22,17 +22,17 @@ def write_mirror(cache: Cache, root: bytes, out: Path) -> Loaded:
     signatories = loaded.signatories
     try:
         for path in sorted((cache.metadata / "root_history").glob("*.root.json")):
-            write_atomically(out / path.name, path.read_bytes(), durable=True)
+            put(out / path.name, path.read_bytes(), durable=True)
         for name, data in loaded.files.items():
             place = signatories.targets.targets[name].get_prefixed_paths()[0]
-            write_atomically(out / "targets" / place, data, durable=True)
+            put(out / "targets" / place, data, durable=True)
         for jti, data in loaded.licenses.items():
-            write_atomically(out / license_path(jti), data, durable=True)
+            put(out / license_path(jti), data, durable=True)
         for role, version in (("targets", signatories.targets.version), ("snapshot", signatories.snapshot.version)):
             data = (cache.metadata / f"{role}.json").read_bytes()
-            write_atomically(out / f"{version}.{role}.json", data, durable=True)
+            put(out / f"{version}.{role}.json", data, durable=True)
         data = (cache.metadata / "timestamp.json").read_bytes()
-        write_atomically(out / "timestamp.json", data, durable=True)
+        put(out / "timestamp.json", data, durable=True)
     except OSError as error:
         raise TrustError(Fault.FILE, f"{out}: {error.strerror or error}") from error
     return loaded
