@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections import OrderedDict
@@ -99,6 +100,15 @@ class _Choice:
     judge: Judge | None
 
 
+@functools.cache
+def _hardened() -> tuple[tuple[Pack, ...], Mapping[Direction, tuple[Detector, ...]]]:
+    """The packs and detectors of the profile, compiled once a process: they find the same for whoever asks."""
+    return (
+        (PresidioPack(), ChinaPack(), SecretsPack()),
+        {"prompt": (RequestDetector(),), "answer": (ClaimDetector(),)},
+    )
+
+
 class Engine:
     """Detectors and what is remembered of their work. Safe to share between tasks of one process."""
 
@@ -166,9 +176,10 @@ class Engine:
             )
         if profile != "hardened":
             raise ValueError(f"profile {profile!r} is not available; use 'hardened' or 'compatible'")
+        packs, detectors = _hardened()
         return cls(
-            (PresidioPack(), ChinaPack(), SecretsPack()),
-            {"prompt": (RequestDetector(),), "answer": (ClaimDetector(),)},
+            packs,
+            detectors,
             judges=judges,
             judge=judge,
             judge_deadline_s=judge_deadline_s,

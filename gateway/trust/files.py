@@ -120,8 +120,10 @@ class FileSource:
         seen = _stamp(path)
         if held is not None and seen == held.stamp:
             return None
+        # Half a file that is read at the start stops the start: it does not parse or verify, so nobody has to wait.
+        settle_s = self._settle_s if held is not None else 0.0
         for _ in range(SETTLE_LOOKS):
-            if self._ended.wait(self._settle_s):
+            if self._ended.wait(settle_s):
                 raise TrustError(Fault.FILE, "the gateway is stopping")
             now = _stamp(path)
             if now == seen:
