@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import errno
 import http.client
 import json
@@ -67,12 +68,14 @@ def with_engine(**options: Any) -> Callable[[Gateway], None]:
 
 def raising(gateway: Gateway) -> None:
     """A detector that raises on everything, as one with a broken model would."""
-    (detectors, *_) = gateway.engine._detectors.values()
+    direction, detectors = next(iter(gateway.engine._detectors.items()))
 
     def scanners() -> Any:
         raise RuntimeError("the model is gone: 4111 1111 1111 1111")
 
-    object.__setattr__(detectors[0], "scanners", scanners)
+    broken = copy.copy(detectors[0])  # engines of one process share what they are made of
+    object.__setattr__(broken, "scanners", scanners)
+    gateway.engine._detectors[direction] = (broken, *detectors[1:])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,7 @@ def test_a_suspended_license_refuses_a_lifted_one_serves_and_a_revoked_one_never
         until(stack, "")
         made = stack.publish_status(*[VALID] * 5, REVOKED)
         until(stack, "LIC_STATE")
+        assert stack.code() == "LIC_STATE"  # the one before may have begun while the license was still valid
         intent = stack.records("intent")[-1]["license"]
         assert (intent["status"], intent["status_iat"], intent["verdict"]) == ("revoked", made, "deny")
         changes = [note["detail"] for note in stack.records("note") if note["topic"] == "standing"]
@@ -122,10 +123,25 @@ def test_a_list_that_is_older_or_forged_changes_nothing_and_is_told(tmp_path: Pa
         (tmp_path / "status.jwt").write_text("not a token")
         stack.wait(lambda: any("not taken up" in p for p in stack.http.get("/readyz").json()["problems"]))
         assert stack.code() == "LIC_STATE"
-    # Nor does a restart make an older list count.
-    with listed(tmp_path, endpoint) as stack:
-        stack.publish_status(*[VALID] * 8, file="old.jwt")
-        assert stack.code() == ""  # this stack signs with a key of its own, so what the other key signed is forgotten
+
+    class Older(Listed):
+        def write_files(self) -> Path:
+            path = super().write_files()
+            self._published = int(self.clock()) - 3600
+            self.publish_status(*[VALID] * 8)
+            return path
+
+        def publish(self, kind: Kind, file: str, content: Mapping[str, Any], **times: int) -> int:
+            if "ttl" in content and self._published < int(self.clock()) - 60:
+                times |= {"iat": self._published, "exp": self._published + 86_400}
+            return super().publish(kind, file, content, **times)
+
+    # Nor does a restart make an older list count, even one that another key of the issuer signed.
+    trust = ", status: [status.jwt], orders: [orders.jws]"
+    with Older(tmp_path, endpoint.origin, top=LISTED, trust=trust) as stack:
+        assert stack.code() == "LIC_STATUS_STALE"
+        stack.publish_status(*[VALID] * 8)
+        until(stack, "")
 
 
 def test_l1_a_status_that_grows_too_old_refuses_and_grace_is_recorded(tmp_path: Path, endpoint: Endpoint) -> None:
