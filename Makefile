@@ -21,7 +21,7 @@ run: $(INSTALLED)
 	@exec $(BIN)/licet up $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)

@@ -128,6 +128,7 @@ def test_a_signal_drains_and_the_journal_ends(
     assert port_is_free(port)
 
 
+@pytest.mark.slow
 def test_a_second_signal_breaks_calls_off_and_the_records_are_whole(tmp_path: Path, endpoint: Endpoint) -> None:
     config, port = settings(tmp_path, endpoint)
     with running(tmp_path, "serve", "--config", config, port=port) as gateway:
@@ -220,7 +221,8 @@ def test_a_dead_supervisor_takes_its_workers_along(tmp_path: Path, endpoint: End
     assert {s.state for s in verify(tmp_path / "data").streams} == {"ended"}
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
 def test_a_port_that_is_taken_stops_the_start(tmp_path: Path, endpoint: Endpoint, count: int) -> None:
     config, port = settings(tmp_path, endpoint, workers=count)
     with socket.socket() as other:

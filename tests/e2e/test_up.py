@@ -107,6 +107,7 @@ def test_the_models_of_the_demo_serve_and_the_records_verify(up: tuple[Process, 
     assert "Traceback" not in gateway.text()
 
 
+@pytest.mark.slow
 def test_a_second_one_on_the_same_port_says_so_and_leaves_the_first_alone(
     up: tuple[Process, Path], tmp_path: Path
 ) -> None:

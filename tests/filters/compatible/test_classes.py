@@ -39,7 +39,7 @@ def test_a_long_text_goes_through(classes: ClassRecognizers) -> None:
 @pytest.mark.parametrize(
     "word",
     [
-        "fail",
+        pytest.param("fail", marks=pytest.mark.slow),
         # Each starts another process, which imports presidio-analyzer.
         pytest.param("exit", marks=pytest.mark.slow),
         pytest.param("outside", marks=pytest.mark.slow),

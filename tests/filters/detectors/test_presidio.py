@@ -90,6 +90,7 @@ KNOWN_GOOD = (
 )  # fmt: skip
 
 
+@pytest.mark.slow  # imports presidio-analyzer
 @pytest.mark.parametrize("name", CHECKED)
 def test_checks_give_presidios_answers(oracle: Oracle, name: str) -> None:
     ours, regex = CHECKED[name]
@@ -293,6 +294,7 @@ def _values(data: dict[str, Any], rng: random.Random) -> str:
     return rng.choice(makers)()
 
 
+@pytest.mark.slow  # imports presidio-analyzer
 def test_findings_equal_presidios_on_ascii_text(oracle: Oracle, engine: Engine, data: dict[str, Any]) -> None:
     rng = random.Random(5)
     kinds = set()

@@ -172,6 +172,7 @@ def test_a_file_that_cannot_be_used_is_explained(tmp_path: Path, name: str, text
     assert ";" in problem, "says what to do"
 
 
+@pytest.mark.slow
 def test_classes_that_cannot_be_used_are_explained_together(tmp_path: Path) -> None:
     fakes.write(tmp_path)
     with pytest.raises(ConfigError) as raised:

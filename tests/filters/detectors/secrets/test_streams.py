@@ -160,6 +160,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow  # compares costs, which a loaded machine disturbs
 @pytest.mark.parametrize("name", HOSTILE)
 def test_l9_work_grows_with_the_text(name: str) -> None:
     rng = random.Random(name)
