@@ -321,7 +321,7 @@ class PresidioPack:
         ):
             _remember(self._idle_tokens, form)
             return found
-        if weak is not None and b"0" in form:
+        if weak is not None and (b"0" in form or b"::" in form):  # the one without a digit is the address ::
             found += weak.find(view, start, end, form)
         return found
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import filters
@@ -260,6 +260,7 @@ ENGINE = Engine.load()
         max_size=12,
     )
 )
+@example(["ip", "::"])
 def test_what_counts_does_not_depend_on_the_least_score(parts: list[str]) -> None:
     """Rules with a threshold have packs leave out what does not reach it, and nothing else."""
     text = " ".join(parts)
