@@ -96,6 +96,7 @@ class Gateway:
                 settings.data / "trust" / str(worker),
                 now_s=self.wall.now_s,
                 licenses=tuple(m.license for m in settings.models if isinstance(m.license, str)),
+                policies={m.policy_by_name: m.policy for m in settings.models if m.policy_by_name is not None},
                 gateway=self._identity(),
             )
             self.catalog = Catalog(

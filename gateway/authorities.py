@@ -22,7 +22,7 @@ from gateway.license.published import StandingError
 from gateway.license.standing import LISTS_MAX, NO_STANDING, GatewayFacts, Material, Standing, stand
 from gateway.license.trust import NO_TRUST, Trust, ended, load_trust, united
 from gateway.settings import Trust as TrustSettings
-from gateway.trust import Follower, FollowerStatus, TrustError, TrustOptions, open_source
+from gateway.trust import Follower, FollowerStatus, Source, TrustError, TrustOptions, open_source
 from gateway.whole_file import put
 from policies.model import STATUS_AGE_S_MAX
 
@@ -54,10 +54,12 @@ class Authorities:
         *,
         now_s: Callable[[], float],
         licenses: Collection[str] = (),
+        policies: Mapping[str, Path] = MappingProxyType({}),
         gateway: GatewayFacts | None = None,
     ) -> None:
         """Reads the local files, and what is known from before. `folder`: of this worker alone; `licenses`: the ids of
-        those that come by name. Raises ConfigError: a file that cannot be used stops the start."""
+        those that come by name; `policies`: where those that come by name are put. Raises ConfigError: a file that cannot
+        be used stops the start, and so does a policy that nobody has brought yet."""
         self._folder = folder
         self._now_s = now_s
         self._gateway = gateway or GatewayFacts(name=settings.audience)
@@ -65,6 +67,7 @@ class Authorities:
         self._parts: dict[str, Material] = {}  # what each source brought last
         self._trusts: dict[str, Trust] = {}
         self._followers: dict[str, Follower] = {}
+        self._policies = policies
         self._tokens: dict[str, str] = {}  # of lists, by digest
         self.standing = NO_STANDING
         self.licenses: Mapping[str, bytes] = MappingProxyType({})  # by id, those that were asked for
@@ -77,6 +80,8 @@ class Authorities:
                 self._begin(name, source.fetch)
             else:
                 self._begin(name, source.cached)
+                if any(not path.exists() for path in policies.values()):
+                    self._fetch_policies(source)
             self._followers[name] = Follower(
                 source,
                 folder=options.cache if name == "repository" else None,
@@ -101,6 +106,25 @@ class Authorities:
                 raise
             # An authority's mistake, kept as it came: the next look may bring its correction.
             log.warning("what was kept of the repository is not used: %s", error)
+
+    def _fetch_policies(self, source: Source) -> None:
+        """A first look that the start waits for: without its policy a model cannot be served. Raises ConfigError."""
+        try:
+            self._deliver(source.fetch())
+        except TrustError as error:
+            raise ConfigError(f"trust: policies that the repository brings are not here yet, and: {error}") from error
+        missing = [name for name, path in self._policies.items() if not path.exists()]
+        if missing:
+            raise ConfigError(
+                [f"trust: the repository has no policy named {name}; correct the name" for name in missing]
+            )
+
+    def _deliver(self, material: Material) -> None:
+        """Put the policies that were asked for where models read them; they are taken up as any changed file is."""
+        for name, path in self._policies.items():
+            data = material.policies.get(name)
+            if data is not None and not (path.exists() and path.read_bytes() == data):
+                put(path, data, durable=True)
 
     async def start(self) -> None:
         """Follow the sources. Returns after the first look at each, well or not."""
@@ -171,6 +195,7 @@ class Authorities:
         if material.keys is not None:
             self._trusts[name] = load_trust(material.keys, source=self._keys[name])
         self._parts[name] = material
+        self._deliver(material)
 
     def _stand(self, before: Standing) -> None:
         merged = self._merged()

@@ -29,7 +29,7 @@ from policies.model import CallerFacts
 from policies.spec import LATER
 from policies.yamlread import BYTES_MAX, Log, Node, Scalar, find, nearest, parse
 
-# A license that is named instead of lying in a file: authority:ID, where ID is its `jti`.
+# A license or policy that is named instead of lying in a file: authority:ID (a license's `jti`) or authority:NAME.
 BY_NAME = "authority:"
 _BY_NAME_PATTERN = re.compile(r"authority:[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
@@ -159,14 +159,17 @@ def _check_trust(raw: Mapping[str, Any], root: Node, log: Log) -> None:
         remedy = "write an https URL or a folder"
         log.add(find(root, "trust", "tuf"), "trust.tuf", "not a URL that a repository can be read from", remedy)
     for i, model in enumerate(raw["models"] or ()):
-        license_ = (model or {}).get("license") or ""
-        if not license_.startswith(BY_NAME):
-            continue
-        place, at = find(root, "models", i, "license"), f"models[{i}].license"
-        if not tuf:
-            log.add(place, at, "a license by name needs trust.tuf", "set it, or name a license file")
-        elif not _BY_NAME_PATTERN.fullmatch(license_):
-            log.add(place, at, "not the id of a license", "write authority: and the id, as the authority gave it")
+        for key in ("license", "policy"):
+            name = (model or {}).get(key) or ""
+            if not name.startswith(BY_NAME):
+                continue
+            place, at = find(root, "models", i, key), f"models[{i}].{key}"
+            if not tuf:
+                log.add(place, at, f"a {key} by name needs trust.tuf", f"set it, or name a {key} file")
+            elif not _BY_NAME_PATTERN.fullmatch(name):
+                log.add(
+                    place, at, f"not the name of a {key}", "write authority: and the name, as the authority gave it"
+                )
 
 
 def _day_s(text: str) -> int | None:
@@ -216,7 +219,8 @@ def _build(raw: Mapping[str, Any], source: str, folder: Path) -> Settings:
         Model(
             name=m["name"],
             license=m["license"].removeprefix(BY_NAME) if _is_by_name(m["license"]) else path(m["license"]),
-            policy=folder / Path(m["policy"]).expanduser(),
+            policy=_policy_path(m["policy"], folder, folder / Path(raw["data"]).expanduser()),
+            policy_by_name=m["policy"].removeprefix(BY_NAME) if _is_by_name(m["policy"]) else None,
             permits=tuple(folder / Path(p).expanduser() for p in m["permits"]),
             targets=tuple(
                 Target(
@@ -251,6 +255,12 @@ def _build(raw: Mapping[str, Any], source: str, folder: Path) -> Settings:
 
 def _is_by_name(license_: str | None) -> bool:
     return license_ is not None and license_.startswith(BY_NAME)
+
+
+def _policy_path(policy: str, folder: Path, data: Path) -> Path:
+    if _is_by_name(policy):
+        return data / "trust" / "policies" / policy.removeprefix(BY_NAME)
+    return folder / Path(policy).expanduser()
 
 
 def _trust(raw: Mapping[str, Any], folder: Path) -> Trust:

@@ -64,6 +64,7 @@ class Model:
     policy: Path
     targets: tuple[Target, ...]  # one for each protocol that callers may speak to it
     permits: tuple[Path, ...] = ()  # training permits for this model
+    policy_by_name: str | None = None  # of a policy that the repository brings; `policy` is where it is put
 
 
 @dataclass(frozen=True, slots=True)

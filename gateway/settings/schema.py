@@ -81,7 +81,7 @@ _MODEL = Record(
         "permits": Key(
             Many(_PATH, items_max=64), "Training permits, for calls that tune the model or make voices.", ()
         ),
-        "policy": Key(_PATH, "policy file", required=True),
+        "policy": Key(_PATH, "policy file, or `authority:NAME` for one from the repository", required=True),
         "targets": Key(Many(_TARGET, items_min=1, single=False), "where the model is served", required=True),
     }
 )
@@ -158,7 +158,9 @@ SETTINGS = Record(
         ),
         "models": Key(Many(_MODEL, items_min=1, items_max=1000, single=False), "what is served", required=True),
         "training_bytes_max": Key(
-            Whole(1_048_576, 536_870_912), "Largest upload of training data, which a permit names by digest.", 67_108_864
+            Whole(1_048_576, 536_870_912),
+            "Largest upload of training data, which a permit names by digest.",
+            67_108_864,
         ),
         "telemetry": Key(None, "Export of records."),
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.authorities import KNOWN_FILE, Authorities
+from gateway.errors import ConfigError
 from gateway.license.trust import NO_TRUST
 from gateway.settings import Trust as TrustSettings
 from tests.gateway.license.material import (
@@ -24,7 +25,7 @@ from tests.gateway.license.material import (
     status_token,
 )
 from tests.gateway.trust.world import ISSUER as WORLD_ISSUER
-from tests.gateway.trust.world import World, order_list
+from tests.gateway.trust.world import World, order_list, published
 
 
 def settings(folder: Path) -> TrustSettings:
@@ -141,3 +142,31 @@ def test_l1_a_list_that_no_longer_counts_bars_older_ones_over_a_restart(tmp_path
         assert "older than" in " ".join(again.problems)
     (tmp_path / "status.jwt").write_bytes(status_token(key=OTHER_KEY))
     assert Authorities(made, tmp_path / "0", now_s=lambda: NOW_S).standing.statuses
+
+
+def test_a_policy_by_name_comes_before_the_start_and_changes_with_the_repository(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    world.repository.publish(published(policies={"chat.yaml": b"one"}))
+    path = tmp_path / "data" / "trust" / "policies" / "chat.yaml"
+    trust = TrustSettings(keys=None, audience="", tuf=str(world.repo), root=world.folder / "root.json")
+    with pytest.raises(ConfigError, match=r"no policy named other\.yaml"):
+        Authorities(trust, tmp_path / "0", now_s=time.time, policies={"other.yaml": path})
+    made = Authorities(trust, tmp_path / "0", now_s=time.time, policies={"chat.yaml": path})
+    assert path.read_bytes() == b"one"
+
+    async def follow() -> None:
+        await made.start()
+        world.repository.publish(published(policies={"chat.yaml": b"two"}))
+        made.hint()
+        async with asyncio.timeout(20):
+            while path.read_bytes() != b"two":
+                await asyncio.sleep(0.01)
+        await made.close()
+
+    asyncio.run(follow())
+    world.repo.rename(tmp_path / "away")
+    assert Authorities(trust, tmp_path / "0", now_s=time.time, policies={"chat.yaml": path}).problems == []
+    assert path.read_bytes() == b"two"
+    path.unlink()
+    with pytest.raises(ConfigError, match="not here yet"):
+        Authorities(trust, tmp_path / "1", now_s=time.time, policies={"chat.yaml": path})
