@@ -80,8 +80,9 @@ class Gateway:
         names: Mapping[str, Path] | None = None,
         wall: Wall | None = None,
     ) -> None:
-        """`wall` is the clock that licenses go by; None: this host's. `store` is where the journal writes; None: the disk. `names`: sockets of the processes that look for names, by
-        mode, and of those that run recognizers; without them this worker starts what its settings and policies need."""
+        """`store` is where the journal writes; None: the disk. `wall` is the clock that licenses go by; None: this host's.
+        `names`: sockets of the processes that look for names, by mode, and of those that run recognizers; without them
+        this worker starts what its settings and policies need."""
         self.settings = settings
         self.engine = Engine.load()
         self.engine.warm()
@@ -130,6 +131,7 @@ class Gateway:
         self._alarms = Alarms()
         self._clocks_at_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._telling: asyncio.Task[None] | None = None  # held, so that it is not collected before it ends
         self._dialects: Mapping[str, Adapter] = {
             adapter.dialect: adapter for adapter in reversed(tuple(ADAPTERS.values()))
         }
