@@ -97,9 +97,9 @@ def test_l1_a_revocation_reaches_every_worker_with_redis_and_without(fleet: Flee
         fleet.out(model)
         fleet.heard(model)
         wait_for_calls(load)
+        until(load.withheld, "answers that were held when it took effect")
     sound(fleet, load, fleet.effect(model), fleet.outs(model))
     undisturbed(load)
-    assert load.withheld(), "answers were held when it took effect"
     # Regulator's question: from the order to its effect, from the records alone.
     told = licet(
         "audit", "effect", "--license", fleet.licenses[model], "--json", *(f"--data={data}" for data in fleet.data)
