@@ -21,8 +21,8 @@ import enum
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
+from gateway import strict_json
 from gateway.errors import ConfigError
 from gateway.license.binding import STATEMENT_AGE_S_MAX, HostStatement
 from gateway.license.record import HostKey
@@ -246,18 +247,6 @@ def _decode(text: str) -> bytes:
 def _read(data: bytes, kind: type[T]) -> T:
     """JSON without repeated members, of that shape. Members that are not known here are left to others."""
     try:
-        made = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-        return msgspec.convert(made, kind)
+        return msgspec.convert(strict_json.loads(data), kind)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise StatementError(Fault.FORM) from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a member is there twice")
-    return made
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

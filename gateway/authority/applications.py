@@ -204,11 +204,7 @@ class Applications(Office):
     def confirm(self, actor: Actor, id_: str) -> Application:
         """Second a decision that waits. Raises SecondError for who made it, and for the applicant."""
         with self._step():
-            found = self.application(id_)
-            made = found.pending
-            if made is None:
-                raise TransitionError("no decision waits for a second person")
-            self._go(actor, OUTCOMES[made.outcome], found)
+            found, made = self._waiting(actor, id_)
             if actor.name == made.by:
                 raise SecondError("the decision has to be confirmed by someone other than who made it")
             if made.outcome != "reject":  # an assessment may have come in since
@@ -219,15 +215,19 @@ class Applications(Office):
     def decline(self, actor: Actor, id_: str, reason: str) -> Application:
         """Do not second a decision that waits; the application is as undecided as before."""
         with self._step():
-            found = self.application(id_)
-            made = found.pending
-            if made is None:
-                raise TransitionError("no decision waits for a second person")
-            self._go(actor, OUTCOMES[made.outcome], found)
+            found, made = self._waiting(actor, id_)
             self._store.run("UPDATE applications SET pending = NULL WHERE id = ?", id_)
             detail = {"outcome": made.outcome, "reason": said(reason)}
             self._tell(actor, "decline", f"application/{id_}", before=found.state, after=found.state, detail=detail)
             return self.application(id_)
+
+    def _waiting(self, actor: Actor, id_: str) -> tuple[Application, Pending]:
+        """The application and its decision that waits, for somebody who may second it."""
+        found = self.application(id_)
+        if found.pending is None:
+            raise TransitionError("no decision waits for a second person")
+        self._go(actor, OUTCOMES[found.pending.outcome], found)
+        return found, found.pending
 
     def _settle(self, actor: Actor, found: Application, made: Pending, second: str | None) -> None:
         operation = OUTCOMES[made.outcome]

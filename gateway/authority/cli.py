@@ -16,7 +16,7 @@ import typer
 
 from gateway.authority import cli_filings, cli_records, cli_root, cli_supervision
 from gateway.authority.authority import EXP_S, FOUNDER, TTL_S, Authority
-from gateway.authority.cli_desk import FOLDER, AsJson, Desk, Folder, Hint, command, reported, write_new
+from gateway.authority.cli_desk import FOLDER, AsJson, Desk, Folder, Hint, command, reported, write
 from gateway.authority.errors import FormError
 from gateway.authority.history import moment, plain
 from gateway.authority.model import Actor
@@ -88,7 +88,7 @@ def init(
             repository = Publisher.init(
                 folder, offline, holders=root_holders, threshold=root_threshold, passphrase=locked_by
             )
-            write_new(folder / "root.json", repository.root().decode())
+            write(folder / "root.json", repository.root().decode())
         finally:
             authority.close()
     if as_json:

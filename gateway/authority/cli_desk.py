@@ -26,8 +26,8 @@ import msgspec
 import typer
 import yaml
 
+from gateway import strict_json
 from gateway.authority.authority import Authority
-from gateway.authority.door import strict_json
 from gateway.authority.doors import DOORS, ask
 from gateway.authority.errors import (
     AuthorityError,
@@ -41,6 +41,7 @@ from gateway.authority.errors import (
 )
 from gateway.authority.model import Actor
 from gateway.errors import ConfigError
+from gateway.whole_file import put
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -273,7 +274,7 @@ def read_object(path: Path, name: str) -> dict[str, Any]:
     data = read_file(path, FORM_BYTES_MAX, name)
     try:
         # JSON is YAML, but for tabs: it is tried first, so that its own messages name the place.
-        made = strict_json(data) if data.lstrip().startswith(b"{") else yaml.load(data, Loader=_Loader)  # noqa: S506
+        made = strict_json.loads(data) if data.lstrip().startswith(b"{") else yaml.load(data, Loader=_Loader)  # noqa: S506
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
@@ -312,7 +313,7 @@ def read_condition(text: str) -> dict[str, Any]:
     """A condition as JSON (`{"type": ...}`), or as `type` or `type:name=value,name=value`. Raises FormError."""
     if text.lstrip().startswith("{"):
         try:
-            made = strict_json(text)
+            made = strict_json.loads(text)
         except (ValueError, RecursionError) as error:
             raise FormError(f"condition: not JSON, or a member is there twice: {text[:80]}") from error
         return dict(made)
@@ -328,20 +329,9 @@ def read_condition(text: str) -> dict[str, Any]:
     return condition
 
 
-def write_new(path: Path, data: str, *, private: bool = False) -> None:
-    """Write a file whole or not at all, beside the old one first. Raises OSError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if private else 0o644)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, in the place of an old one. Raises OSError."""
+    put(path, text.encode(), durable=True)
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from gateway.authority.cli_desk import AsJson, read_file, reported, write_new
+from gateway.authority.cli_desk import AsJson, read_file, reported, write
 from gateway.authority.errors import FormError
 from gateway.authority.filings import (
     SNAPSHOT_BYTES_MAX,
@@ -63,7 +63,7 @@ def import_filings(
             sheet=sheet,
             header_row=header_row,
         )
-        write_new(out, encode(snapshot).decode())
+        write(out, encode(snapshot).decode())
     digest = digest_of(snapshot)
     if as_json:
         told = {"rows": len(snapshot.rows), "columns": snapshot.columns, "digest": digest, "warnings": warnings}
@@ -155,7 +155,7 @@ def attest_(
         # The index is taken first: should the license then not be written, an index is lost, and never given twice.
         if kept is not None:
             kept.take(claims["jti"])
-        write_new(out, token + "\n")
+        write(out, token + "\n")
     for warning in warnings:
         typer.echo(f"warning: {plain(warning)}", err=True)
     typer.echo(f"license {claims['jti']} for {plain(model)}, attested by {plain(row)}: {out}")

@@ -17,7 +17,7 @@ from gateway.authority.cli_desk import (
     read_file,
     read_object,
     table,
-    write_new,
+    write,
 )
 from gateway.authority.door import REMOTE_FILE_BYTES_MAX
 from gateway.authority.doors import shown
@@ -309,7 +309,7 @@ def history(
     """Tell the story of an application or license: who did what, when and why."""
     answer = desk.ask("history", id=id_)
     if html is not None:
-        write_new(html, answer["html"])
+        write(html, answer["html"])
         desk.say(answer, str(html))
         return
     desk.say(answer, answer["text"].rstrip("\n"))
@@ -341,7 +341,7 @@ def _license(desk: Desk, id_: str) -> str:
 
 def _issued(desk: Desk, answer: dict[str, Any], out: Path | None) -> None:
     if out is not None:
-        write_new(out, desk.ask("token", id=answer["jti"])["jws"] + "\n")
+        write(out, desk.ask("token", id=answer["jti"])["jws"] + "\n")
     lines = [f"{answer['jti']}: valid {moment(answer['nbf'])} to {moment(answer['exp'])}"]
     lines += [f"written to {out}"] if out is not None else []
     desk.say(answer, *lines)

@@ -43,7 +43,7 @@ from gateway.authority.cli_desk import (
     command,
     read_file,
     reported,
-    write_new,
+    write,
 )
 from gateway.authority.errors import FormError
 from gateway.authority.history import moment, plain
@@ -102,7 +102,7 @@ def key(
     with reported():
         made = make_key(path, passphrase(passphrase_file))
         public = path.with_name(path.name + ".pub")
-        write_new(public, public_pem(made).decode("ascii"))
+        write(public, public_pem(made).decode("ascii"))
     if as_json:
         typer.echo(json.dumps({"key": str(path), "public": str(public), "id": made.keyid}))
         return
@@ -152,7 +152,7 @@ def next_(
             added.append((role, repository.new_key(role)))
             thresholds[role] = 1
         draft = next_root(before, now_s=time.time(), days=days, add=added, remove=removed, thresholds=thresholds)
-        write_new(out, draft.decode())
+        write(out, draft.decode())
         told = _told(draft, before, published=False)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
@@ -182,7 +182,7 @@ def sign(
         if before is not None and keyid not in known:
             raise FormError(f"key: {keyid} is a root key neither of the draft nor of the root before it")
         signed = sign_root(data, signer)
-        write_new(draft, signed.decode())
+        write(draft, signed.decode())
         told = _told(signed, before, published=False)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
@@ -198,7 +198,7 @@ def add(desk: Desk, draft: Draft) -> None:
     with desk.open() as authority:
         data = _root(draft, "draft")
         done = _added(desk, authority, data)
-        write_new(desk.folder / "root.json", data.decode())
+        write(desk.folder / "root.json", data.decode())
     desk.published()
     desk.say(
         done,

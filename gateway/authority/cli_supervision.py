@@ -11,7 +11,7 @@ import typer
 
 from gateway.authority.audits import audit as run_audit
 from gateway.authority.audits import http_fetch
-from gateway.authority.cli_desk import EXIT_REFUSED, Desk, command, read_file, read_object, table, write_new
+from gateway.authority.cli_desk import EXIT_REFUSED, Desk, command, read_file, read_object, table, write
 from gateway.authority.door import REMOTE_FILE_BYTES_MAX
 from gateway.authority.doors import shown
 from gateway.authority.errors import FormError
@@ -74,7 +74,7 @@ def permit_grant(
     """Grant the training permit that an approved application asked for. Role: operator."""
     answer = desk.ask("permit", id=id_)
     if out is not None:
-        write_new(out, desk.ask("token", id=answer["jti"])["jws"] + "\n")
+        write(out, desk.ask("token", id=answer["jti"])["jws"] + "\n")
     desk.say(answer, f"{answer['jti']}: valid {moment(answer['nbf'])} to {moment(answer['exp'])}")
 
 
@@ -249,7 +249,7 @@ def log_verify(
 def log_head(desk: Desk, out: Annotated[Path, typer.Argument(help="Where the head goes.")]) -> None:
     """Write the log's newest signed head, to be kept where the authority's operator cannot reach it."""
     answer = desk.ask("log-verify")
-    write_new(out, answer["head"])
+    write(out, answer["head"])
     desk.say(answer, f"{out}: {answer['entries']} entries")
 
 

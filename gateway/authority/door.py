@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,21 +47,6 @@ class Door:
     publishes: bool = False
     reads: bool = False
     long: bool = False
-
-
-def strict_json(data: bytes | str) -> Any:
-    """The value of a JSON text in which no object names a member twice. Raises ValueError, RecursionError.
-
-    Of two members of one name, people and programs read one or the other: what was looked at would not be what counts.
-    """
-    return json.loads(data, object_pairs_hook=_once)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a member is there twice")
-    return made
 
 
 def day(text: str, name: str) -> datetime.date:

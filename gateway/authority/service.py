@@ -30,8 +30,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway import strict_json
 from gateway.authority.authority import Authority
-from gateway.authority.door import REMOTE_FILE_BYTES_MAX, strict_json
+from gateway.authority.door import REMOTE_FILE_BYTES_MAX
 from gateway.authority.doors import DOORS, ask, field_of, story
 from gateway.authority.errors import (
     AuthorityError,
@@ -289,7 +290,7 @@ async def _inputs(request: Request, bytes_max: int) -> dict[str, Any]:
             400, "BODY_MALFORMED", f"the body is not JSON: line {error.lineno}, column {error.colno}"
         ) from error
     try:
-        made = strict_json(bytes(body) or b"{}")
+        made = strict_json.loads(bytes(body) or b"{}")
     except (ValueError, RecursionError) as error:
         raise Refused(400, "BODY_MALFORMED", "the body names a member twice, or a number without end") from error
     if not isinstance(made, dict):

@@ -5,7 +5,7 @@ the head, refuses what is no plain request, and closes without letting left-over
 the body; `disconnect` tells when the caller leaves. `limits` holds every bound and every sentence of refusal.
 """
 
-from gateway.edge.body import BODY_IDLE_S, BODY_TIMEOUT_S, ClientDisconnect, Receive, body_length, read_body
+from gateway.edge.body import BODY_IDLE_S, BODY_TIMEOUT_S, ClientDisconnect, Receive, body_length, plain_head, read_body
 from gateway.edge.disconnect import DisconnectWatch
 from gateway.edge.limits import EdgeLimits
 from gateway.edge.protocol import LIMIT_NAMES, GatewayProtocol, LimitHook, ParseErrorHook, gateway_protocol
@@ -25,6 +25,7 @@ __all__ = [
     "bind_socket",
     "body_length",
     "gateway_protocol",
+    "plain_head",
     "read_body",
     "serve_config",
 ]

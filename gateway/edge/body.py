@@ -23,11 +23,10 @@ class ClientDisconnect(Exception):  # noqa: N818  # no error: it names an event
     """The caller left. Not an error: the call's outcome is `cancelled`."""
 
 
-def body_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """The declared Content-Length, or None for a chunked or absent body.
+def plain_head(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int | None, bytes | None]:
+    """Declared length (None: chunked or absent) and content type of a body that is not compressed.
 
-    Raises CallerError(ENCODING_UNSUPPORTED) unless the body is uncompressed JSON. A repeated content-type or
-    content-encoding is refused too: two readers could disagree about it.
+    Raises CallerError(ENCODING_UNSUPPORTED), also for a content-type that is there twice: two readers could disagree.
     """
     length: int | None = None
     content_type: bytes | None = None
@@ -40,6 +39,15 @@ def body_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
             content_type = value
         elif name == b"content-encoding" and value.strip().lower() != b"identity":
             raise CallerError(Reason.ENCODING_UNSUPPORTED)
+    return length, content_type
+
+
+def body_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """The declared Content-Length, or None for a chunked or absent body.
+
+    Raises CallerError(ENCODING_UNSUPPORTED) unless the body is uncompressed JSON.
+    """
+    length, content_type = plain_head(headers)
     if content_type != b"application/json" and not _is_json(content_type):
         raise CallerError(Reason.ENCODING_UNSUPPORTED)
     return length

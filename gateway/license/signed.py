@@ -15,12 +15,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
+from gateway import strict_json
 from gateway.license.trust import Right, Trust
 from gateway.reasons import Reason
 
@@ -158,7 +159,7 @@ def _decode(part: bytes, name: str) -> bytes:
 
 def _object(raw: bytes, name: str) -> dict[str, Any]:
     try:
-        made = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        made = strict_json.loads(raw)
         if _SURROGATE.search(raw):
             # Half a pair is no character (RFC 7493, section 2.1): such text could be neither logged nor compared.
             json.dumps(made, ensure_ascii=False).encode()
@@ -167,17 +168,6 @@ def _object(raw: bytes, name: str) -> dict[str, Any]:
     if not isinstance(made, dict):
         raise TokenError(f"the {name} is not a JSON object")
     return made
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a member is there twice")
-    return made
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def shown(value: object) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final, cast
 
-from gateway.edge import BODY_IDLE_S, ClientDisconnect, Receive
+from gateway.edge import BODY_IDLE_S, ClientDisconnect, Receive, plain_head
 from gateway.errors import CallerError
 from gateway.protocols.training import FORMS, Act, Form
 from gateway.reasons import Reason
@@ -104,15 +104,5 @@ class Spool:
 
 def head_of(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int | None, bytes]:
     """Declared length (None: chunked) and boundary of a form. Raises CallerError(ENCODING_UNSUPPORTED)."""
-    length: int | None = None
-    stated: bytes | None = None
-    for name, value in headers:
-        if name == b"content-length":
-            length = int(value)  # digits only: the edge's parser has seen to that
-        elif name == b"content-type":
-            if stated is not None:
-                raise CallerError(Reason.ENCODING_UNSUPPORTED)
-            stated = value
-        elif name == b"content-encoding" and value.strip().lower() != b"identity":
-            raise CallerError(Reason.ENCODING_UNSUPPORTED)
+    length, stated = plain_head(headers)
     return length, boundary_of(stated or b"")

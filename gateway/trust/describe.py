@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.errors import ConfigError
 from gateway.license.orders import Order, read_orders
-from gateway.license.published import StandingError
+from gateway.license.published import Published, StandingError
 from gateway.license.standing import Material, read_gateways
 from gateway.license.status import StatusValue, read_status_list
 from gateway.license.trust import NO_TRUST, Trust, load_trust
@@ -54,6 +54,10 @@ def _lists(
     return shown
 
 
+def _head(made: Published) -> dict[str, Any]:
+    return {"iss": made.iss, "iat": made.iat, "exp": made.exp, "ttl_s": made.ttl_s}
+
+
 def _status(token: bytes, trust: Trust) -> dict[str, Any]:
     made = read_status_list(token, trust)
     counts = [0, 0, 0, 0]
@@ -62,11 +66,8 @@ def _status(token: bytes, trust: Trust) -> dict[str, Any]:
         for value in StatusValue:
             counts[value] += times * values[value]
     return {
-        "iss": made.iss,
+        **_head(made),
         "uri": made.uri,
-        "iat": made.iat,
-        "exp": made.exp,
-        "ttl_s": made.ttl_s,
         **{value.name.lower(): counts[value] for value in StatusValue},
     }
 
@@ -74,10 +75,7 @@ def _status(token: bytes, trust: Trust) -> dict[str, Any]:
 def _orders(token: bytes, trust: Trust) -> dict[str, Any]:
     made = read_orders(token, trust)
     return {
-        "iss": made.iss,
-        "iat": made.iat,
-        "exp": made.exp,
-        "ttl_s": made.ttl_s,
+        **_head(made),
         "count": len(made.orders),
         "orders": [_order(order) for order in made.orders[:ORDERS_SHOWN_MAX]],
     }
@@ -97,10 +95,7 @@ def _order(order: Order) -> dict[str, Any]:
 def _gateways(token: bytes, trust: Trust) -> dict[str, Any]:
     made = read_gateways(token, trust)
     return {
-        "iss": made.iss,
-        "iat": made.iat,
-        "exp": made.exp,
-        "ttl_s": made.ttl_s,
+        **_head(made),
         "count": len(made.gateways),
     }
 
