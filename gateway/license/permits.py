@@ -137,17 +137,3 @@ def gaps(
     if beyond:
         missing.append(f"the permit does not name {len(beyond)} of the data sources, first {min(beyond)[:80]}")
     return tuple(Failure(Reason.TRAINING_PERMIT, detail) for detail in missing)
-
-
-def covers(
-    permit: Permit,
-    *,
-    now_s: float,
-    model: str | None = None,
-    base_model: str | None = None,
-    capabilities: Collection[str] = (),
-    data_sources: Collection[str] = (),
-) -> bool:
-    """Whether the permit covers all of it now: `gaps` finds nothing."""
-    asked = {"model": model, "base_model": base_model}
-    return not gaps(permit, now_s=now_s, capabilities=capabilities, data_sources=data_sources, **asked)

@@ -24,7 +24,7 @@ import orjson
 from gateway.errors import ConfigError
 from gateway.license.standing import Material
 from gateway.trust.describe import describe
-from gateway.trust.source import Fault, Source, TrustError, TrustOptions, open_source
+from gateway.trust.source import Fault, Source, TrustError
 from gateway.whole_file import put
 
 log = logging.getLogger("licet.trust")
@@ -102,17 +102,6 @@ class Follower:
         self._written_s = 0.0
         self._wait_s = 0.0
         self.changed = changed  # takes each new set; raises ConfigError to refuse it
-
-    @classmethod
-    def of(cls, options: TrustOptions, changed: Changed | None = None) -> Follower:
-        """A follower as the options ask for. Raises ConfigError."""
-        return cls(
-            open_source(options),
-            folder=options.cache,
-            refresh_s=options.pace_s,
-            retry_max_s=options.retry_max_s if options.tuf else options.pace_s,
-            changed=changed,
-        )
 
     @property
     def current(self) -> Material:
