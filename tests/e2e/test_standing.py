@@ -140,6 +140,7 @@ def test_a_list_that_is_older_or_forged_changes_nothing_and_is_told(tmp_path: Pa
     trust = ", status: [status.jwt], orders: [orders.jws]"
     with Older(tmp_path, endpoint.origin, top=LISTED, trust=trust) as stack:
         assert stack.code() == "LIC_STATUS_STALE"
+        stack._published += 10  # later than what the other stack signed, however short ago that was
         stack.publish_status(*[VALID] * 8)
         until(stack, "")
 
