@@ -21,9 +21,7 @@ from filters import Engine
 from gateway import __version__
 from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.changes import TOPIC as STANDING
-from gateway.audit.checkpoint import LogKey
 from gateway.audit.digest import DigestKey
-from gateway.audit.frames import host_id, journal_dir
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note
 from gateway.audit.store import Store
@@ -51,8 +49,10 @@ from gateway.recognizers import SOCKET as RECOGNIZERS
 from gateway.recognizers import RecognizerPool, RecognizerProcesses
 from gateway.relay import LiveStreams
 from gateway.settings import Settings
+from gateway.signing.logkey import LogKey
 from gateway.standing_notes import standing_notes
 from gateway.state import MemoryState, RedisState, SharedState
+from gateway.tlog.frames import host_id, journal_dir
 from gateway.training.calls import Training
 from gateway.wall import MARK_NAME as CLOCK_MARK
 from gateway.wall import Wall

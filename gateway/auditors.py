@@ -30,10 +30,11 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from gateway.audit.checkpoint import LogKey, origin_of, sign_checkpoint
 from gateway.audit.proofs import ChangedError, ProofError, Trees
 from gateway.audit.record import STRING_CHARS_MAX, Note
 from gateway.errors import AuditError
+from gateway.signing.logkey import LogKey
+from gateway.tlog.checkpoint import origin_of, sign_checkpoint
 
 log = logging.getLogger("licet.auditors")
 

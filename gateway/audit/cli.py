@@ -16,11 +16,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from gateway.audit import changes, effect, query
-from gateway.audit.checkpoint import KEY_NAME, LogKey, public_jwk, verifier_key
-from gateway.audit.frames import host_id
 from gateway.audit.record import Counts, Intent, Note, OutcomeRecord
-from gateway.audit.verify import Report, verify
 from gateway.errors import ConfigError
+from gateway.signing.logkey import KEY_NAME, LogKey
+from gateway.tlog.checkpoint import public_jwk, verifier_key
+from gateway.tlog.frames import host_id
+from gateway.tlog.verify import Report, verify
 
 app = typer.Typer(no_args_is_help=True, help="Look into the audit journal, and check it.")
 

@@ -18,10 +18,11 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from gateway.audit import changes, frames
+from gateway.audit import changes
 from gateway.audit.changes import Change, read_change, short
 from gateway.audit.record import Intent, Note, OutcomeRecord, Start, decode
 from gateway.reasons import Outcome
+from gateway.tlog import frames
 
 LISTED_MAX = 1_000  # calls told one by one, of each stream; all are counted
 ALLOWED = frozenset({Outcome.ALLOWED, Outcome.MASKED})

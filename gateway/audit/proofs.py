@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit import frames, tree
+from gateway.tlog import frames, tree
 
 BLOCK_LEVEL = (
     8  # our choice: a proof reads some 250 kB of the disk, and a stream of a million records takes 0.3 MB here

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from gateway.audit import frames
 from gateway.audit.record import Intent, OutcomeRecord, Record, decode
+from gateway.tlog import frames
 
 POLL_S = 0.25  # our choice: how often `follow` looks; below what a person notices
 

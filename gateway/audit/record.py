@@ -1,4 +1,4 @@
-"""The records of `trace.v1`, and how one becomes bytes. FORMAT.md lists every field.
+"""The records of `trace.v1`, and how one becomes bytes. gateway/tlog/FORMAT.md lists every field.
 
 Five kinds: `start` opens a stream, `end` closes it, each call has one `intent` and one `outcome`, and a `note` holds what
 is counted rather than told one by one. Fields that are None are left out. Nothing here can hold a matched value or a
@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.audit.frames import RECORD_BYTES_MAX, TRACE_VERSION
 from gateway.errors import AuditError
 from gateway.reasons import Outcome, Reason
+from gateway.tlog.frames import RECORD_BYTES_MAX, TRACE_VERSION
 
 STRING_CHARS_MAX = 256  # our choice: longer names, ids and reasons come from outside and are cut when they must be
 LIST_ITEMS_MAX = 32  # our choice: as above; one list of longest CJK strings is 24 kB
@@ -37,6 +37,7 @@ class PolicyRef(_Part, frozen=True):
     detectors: dict[str, str] | None = None  # name -> version
     presets: tuple[str, ...] | None = None
     deviations: tuple[str, ...] | None = None  # rows that a preset leaves free and this policy loosens
+    binding_min: str | None = None  # B0 .. B3, what the policy asks of the endpoint
 
 
 class LicenseRef(_Part, frozen=True):
@@ -55,6 +56,9 @@ class LicenseRef(_Part, frozen=True):
     binding: str | None = None  # B0 .. B3
     model_version: str | None = None
     order: str | None = None  # the order in force that forbids the call
+    regime: str | None = None  # cn-approval, eu-db, internal, ...
+    filing: str | None = None  # the number under which it was filed or registered
+    region: str | None = None  # where the licensed endpoint is
 
 
 class TrainingRef(_Part, frozen=True):
@@ -81,7 +85,8 @@ class Text(_Part, frozen=True):
     """A prompt or an answer, as it may be known: size, keyed digest, counts."""
 
     bytes: int
-    digest: str | None = None  # "<key id>:<hmac-sha256 hex>" of the body
+    digest: str | None = None  # "<key id>:<hmac-sha256 hex>" of the body; of an answer, as it left
+    texts: tuple[str, ...] | None = None  # of an answer: the keyed digest of each text, without its white space
     findings: Counts | None = None
     modalities: tuple[str, ...] | None = None
     unjudged: bool | None = None  # some text passed without the models for names, as the policy says beyond a bound
@@ -125,6 +130,7 @@ class Start(_Record, frozen=True, tag="start"):
     build: str
     config_digest: str | None = None
     recovered: tuple[str, ...] | None = None  # streams of dead workers that this one closed before it began
+    role: str | None = None  # of a process that is no worker: vault, adopt, ...
 
 
 class Intent(_Record, frozen=True, tag="intent"):
@@ -146,6 +152,8 @@ class Intent(_Record, frozen=True, tag="intent"):
     purpose: str | None = None
     audience: str | None = None
     age_band: str | None = None
+    subject: str | None = None  # keyed digest of the end user as the caller names it; nothing is decided by it
+    linked: str | None = None  # the caller's W3C traceparent: told, not trusted
     clipped: bool | None = None
 
 
@@ -158,7 +166,8 @@ class OutcomeRecord(_Record, frozen=True, tag="outcome"):
     reasons: tuple[str, ...] | None = None
     status: int | None = None  # HTTP status sent to the caller
     served_model: str | None = None
-    provider_id: str | None = None
+    provider_id: str | None = None  # of the answer, as its body says
+    request_id: str | None = None  # of the request, as the provider's header says
     upstream_status: int | None = None
     usage: UsageCounts | None = None
     finish_reasons: tuple[str, ...] | None = None
@@ -169,6 +178,8 @@ class OutcomeRecord(_Record, frozen=True, tag="outcome"):
     would_be_reasons: tuple[str, ...] | None = None
     flags: tuple[str, ...] | None = None  # reason codes of what passed because the policy only wants it known
     unsynced: tuple[str, ...] | None = None  # steps taken before the intent was durable: "egress"
+    transcript: str | None = None  # reference of the encrypted exchange
+    case: str | None = None  # of the evidence vault, where what was refused is kept
     clipped: bool | None = None
 
 

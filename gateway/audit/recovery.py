@@ -18,10 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.audit import frames, tree
 from gateway.audit.record import End, Intent, OutcomeRecord, decode
 from gateway.audit.shard import Shard, mark_damaged, mark_ended
 from gateway.audit.store import OsStore, Store
+from gateway.tlog import frames, tree
 
 
 @dataclass(frozen=True, slots=True)

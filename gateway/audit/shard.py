@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.audit import frames, tree
 from gateway.audit.record import End, Intent, OutcomeRecord, Record, Start, encode
 from gateway.audit.store import Store, write_whole
 from gateway.errors import AuditError
 from gateway.reasons import Outcome, Reason
+from gateway.tlog import frames, tree
 
 SEGMENT_BYTES = 64 << 20  # our choice: some 60,000 records; read whole by the verifier and by recovery
 _OPEN_TRIES = 8  # a stream's name carries 24 random bits, so a second try is already rare

@@ -25,11 +25,11 @@ from http.client import HTTPException
 from typing import IO, Any
 from urllib.parse import quote, urlencode
 
-from gateway.audit import tree
-from gateway.audit.checkpoint import CheckpointError, open_checkpoint, origin_of
 from gateway.authority.authority import Authority
 from gateway.authority.errors import FormError, TransitionError
 from gateway.authority.model import Actor, AuditResult, Finding, Gateway, Head
+from gateway.tlog import tree
+from gateway.tlog.checkpoint import CheckpointError, open_checkpoint, origin_of
 
 Fetch = Callable[[str], bytes]
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from gateway.audit.checkpoint import KEY_NAME, Checkpoint, LogKey
 from gateway.authority import roles
 from gateway.authority.clocks import Clocks
 from gateway.authority.errors import FormError, NotFoundError, RoleError
@@ -28,6 +27,8 @@ from gateway.authority.states import Role
 from gateway.authority.store import FILE, Store, StoreError
 from gateway.license.issuer import generate_key, private_jwk
 from gateway.license.trust import TrustLevel
+from gateway.signing.logkey import KEY_NAME, LogKey
+from gateway.tlog.checkpoint import Checkpoint
 
 TTL_S = 300  # how old a list may become before gateways look for a newer one; our choice
 EXP_S = 86_400  # when a list is of no use at all; our choice

@@ -19,11 +19,12 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.audit import tree
-from gateway.audit.checkpoint import Checkpoint, CheckpointError, LogKey, open_checkpoint, sign_checkpoint
 from gateway.authority.errors import FormError, LogError, NotFoundError
 from gateway.authority.model import Actor, Event
 from gateway.authority.store import Store
+from gateway.signing.logkey import LogKey
+from gateway.tlog import tree
+from gateway.tlog.checkpoint import Checkpoint, CheckpointError, open_checkpoint, sign_checkpoint
 
 VERSION = "authority.v1"
 ENTRY_BYTES_MAX = 262_144  # our choice: a change of terms is told in full

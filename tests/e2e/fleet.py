@@ -25,7 +25,6 @@ from typing import Any, Self
 import aiohttp
 import httpx2
 
-from gateway.audit import frames
 from gateway.audit.effect import Report, effect_of
 from gateway.authority.authority import Authority
 from gateway.authority.publisher import Publisher
@@ -33,6 +32,7 @@ from gateway.license.signed import Kind, read_unverified
 from gateway.license.status import StatusValue, read_status_list
 from gateway.license.token import open_license
 from gateway.license.trust import load_trust
+from gateway.tlog import frames
 from tests.e2e.process import Process, free_port, running
 from tests.e2e.stack import KEY, policy_text
 from tests.fakes.endpoint import Endpoint, Reply, Seen, Wait, chat_answer, chat_chunk, sse

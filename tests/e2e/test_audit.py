@@ -23,9 +23,9 @@ from gateway.app import Gateway
 from gateway.audit.journal import Journal, Receipt
 from gateway.audit.query import newest
 from gateway.audit.recovery import recover
-from gateway.audit.verify import verify
 from gateway.errors import AuditError
 from gateway.settings import load_settings
+from gateway.tlog.verify import verify
 from tests.e2e.stack import KEY, Stack, policy_text, said, shown
 from tests.fakes.endpoint import CUT, Endpoint, Reply, Seen, Wait, chat_answer, chat_stream
 from tests.fakes.judges import BrokenJudge, NameJudge

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit import frames
 from gateway.audit.query import newest
-from gateway.audit.verify import verify
+from gateway.tlog import frames
+from gateway.tlog.verify import verify
 from tests.e2e.process import free_port, licet, running
 from tests.e2e.stack import KEY, Stack
 from tests.fakes.endpoint import Endpoint, Reply, Seen, Wait, chat_answer, chat_stream

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.effect import Effect, Report
-from gateway.audit.verify import verify
 from gateway.license.status import StatusValue
+from gateway.tlog.verify import verify
 from tests.e2e.fleet import STEADY, TTL_S, Call, Fleet, Load, Out, until
 from tests.e2e.process import gone, licet
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from gateway.audit.query import newest
-from gateway.audit.verify import verify
+from gateway.tlog.verify import verify
 from tests.e2e.process import Process, free_port, gone, port_is_free, running
 from tests.e2e.stack import KEY, Stack, policy_text, said, shown
 from tests.fakes.endpoint import CUT, Endpoint, Reply, Seen, Wait, chat_answer, chat_stream

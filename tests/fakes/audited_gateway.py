@@ -10,8 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.audit import tree
-from gateway.audit.checkpoint import LogKey, public_jwk, sign_checkpoint
+from gateway.signing.logkey import LogKey
+from gateway.tlog import tree
+from gateway.tlog.checkpoint import public_jwk, sign_checkpoint
 
 PAGE = 20  # the real door lists more at a time
 

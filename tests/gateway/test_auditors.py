@@ -15,8 +15,6 @@ import pytest
 from starlette.types import Message, Receive
 
 from gateway import auditors
-from gateway.audit import frames, tree
-from gateway.audit.checkpoint import LogKey, open_checkpoint
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note
 from gateway.auditors import AuditDoor
@@ -24,6 +22,9 @@ from gateway.callers import new_key
 from gateway.errors import AuditError
 from gateway.reasons import Reason
 from gateway.settings import Auditor
+from gateway.signing.logkey import LogKey
+from gateway.tlog import frames, tree
+from gateway.tlog.checkpoint import open_checkpoint
 from tests.gateway.audit.samples import call, check_log, open_journal, payloads
 
 KEY, DIGEST = new_key()

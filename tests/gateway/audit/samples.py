@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from gateway.audit import frames
 from gateway.audit.journal import Journal, Receipt
 from gateway.audit.record import Intent, LicenseRef, OutcomeRecord, PolicyRef, Text, decode
 from gateway.audit.shard import SEGMENT_BYTES
 from gateway.audit.store import Store
-from gateway.audit.verify import Report, verify
 from gateway.reasons import Outcome
+from gateway.tlog import frames
+from gateway.tlog.verify import Report, verify
 
 _numbers = itertools.count(1)
 _clock = itertools.count(1_700_000_000_000)  # every look at it is a millisecond later

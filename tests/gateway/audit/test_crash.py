@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit import frames
 from gateway.audit.journal import Journal
 from gateway.audit.recovery import recover
-from gateway.audit.verify import verify
 from gateway.errors import AuditError
+from gateway.tlog import frames
+from gateway.tlog.verify import verify
 from tests.gateway.audit.samples import call, check_log, intent, lost, open_journal
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit import frames
-from gateway.audit.frames import RECORD_BYTES_MAX
 from gateway.audit.journal import Journal
 from gateway.audit.record import Intent, Note, OutcomeRecord, Refused, Text, UsageCounts, decode
 from gateway.audit.recovery import recover
-from gateway.audit.verify import verify
 from gateway.errors import AuditError
 from gateway.reasons import Outcome, Reason
+from gateway.tlog import frames
+from gateway.tlog.frames import RECORD_BYTES_MAX
+from gateway.tlog.verify import verify
 from tests.fakes.store import FakeStore, Fault
 from tests.gateway.audit.samples import call, check_log, intent, lost, open_journal, outcome, outcomes, payloads
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit import frames, tree
 from gateway.audit.journal import Journal
 from gateway.audit.proofs import BLOCK, PAUSE_RECORDS, ChangedError, ProofError, Trees
 from gateway.audit.record import Note
+from gateway.tlog import frames, tree
 from tests.gateway.audit.samples import call, check_log, open_journal, payloads
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gateway.audit import frames, query
+from gateway.audit import query
 from gateway.audit.cli import app
 from gateway.audit.record import Intent, OutcomeRecord, Start
 from gateway.reasons import Outcome
+from gateway.tlog import frames
 from tests.gateway.audit.samples import call, check_log, intent, open_journal, outcome
 
 ACROSS = "a" * 32  # a call whose records are some segments apart

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit import frames
 from gateway.audit.record import End, decode
 from gateway.audit.recovery import RecoveryReport, recover
-from gateway.audit.verify import verify
 from gateway.reasons import Outcome
+from gateway.tlog import frames
+from gateway.tlog.verify import verify
 from tests.fakes.store import FakeStore
 from tests.gateway.audit.samples import call, check_log, intent, lost, open_journal, outcomes, payloads
 

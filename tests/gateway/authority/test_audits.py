@@ -12,11 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.audit.checkpoint import LogKey
 from gateway.authority.audits import FetchError, Plan, audit, examine, http_fetch
 from gateway.authority.authority import Authority
 from gateway.authority.errors import FormError, RoleError, TransitionError
 from gateway.authority.model import AuditResult, Gateway
+from gateway.signing.logkey import LogKey
 from tests.fakes.audited_gateway import PAGE, AuditedGateway
 from tests.gateway.authority.offices import APPLICANT, AUDITOR, DAY_S, NOW_S, OFFICER, Hands
 

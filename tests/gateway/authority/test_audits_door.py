@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
-from gateway.audit import frames
-from gateway.audit.checkpoint import LogKey, public_jwk
 from gateway.auditors import AuditDoor
 from gateway.authority.audits import FetchError, audit
 from gateway.authority.authority import Authority
 from gateway.callers import new_key
 from gateway.settings import Auditor
+from gateway.signing.logkey import LogKey
+from gateway.tlog import frames
+from gateway.tlog.checkpoint import public_jwk
 from tests.gateway.audit.samples import call, open_journal
 from tests.gateway.authority.offices import AUDITOR, OFFICER, Hands
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.audit import tree
-from gateway.audit.checkpoint import LogKey, sign_checkpoint
 from gateway.authority.authority import Authority
 from gateway.authority.errors import LogError, NotFoundError
 from gateway.authority.log import verify
 from gateway.authority.store import Store
+from gateway.signing.logkey import LogKey
+from gateway.tlog import tree
+from gateway.tlog.checkpoint import sign_checkpoint
 from tests.gateway.authority.offices import APPROVER, ISSUER, Hands, make, to_active
 
 FOLDER = "authority"

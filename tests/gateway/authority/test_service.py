@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.checkpoint import Checkpoint
 from gateway.authority.authority import Authority
 from gateway.authority.model import Actor
 from gateway.authority.service_files import read_published
@@ -20,6 +19,7 @@ from gateway.license.orders import read_orders
 from gateway.license.status import StatusValue, read_status_list
 from gateway.license.token import open_license
 from gateway.license.trust import Trust, load_trust
+from gateway.tlog.checkpoint import Checkpoint
 from tests.gateway.authority.served import DIGEST, Served, form
 
 

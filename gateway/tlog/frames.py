@@ -17,7 +17,7 @@ from pathlib import Path
 import google_crc32c
 import orjson
 
-from gateway.audit.tree import HASH_BYTES, root
+from .tree import HASH_BYTES, root
 
 MAGIC = b"licetseg"  # the first eight bytes of every segment
 SEGMENT_VERSION = "segment.v1"

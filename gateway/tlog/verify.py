@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from gateway.audit import frames, tree
+from . import frames, tree
 
 LIMITS = (
     "The tree is unsigned: this detects damage, not an attacker who can write the disk. "

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.audit import tree
+from gateway.tlog import tree
 
 # Leaves and roots of the reference implementation's test suite (google/certificate-transparency, merkle_tree_test).
 LEAVES = [

@@ -13,10 +13,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from gateway.audit import frames, tree
 from gateway.audit.recovery import recover
-from gateway.audit.verify import OUTCOMES, verify
 from gateway.reasons import Outcome
+from gateway.tlog import frames, tree
+from gateway.tlog.verify import OUTCOMES, verify
 from tests.gateway.audit.samples import call, check_log, intent, open_journal, outcome, payloads
 
 
@@ -236,14 +236,14 @@ def test_no_journal_is_an_error_and_not_a_good_journal(tmp_path: Path) -> None:
 
 
 def test_the_verifier_loads_nothing_of_the_gateway_but_tree_and_frames() -> None:
-    code = "import sys, gateway.audit.verify; print(*sorted(m for m in sys.modules if m.split('.')[0] in ('gateway', 'filters', 'policies')))"
+    code = "import sys, gateway.tlog.verify; print(*sorted(m for m in sys.modules if m.split('.')[0] in ('gateway', 'filters', 'policies')))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert set(loaded) <= {
         "gateway",
-        "gateway.audit",
-        "gateway.audit.verify",
-        "gateway.audit.tree",
-        "gateway.audit.frames",
+        "gateway.tlog",
+        "gateway.tlog.verify",
+        "gateway.tlog.tree",
+        "gateway.tlog.frames",
     }
 
 

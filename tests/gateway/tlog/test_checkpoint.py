@@ -12,10 +12,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc.jwk import OKPKey
 
-from gateway.audit import checkpoint
-from gateway.audit.checkpoint import CheckpointError, LogKey, open_checkpoint, sign_checkpoint
-from gateway.audit.tree import EMPTY_ROOT
 from gateway.errors import ConfigError
+from gateway.signing import logkey
+from gateway.signing.logkey import LogKey
+from gateway.tlog import checkpoint
+from gateway.tlog.checkpoint import CheckpointError, open_checkpoint, sign_checkpoint
+from gateway.tlog.tree import EMPTY_ROOT
 
 KEY = LogKey.of(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 OTHER = LogKey.of(Ed25519PrivateKey.from_private_bytes(bytes(32)))
@@ -185,11 +187,11 @@ def test_nothing_is_signed_that_no_checkpoint_can_say(origin: str, size: int, ro
 def test_the_log_key_is_made_once_and_kept(tmp_path: Path) -> None:
     made = LogKey.load(tmp_path)
     assert LogKey.load(tmp_path).public == made.public
-    assert (tmp_path / "keys" / checkpoint.KEY_NAME).stat().st_mode & 0o777 == 0o600
-    seed = (tmp_path / "keys" / checkpoint.KEY_NAME).read_bytes()
+    assert (tmp_path / "keys" / logkey.KEY_NAME).stat().st_mode & 0o777 == 0o600
+    seed = (tmp_path / "keys" / logkey.KEY_NAME).read_bytes()
     assert seed.hex() not in repr(made)
     assert repr(seed) not in repr(made)
-    (tmp_path / "keys" / checkpoint.KEY_NAME).write_bytes(b"half")
+    (tmp_path / "keys" / logkey.KEY_NAME).write_bytes(b"half")
     with pytest.raises(ConfigError, match="restore it"):
         LogKey.load(tmp_path)
     assert "d" not in json.loads(json.dumps(checkpoint.public_jwk(made.public)))

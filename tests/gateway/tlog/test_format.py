@@ -10,13 +10,13 @@ import msgspec
 import orjson
 import pytest
 
-import gateway.audit
-from gateway.audit import frames
+import gateway.tlog
 from gateway.audit.record import LicenseRef, PolicyRef, Record, Refused, Text, decode, encode
-from gateway.audit.verify import REQUIRED
+from gateway.tlog import frames
+from gateway.tlog.verify import REQUIRED
 from tests.gateway.audit.samples import intent
 
-PAGE = (Path(gateway.audit.__file__).parent / "FORMAT.md").read_text()
+PAGE = (Path(gateway.tlog.__file__).parent / "FORMAT.md").read_text()
 KINDS: dict[str, type[msgspec.Struct]] = {kind.__struct_config__.tag: kind for kind in get_args(Record)}
 
 

@@ -9,7 +9,7 @@ A checkpoint is a C2SP `tlog-checkpoint`, which is a C2SP `signed-note` (both as
     — gw1 Az3grlgtzPICa5OS8npVmf1Myq/5IZni...   key name, base64 of key id and signature
 
 The key name is the gateway's id rather than the origin, which the standard only recommends: a stream lasts as long as a
-worker, and the key that an authority enrolls outlives them. Each gateway has one log key, in `DATA/keys`.
+worker, and the key that an authority enrolls outlives them. Where private keys are is the business of `gateway.signing`.
 
 What is read here comes from outside: `open_checkpoint` answers with a checkpoint or raises CheckpointError, nothing else.
 """
@@ -19,19 +19,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.audit.tree import EMPTY_ROOT, HASH_BYTES
-from gateway.errors import ConfigError
-from gateway.keyfile import load_key
+from .tree import EMPTY_ROOT, HASH_BYTES
 
-KEY_NAME = "log-1.key"  # in DATA/keys: the seed of RFC 8032, section 5.1.5
-SEED_BYTES = 32
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64  # RFC 8032, section 5.1.6
 ED25519 = 1  # signature type of signed-note
@@ -46,6 +41,17 @@ class CheckpointError(ValueError):
     """Not a checkpoint that counts. Says what is wrong, and nothing of the note's own text."""
 
 
+class Signer(Protocol):
+    """An Ed25519 key that signs, wherever its private part is. May block; raises OSError where it cannot sign now."""
+
+    @property
+    def public(self) -> bytes:
+        """32 bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes (RFC 8032)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A tree head whose signature holds."""
@@ -53,33 +59,6 @@ class Checkpoint:
     origin: str
     size: int
     root: bytes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LogKey:
-    """The key that signs this gateway's checkpoints."""
-
-    private: Ed25519PrivateKey = field(repr=False)
-    public: bytes  # 32 bytes
-
-    @classmethod
-    def load(cls, data_dir: Path) -> LogKey:
-        """The key in `data_dir`, made if there is none. Raises OSError, and ConfigError for a file that holds no key."""
-        seed = load_key(data_dir, KEY_NAME, SEED_BYTES)
-        if len(seed) != SEED_BYTES:
-            path = data_dir / "keys" / KEY_NAME
-            raise ConfigError(f"{path}: a log key has {SEED_BYTES} bytes, this file has {len(seed)}; restore it")
-        return cls.of(Ed25519PrivateKey.from_private_bytes(seed))
-
-    @classmethod
-    def of(cls, private: Ed25519PrivateKey) -> LogKey:
-        """That private key with its public part."""
-        return cls(private, private.public_key().public_bytes_raw())
-
-    @property
-    def thumbprint(self) -> str:
-        """As enrollment lists name the key."""
-        return thumbprint(self.public)
 
 
 def public_jwk(public_key: bytes) -> dict[str, Any]:
@@ -120,7 +99,7 @@ def origin_of(gateway_id: str, stream: str) -> str:
     return f"{gateway_id}/{stream}"
 
 
-def sign_checkpoint(origin: str, size: int, root: bytes, key: LogKey, name: str) -> str:
+def sign_checkpoint(origin: str, size: int, root: bytes, key: Signer, name: str) -> str:
     """The signed note. `name` is the key's. Raises ValueError for what no checkpoint can say."""
     _check_name(name)
     if not origin or not _is_plain(origin) or "\n" in origin:
@@ -128,7 +107,7 @@ def sign_checkpoint(origin: str, size: int, root: bytes, key: LogKey, name: str)
     if not 0 <= size <= SIZE_MAX or len(root) != HASH_BYTES or (size == 0) != (root == EMPTY_ROOT):
         raise ValueError("size and root are not those of a tree")
     text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
-    signature = key_id(name, key.public) + key.private.sign(text.encode())
+    signature = key_id(name, key.public) + key.sign(text.encode())
     return f"{text}\n{_DASH}{name} {base64.b64encode(signature).decode()}\n"
 
 

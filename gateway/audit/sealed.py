@@ -1,0 +1,90 @@
+"""Reading what is sealed, from this gateway's own disk: what goes out to other places, and what questions are asked of.
+
+`DATA/log` holds one log for each stream (`gateway.tlog.tiles`). A record is sealed once a signed head covers it; only then is it
+shown to anyone. This reader trusts the disk that it is on: whether the log is sound is the verifier's question. Live logs grow while they are
+read; a head that was read stays true.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.tlog.frames import STREAM_NAME
+from gateway.tlog.tiles import CHECKPOINT, TILE_WIDTH, entries_path, unpack_entries
+
+LOG_NAME = "log"
+MINIMUM_NAME = "minimum"  # tlog-tiles, section "Pruning": the first record that is still there
+
+
+class SealedError(OSError):
+    """A sealed log on this disk is not complete or cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedHead:
+    """How far a stream is sealed."""
+
+    stream: str
+    size: int
+    root: bytes
+    note: str  # the signed checkpoint, with the witnesses' lines
+
+
+def log_dir(data_dir: Path) -> Path:
+    """Where sealed logs are."""
+    return data_dir / LOG_NAME
+
+
+def sealed_streams(data_dir: Path) -> list[str]:
+    """Streams that have a sealed head, by name."""
+    top = log_dir(data_dir)
+    if not top.is_dir():
+        return []
+    return sorted(p.name for p in top.iterdir() if STREAM_NAME.fullmatch(p.name) and (p / CHECKPOINT).is_file())
+
+
+def sealed_head(data_dir: Path, stream: str) -> SealedHead:
+    """Raises FileNotFoundError where the stream is not sealed, SealedError for a head that cannot be read."""
+    note = (log_dir(data_dir) / stream / CHECKPOINT).read_text("utf-8")
+    lines = note.split("\n")
+    try:
+        return SealedHead(stream, int(lines[1]), base64.b64decode(lines[2], validate=True), note)
+    except (IndexError, ValueError) as error:
+        raise SealedError(f"{stream}: the checkpoint cannot be read") from error
+
+
+def first_kept(data_dir: Path, stream: str) -> int:
+    """The number of the first record that was not pruned away."""
+    try:
+        return int((log_dir(data_dir) / stream / MINIMUM_NAME).read_text("ascii"))
+    except FileNotFoundError:
+        return 0
+
+
+def sealed_records(data_dir: Path, stream: str, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+    """(seq, stored bytes) of records `start` to `stop` - 1, all of which are sealed. Raises SealedError."""
+    folder = log_dir(data_dir) / stream
+    size = sealed_head(data_dir, stream).size
+    if not 0 <= start <= stop <= size:
+        raise SealedError(f"{stream}: records {start} to {stop} are not sealed; {size} are")
+    while start < stop:
+        bundle = start // TILE_WIDTH
+        payloads = _bundle(folder, bundle, min(TILE_WIDTH, size - bundle * TILE_WIDTH))
+        for payload in payloads[start % TILE_WIDTH : stop - bundle * TILE_WIDTH]:
+            yield start, payload
+            start += 1
+
+
+def _bundle(folder: Path, index: int, width: int) -> list[bytes]:
+    """A bundle, whole if it is there already: a full one replaces its beginnings."""
+    for path, count in ((folder / entries_path(index), TILE_WIDTH), (folder / entries_path(index, width), width)):
+        try:
+            return unpack_entries(path.read_bytes(), count)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise SealedError(f"{path}: {error}") from error
+    raise SealedError(f"{folder.name}: the entries from {index * TILE_WIDTH} on are missing")

@@ -1,0 +1,1 @@
+"""The evidence room: what was in force, kept by digest, and packs that verify on another machine."""

@@ -1,0 +1,1 @@
+"""The reports room: the questions that regulators ask, each with its number, answered from sealed history."""
