@@ -105,7 +105,10 @@ class Call:
     session: Session | None = None  # of pseudonyms, where the policy has some
     receipt: Receipt | None = None
     reply_status: int | None = None
-    provider_id: str | None = None
+    subject: str | None = None  # keyed digest of the end user, as the caller names it
+    linked: str | None = None  # the caller's traceparent
+    provider_id: str | None = None  # of the answer, as its body says
+    request_id: str | None = None  # as the provider's header says
     served_model: str | None = None
     answer: Answer | None = None
     answer_findings: Findings = field(default_factory=Findings)

@@ -65,6 +65,27 @@ CONNECTIONS_MAX = 16_384
 
 
 @dataclass(frozen=True, slots=True)
+class Filed:
+    """What a license says of itself that stands in each record of its calls."""
+
+    regime: str | None = None
+    filing: str | None = None  # the number of a filing, or of an algorithm's
+    region: str | None = None
+    model_version: str | None = None
+
+
+def _filed(license_: License) -> Filed:
+    if license_.claims is None:
+        return Filed()
+    terms = license_.claims.license
+    number = (terms.filing.no or terms.filing.algo_no) if terms.filing is not None else None
+    return Filed(terms.regime, number, terms.endpoint.region, terms.model.version)
+
+
+NOT_FILED = Filed()
+
+
+@dataclass(frozen=True, slots=True)
 class Governed:
     """One model under one version of its policy and one version of its license. Immutable; shared by calls."""
 
@@ -87,6 +108,7 @@ class Governed:
     attestor: Attestor | None  # what is known of the target's host and weights; None: the settings name nothing to ask
     upstream: Upstream
     pseudonymizes: bool  # whether prompts get pseudonyms
+    filed: Filed = NOT_FILED
     detectors: tuple[Detector, ...] = ()  # of the entities that the policy defines
     permits: tuple[Permit | Failure, ...] = ()  # for training; a Failure covers nothing
 
@@ -140,7 +162,7 @@ class Governed:
         return f"{url}?{query.decode('ascii')}" if query else url
 
 
-def license_ref(verdict: Verdict, now_s: float) -> LicenseRef:
+def license_ref(verdict: Verdict, now_s: float, filed: Filed = NOT_FILED) -> LicenseRef:
     """The verdict of that time as the record holds it."""
     known = verdict.checked and bool(verdict.license_id)
     iat = verdict.status_iat_s
@@ -157,6 +179,10 @@ def license_ref(verdict: Verdict, now_s: float) -> LicenseRef:
         trust_level=verdict.trust_level.name.lower() if known and verdict.trust_level is not None else None,
         binding=f"B{verdict.binding}" if known else None,
         order=verdict.order or None,
+        regime=filed.regime if known else None,
+        filing=filed.filing if known else None,
+        region=filed.region if known else None,
+        model_version=filed.model_version if known else None,
     )
 
 
@@ -168,6 +194,7 @@ def _policy_ref(policy: Policy, detectors: dict[str, str]) -> PolicyRef:
         detectors,
         presets=tuple(f"{ref.name}@{ref.digest[:12]}" for ref in policy.presets) or None,
         deviations=tuple(f"{one.row}: {one.wanted} ({one.preset}: {one.value})" for one in policy.deviations) or None,
+        binding_min=f"B{policy.license.binding_min}",
     )
 
 
@@ -273,6 +300,7 @@ class _Entry:
             audience=self._catalog.audience,
             upstream=self._upstreams[target.protocol],
             pseudonymizes=prompt_rules.pseudonymizes,
+            filed=_filed(license_),
             detectors=detectors,
             permits=tuple(_permit(file.value, self._catalog.authorities.standing.trust) for file in self._permits),
         )

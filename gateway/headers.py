@@ -75,6 +75,7 @@ TO_CALLER: Final[Mapping[bytes, re.Pattern[bytes]]] = {
     b"x-should-retry": re.compile(rb"true|false"),
 }
 
+_TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _CODINGS: Final = re.compile(
     rb"[a-z*]{1,12}(?:;q=[01](?:\.\d{1,3})?)?(?:, ?[a-z*]{1,12}(?:;q=[01](?:\.\d{1,3})?)?){0,7}"
 )
@@ -191,8 +192,16 @@ def language_of(fields: Fields) -> str:
     return "en"
 
 
-def provider_id(fields: Fields) -> str | None:
-    """The provider's own id of the exchange, for the record: `x-request-id`, else `request-id`; None if absent or odd."""
+def traceparent(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The caller's place in its own trace (W3C Trace Context, section 3.2), for the record; None if absent, twice or malformed."""
+    found = [value for name, value in fields if name == b"traceparent"]
+    if len(found) != 1 or not _TRACEPARENT.fullmatch(found[0]):
+        return None
+    return found[0].decode("ascii")
+
+
+def request_id(fields: Fields) -> str | None:
+    """The provider's own id of the request, for the record: `x-request-id`, else `request-id`; None if absent or odd."""
     for name in (b"x-request-id", b"request-id"):
         value = first(fields, name)
         if value is not None and _TOKEN.fullmatch(value):

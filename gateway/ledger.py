@@ -11,7 +11,7 @@ import time
 
 from gateway.audit.record import Durations, Intent, OutcomeRecord, PseudonymCounts, Text, TrainingRef, UsageCounts
 from gateway.call import Call
-from gateway.catalog import license_ref
+from gateway.catalog import NOT_FILED, license_ref
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.surfaces import as_stated
 from gateway.reasons import Outcome
@@ -43,12 +43,16 @@ def intent_of(call: Call) -> Intent:
         target_model=model.target_model if model is not None else None,
         operation=call.operation,
         policy=model.policy_ref if model is not None else None,
-        license=license_ref(call.verdict, call.clock.started_ms / 1000) if call.verdict is not None else None,
+        license=license_ref(call.verdict, call.clock.started_ms / 1000, model.filed if model is not None else NOT_FILED)
+        if call.verdict is not None
+        else None,
         training=_permit(call),
         prompt=text,
         territory=(facts.territories or None) if facts is not None else None,
         purpose=(facts.purpose or None) if facts is not None else None,
         audience=(facts.audience or None) if facts is not None else None,
+        subject=call.subject,
+        linked=call.linked,
     )
 
 
@@ -69,6 +73,7 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
         status=call.status,
         served_model=_known(call.served_model),
         provider_id=as_stated(call.provider_id),
+        request_id=call.request_id,
         upstream_status=call.reply_status,
         usage=UsageCounts(usage.input_tokens, usage.output_tokens) if usage is not None else None,
         finish_reasons=tuple([_known(reason, word=True) or "" for reason in finishes]) or None,

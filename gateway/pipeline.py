@@ -31,7 +31,7 @@ from gateway.catalog import Catalog
 from gateway.conversation import Conversations
 from gateway.edge import ClientDisconnect, DisconnectWatch, body_length, read_body
 from gateway.errors import AuditError, CallerError, GatewayError, UpstreamError
-from gateway.headers import answer_fields, is_encoded, media_type, provider_id, request_fields
+from gateway.headers import answer_fields, is_encoded, media_type, request_fields, request_id
 from gateway.ledger import count_findings, intent_of, measure, outcome_of
 from gateway.licensing import Licensing
 from gateway.metrics import GatewayMetrics
@@ -285,7 +285,7 @@ class Pipeline:
         async with reply:
             call.clock.upstream_first_ns = time.monotonic_ns()
             call.reply_status = reply.status
-            call.provider_id = provider_id(reply.headers)
+            call.request_id = request_id(reply.headers)
             stop = self._readable(reply)
             if stop is not None:
                 return stop
@@ -321,7 +321,7 @@ class Pipeline:
         if call.training is not None:
             await call.training.remember(reply.status, answer)
         call.served_model = answer.served_model
-        call.provider_id = answer.provider_id or call.provider_id
+        call.provider_id = answer.provider_id
         stop = self.licensing.served(call, answer.served_model)
         if stop is not None:
             return stop
@@ -405,7 +405,7 @@ class Pipeline:
             self.live.discard(interrupt)
             call.clock.upstream_done_ns = time.monotonic_ns()
             call.served_model = screen.served_model
-            call.provider_id = screen.provider_id or call.provider_id
+            call.provider_id = screen.provider_id
             count_findings(self.metrics, "answer", screen.findings)
         reason = reason_of(screen.blocked) if screen.blocked is not None else screen.refused
         if reason is not None:

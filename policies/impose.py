@@ -51,6 +51,8 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     "prompt.impersonation.private_person": ("prompt", "impersonation", "private_person"),
     "answer.impersonation.self_claim": ("answer", "impersonation", "self_claim"),
     "record.durable": ("record", "durable"),
+    "record.retention": ("record", "retention"),
+    "failure.spool_full": ("failure", "spool_full"),
 }
 _ACTIONS = frozenset(Action)
 

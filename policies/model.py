@@ -209,6 +209,25 @@ class Facts:
         return tuple(name for name, fixed in named.items() if fixed is None and not stated[name])
 
 
+class Content(enum.StrEnum):
+    """What is kept of the texts of a call, from least to most."""
+
+    NONE = "none"
+    DIGEST = "digest"
+    ENCRYPTED = "encrypted"
+
+
+# What happens when records cannot reach the places that they must reach, from loosest to strictest.
+SPOOL_FULL = ("open", "refuse-after-24h", "refuse-after-5m", "refuse")
+# How long calls go on then, in seconds; None: for ever.
+SPOOL_PATIENCE_S: Mapping[str, float | None] = {
+    "open": None,
+    "refuse-after-24h": 86_400.0,
+    "refuse-after-5m": 300.0,
+    "refuse": 0.0,
+}
+
+
 class Drift(enum.StrEnum):
     """What happens when the endpoint calls itself by a name that is not the licensed model's."""
 
@@ -358,6 +377,10 @@ class Policy:
     durable: Durable
     limits: Limits
     refusal: RefusalText
+    content: Content = Content.DIGEST
+    keeps_blocked: bool = False  # what was blocked goes to the evidence vault
+    retention_s: int = 0  # for how long records must be kept at least
+    spool_full: str = "refuse"  # one of SPOOL_FULL
     presets: tuple[PresetRef, ...] = ()
     deviations: tuple[Deviation, ...] = ()
     changes_at_s: int | None = None  # when a row of a preset begins or ends next: read the file again then

@@ -14,7 +14,7 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final
 
-from policies.model import STATES_IN_FORCE, STATUS_AGE_S_MAX, Action, LicenseRules
+from policies.model import SPOOL_FULL, STATES_IN_FORCE, STATUS_AGE_S_MAX, Action, LicenseRules
 from policies.spec import Choice, Duration, Kind, Many, Number, Schema, Text, Whole, in_units
 from policies.yamlread import Log, Node, Scalar
 
@@ -68,12 +68,12 @@ ABILITIES: Final[Mapping[str, str]] = MappingProxyType(
         "filter.qa": "test banks are run against gateway and model, and the result is signed",
     }
 )
-# What this build can do. Records are never deleted, so any retention is kept.
+# What this build can do.
 BUILD: Final = frozenset(
     {
         *("license.gate", "license.status", "license.permits", "binding.1", "binding.2", "binding.3"),
         *("tags", "names", "stream.hold", "limit.rate", "impersonation.public_figure", "impersonation.self_claim"),
-        *("record.durable", "record.retention", "modality.text"),
+        *("record.durable", "record.retention", "audit.spool", "modality.text"),
     }
 )
 MODALITY: Final = "modality."  # modality.image: the build lets images through, so rows about images concern it
@@ -462,7 +462,7 @@ _ROWS: dict[str, RowType] = {
     ),
     "failure.spool_full": RowType(
         "records",
-        *_ladder("open", "refuse-after-24h", "refuse-after-5m", "refuse"),
+        *_ladder(*SPOOL_FULL),
         doc="What happens when what waits for remote places reaches its bound.",
         needs=_by_value(dict.fromkeys(("refuse-after-24h", "refuse-after-5m", "refuse"), ("audit.spool",))),
     ),

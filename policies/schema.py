@@ -16,6 +16,7 @@ from policies.model import (
     NAMES_DEADLINE_MS,
     PSEUDONYM_TTL_S,
     ROLES,
+    SPOOL_FULL,
     STATUS_AGE_S_MAX,
 )
 from policies.rows import ON_DRIFT, STATUS, TRUST
@@ -342,7 +343,20 @@ POLICY = Record(
             Record(
                 {
                     "content": Key(
-                        Choice(("none",), later=("digest", "encrypted")), "What the record keeps of the text.", "none"
+                        Choice(("none", "digest", "encrypted")),
+                        "What is kept of the text: nothing but its size and the body's digest; a keyed digest of each text that "
+                        "was delivered; or also the exchange as it was after filtering, encrypted.",
+                        "digest",
+                    ),
+                    "evidence": Key(
+                        Choice(("none", "blocked")),
+                        "Whether content that was blocked is kept, encrypted, for two custodians to open together.",
+                        "none",
+                    ),
+                    "retention": Key(
+                        Duration(0, 36_500 * 86_400),
+                        "For how long records must be kept at least; the settings say how long they are.",
+                        0,
                     ),
                     "durable": Key(
                         Choice(("before_answer", "before_egress")),
@@ -379,7 +393,12 @@ POLICY = Record(
                 {
                     "license_stale": Key(_REFUSE, "When the license's status is too old.", "refuse"),
                     "detector": Key(_REFUSE, "When a detector fails or takes too long.", "refuse"),
-                    "spool_full": Key(_REFUSE, "When what waits for remote places reaches its bound.", "refuse"),
+                    "spool_full": Key(
+                        Choice(SPOOL_FULL),
+                        "When what waits for remote places that are required reaches its bound: calls are refused at once, "
+                        "after a while, or never.",
+                        "refuse",
+                    ),
                 }
             ),
             "What happens when something cannot be decided.",

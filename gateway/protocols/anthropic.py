@@ -393,7 +393,10 @@ class AnthropicAdapter:
         if not model or not root.get("messages"):
             raise plain.UnusualError
         stream = root.get("stream") is True and self.operation == "messages"
-        return Prompt(plain.PlainBody(body, channels, model, self._document_of_prompt), model, stream)
+        metadata = root.get("metadata")
+        user = metadata.get("user_id") if isinstance(metadata, dict) else None
+        document = plain.PlainBody(body, channels, model, self._document_of_prompt)
+        return Prompt(document, model, stream, user=user if isinstance(user, str) and user else None)
 
     def _document_of_prompt(self, body: bytes) -> Document:
         return self._parse_full(body).document
@@ -407,12 +410,14 @@ class AnthropicAdapter:
             malformed("messages", "must be a list with at least one message")
         walk = Walk()
         members(walk, root, "", Role.UNKNOWN, _PROMPT)
+        metadata = root.get("metadata")
         return Prompt(
             JsonBody(body, text_, root, walk),
             model.value,
             stream,
             frozenset(walk.modalities),
             tuple(walk.unjudgeable),
+            string(metadata.get("user_id")) if metadata is not None and metadata.kind == OBJECT else None,
         )
 
     def answer(self, body: bytes) -> Answer:

@@ -91,6 +91,9 @@ class Prompt(msgspec.Struct, frozen=True):
     unjudgeable: tuple[
         str, ...
     ] = ()  # JSON paths of parts no text filter can judge (images, audio, files, URLs to them)
+    user: str | None = (
+        None  # the end user as the caller names it: recorded as a keyed digest, and nothing is decided by it
+    )
 
 
 class Usage(msgspec.Struct, frozen=True):

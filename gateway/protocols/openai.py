@@ -430,6 +430,18 @@ def _usage(root: Node) -> Usage | None:
     return usage_of(root, "prompt_tokens", "completion_tokens")
 
 
+def _user(root: Node) -> str | None:
+    """The end user as the caller names it, under the present name or the old one."""
+    return string(root.get("safety_identifier")) or string(root.get("user")) or None
+
+
+def _plain_user(root: Mapping[str, Any]) -> str | None:
+    for key in ("safety_identifier", "user"):
+        if isinstance(user := root.get(key), str) and user:
+            return user
+    return None
+
+
 class OpenAIAdapter:
     """One path of the dialect."""
 
@@ -471,6 +483,7 @@ class OpenAIAdapter:
             plain.PlainBody(body, channels, model, self._document_of_prompt),
             model,
             root.get("stream") is True and self.operation != "embeddings",
+            user=_plain_user(root),
         )
 
     def _document_of_prompt(self, body: bytes) -> Document:
@@ -496,6 +509,7 @@ class OpenAIAdapter:
             stream,
             frozenset(walk.modalities),
             tuple(walk.unjudgeable),
+            _user(root),
         )
 
     def answer(self, body: bytes) -> Answer:

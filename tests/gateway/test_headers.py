@@ -12,9 +12,10 @@ from gateway.headers import (
     answer_fields,
     is_encoded,
     media_type,
-    provider_id,
     request_fields,
+    request_id,
     target_fields,
+    traceparent,
     without_hop_by_hop,
 )
 
@@ -225,8 +226,23 @@ def test_a_second_coding_is_seen() -> None:
     assert is_encoded([(b"content-encoding", b"identity"), (b"content-encoding", b"gzip")])
 
 
-def test_provider_id() -> None:
-    assert provider_id([(b"Request-Id", b"req_9")]) == "req_9"
-    assert provider_id([(b"request-id", b"b"), (b"X-Request-Id", b"a")]) == "a"
-    assert provider_id([(b"x-request-id", b"my name is John")]) is None
-    assert provider_id([]) is None
+def test_the_provider_names_the_request_in_a_header() -> None:
+    assert request_id([(b"Request-Id", b"req_9")]) == "req_9"
+    assert request_id([(b"request-id", b"b"), (b"X-Request-Id", b"a")]) == "a"
+    assert request_id([(b"x-request-id", b"my name is John")]) is None
+    assert request_id([]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        pytest.param(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", True, id="the standard's own"),
+        pytest.param(b"00-00000000000000000000000000000000-00f067aa0ba902b7-01", False, id="trace id zero"),
+        pytest.param(b"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", False, id="span id zero"),
+        pytest.param(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 my card", False, id="text behind"),
+        pytest.param(b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", False, id="a version nobody knows"),
+    ],
+)
+def test_l8_a_callers_trace_is_told_only_if_it_is_one(value: bytes, read: bool) -> None:
+    assert traceparent([(b"traceparent", value)]) == (value.decode() if read else None)
+    assert traceparent([(b"traceparent", value)] * 2) is None

@@ -151,8 +151,6 @@ NOT_YET = [
     "prompt: {impersonation: {public_figure: label}}",
     "prompt: {impersonation: {fictional: block}}",
     "labels: {profile: eu}",
-    "record: {content: digest}",
-    "record: {content: encrypted}",
     "upstream_storage: deny",
     "facts: {age_band: 'claim:age_band'}",
     "facts: {tenant: 'claim:org'}",

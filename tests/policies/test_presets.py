@@ -69,7 +69,6 @@ CN_MISSING = {
     "labels.implicit",
     "labels.on_failure",
     "labels.filing",
-    "failure.spool_full",
     "record.filter_qa",
 }
 
