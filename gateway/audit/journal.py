@@ -105,6 +105,7 @@ class Journal:
         worker: int,
         build: str,
         config_digest: str | None = None,
+        role: str | None = None,
         store: Store | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -113,7 +114,8 @@ class Journal:
         """Recover the streams of dead workers, then open a new one. Open after a fork, never before.
 
         Blocks on the disk. Raises AuditError if the disk cannot be written, ValueError for an unusable gateway id.
-        What recovery could not repair is in `recovery`; it does not stop the start.
+        What recovery could not repair is in `recovery`; it does not stop the start. `role` says what a process that is no
+        worker does.
         """
         store = store or OsStore()
         try:
@@ -126,6 +128,7 @@ class Journal:
                 build=build,
                 config_digest=config_digest,
                 recovered=closed or None,
+                role=role,
             )
             shard = Shard.create(store, data_dir, first, segment_bytes=segment_bytes)
         except OSError as e:
