@@ -4,7 +4,8 @@ Contract of `Sink`, for every implementation:
 - `send` returns once the place has said, in its own protocol, that it took every record of the batch, and raises SinkError otherwise. It may
   block for as long as TIMEOUT_S; it never retries: pauses and repetition are the runner's.
 - A batch may come again: after an error nobody knows how much of it was taken. Records carry ids that let the place see the repetition (`stream/seq`).
-- Batches of one stream come in order, without gaps. A sink is used by one thread at a time.
+- Batches of one stream come in order, without gaps, but for ranges that somebody asked for again (`cursor.ask_again`), which may come
+  at any time. A sink is used by one thread at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ BATCH_BYTES = 4 << 20  # our choice: below the limits of common collectors
 
 
 class SinkError(Exception):
-    """The place did not take the batch. Says why, without credentials and without any of the place's own text beyond a few words."""
+    """The place did not take the batch. Says why, without credentials and without any of the place's own text beyond a few words.
+
+    `after_s`: the place asks not to be tried sooner (Retry-After); None: it did not say.
+    """
+
+    def __init__(self, why: str, *, after_s: float | None = None) -> None:
+        super().__init__(why)
+        self.after_s = after_s
 
 
 @dataclass(frozen=True, slots=True)
