@@ -18,6 +18,7 @@ from gateway.history.tables import CallRow
 
 OPEN = "open"  # the decision of a call that has no outcome yet
 LIMIT_MAX = 10_000  # rows of one page. Our choice
+Value = str | int | float | None  # what a column holds, and what a parameter may be
 
 
 class QueryError(ValueError):
@@ -111,3 +112,16 @@ class AuditQuery(Protocol):
 
     def close(self) -> None:
         """Let go. Harmless twice."""
+
+
+class Tables(Protocol):
+    """The tables of `tables.py`, for questions that `Query` has no words for. Both the index and the archive offer them."""
+
+    def rows(self, sql: str, params: Sequence[Value] = ()) -> list[tuple[Value, ...]]:
+        """All rows of one SELECT in words that SQLite and DuckDB share; `?` stands for a parameter. Raises QueryError, HistoryError.
+
+        Names and types are those of `schema.py`. What the answer rests on is told by `completeness()` of the same object.
+        """
+
+    def completeness(self) -> Completeness:
+        """What an answer given now would rest on. Raises HistoryError."""

@@ -8,6 +8,7 @@
     notes(stream, seq, ts, topic, since, until, dropped, detail) detail: a JSON object
     refused(stream, seq, source, code, count)                    lines of notes on refusals
     streams(stream, gateway, worker, role, build, started, ended, end_reason, size, cut_bytes, closed_calls)
+    unread(stream, seq, problem)                                 records that no row could be made of
 
 Times are ms since 1970. Booleans are 0 and 1. What a record leaves out is NULL, or for texts that are always compared "" (see CallRow).
 """
