@@ -75,6 +75,7 @@ MAY: dict[str, set[str]] = {
     "gateway.pseudonyms": {"filters", "gateway.keyfile", "gateway.state"},
     "gateway.auditors": {"gateway.audit", "gateway.signing", "gateway.tlog"},
     "gateway.wall": set(),
+    "gateway.spool": {"gateway.audit", "gateway.settings", "policies"},
     "gateway.clocks": {"gateway.license", "gateway.metrics", "policies"},
     "gateway.clocks_cli": {
         "gateway.checkup",

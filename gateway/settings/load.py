@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
 from gateway.license.claims import origin_of
+from gateway.settings.audit_schema import build_audit, build_telemetry, check_audit
 from gateway.settings.model import (
     Auditor,
     Caller,
@@ -112,6 +113,7 @@ def _cross_check(raw: Mapping[str, Any], root: Node, log: Log) -> None:
     _unique([a.get("name") for a in auditors], "auditors", "name", root, log)
     _unique([a.get("key_sha256") for a in auditors], "auditors", "key_sha256", root, log)
     _check_trust(raw, root, log)
+    check_audit(raw, root, log, lambda url: _url_fault(url, proxy=False))
     known = [m["name"] for m in models if m.get("name")]
     for i, caller in enumerate(callers):
         at = f"callers[{i}]"
@@ -249,6 +251,8 @@ def _build(raw: Mapping[str, Any], source: str, folder: Path) -> Settings:
         recognizers=_recognizers(raw["recognizers"], source, folder),
         auditors=tuple(Auditor(**a) for a in raw["auditors"]),
         training_bytes_max=raw["training_bytes_max"],
+        audit=build_audit(raw["audit"], folder),
+        telemetry=build_telemetry(raw["telemetry"], folder),
         notices=tuple(_notices(listen, raw["redis"], callers, models)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.settings.audit import AuditSettings, Telemetry
 from policies.model import CallerFacts
 
 
@@ -122,6 +123,8 @@ class Settings:
     recognizers: Recognizers | None  # None: there are none
     auditors: tuple[Auditor, ...]
     training_bytes_max: int
+    audit: AuditSettings
+    telemetry: Telemetry
     notices: tuple[str, ...]  # what is said aloud at the start
 
     def model(self, name: str) -> Model | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.settings.audit_schema import AUDIT, TELEMETRY
 from policies.schema import AUDIENCE, NAME_PATTERN, PURPOSE, TERRITORY, WORD_PATTERN
 from policies.spec import Choice, Key, Many, Number, Record, Text, Whole
 
@@ -162,7 +163,8 @@ SETTINGS = Record(
             "Largest upload of training data, which a permit names by digest.",
             67_108_864,
         ),
-        "telemetry": Key(None, "Export of records."),
+        "audit": Key(AUDIT, "How the journal is sealed, witnessed, kept and opened."),
+        "telemetry": Key(TELEMETRY, "Where sealed records are sent."),
     }
 )
 

@@ -19,6 +19,7 @@ from gateway.license.issuer import add_to_trust, build_claims, generate_key, iss
 from gateway.license.signed import Kind, sign
 from gateway.license.status import build_status_payload
 from gateway.settings import SETTINGS, Settings, json_schema, load_settings, parse_settings
+from gateway.settings.audit import AuditSettings, Telemetry
 from policies.spec import Record
 from tests.gateway.trust.world import World
 
@@ -137,7 +138,28 @@ TARGET = GOOD[GOOD.index("      - {protocol") :]
         pytest.param(change("port: 8080", "port: 80800"), ["g.yaml:1: listen.port", "0 to 65535"], id="port"),
         pytest.param(change("workers: 1", "workers: 0"), ["listen.workers", "1 to 64"], id="workers"),
         pytest.param(change("${LICET_REDIS:-}", "http://h"), ["g.yaml:3: redis", "not a Redis URL"], id="redis"),
-        pytest.param(GOOD + "telemetry: {otlp: x}\n", ["g.yaml:13: telemetry", "not available yet"], id="telemetry"),
+        pytest.param(
+            GOOD + "telemetry: {otlp: x}\n", ["g.yaml:13: telemetry.otlp", "not an http or https URL"], id="telemetry"
+        ),
+        pytest.param(
+            GOOD + "telemetry: {required: [s3]}\n",
+            ["telemetry.required", "s3 is not set"],
+            id="a place that is not there",
+        ),
+        pytest.param(
+            GOOD + "audit: {witnesses_required: 1}\n",
+            ["g.yaml:13: audit.witnesses_required", "add witnesses"],
+            id="more witnesses than there are",
+        ),
+        pytest.param(
+            GOOD + "audit: {custodians: [{name: a, key: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=}]}\n",
+            ["audit.custodians", "second custodian"],
+            id="one custodian",
+        ),
+        pytest.param(GOOD + "audit: {signer: {command: [sign]}}\n", ["audit.signer", "public key"], id="no public key"),
+        pytest.param(
+            GOOD + "audit: {retention: {trace: 200}}\n", ["audit.retention.trace", "such as 90s"], id="no unit"
+        ),
         pytest.param(change("keys: trust.json", "tuf: x"), ["trust.tuf", "without its root"], id="tuf without root"),
         pytest.param(
             change("keys: trust.json", "tuf: 'ftp://x', root: r"), ["trust.tuf", "https URL"], id="tuf by ftp"
@@ -523,3 +545,49 @@ def test_check_uses_what_is_kept_of_a_repository(house: Path) -> None:
     (found,) = follow(0, 2)
     assert "g.yaml: model chat: LIC_STATE: the license is suspended" in found
     assert found.endswith("issued anew")
+
+
+def test_the_audit_trail_needs_no_settings(tmp_path: Path) -> None:
+    made = parse_settings(GOOD.encode(), source="g.yaml", folder=tmp_path, environ={"PROVIDER_KEY": "k"})
+    assert made.audit == AuditSettings()
+    assert made.telemetry == Telemetry()
+    assert not made.telemetry.any
+
+
+def test_what_the_settings_say_of_the_audit_trail(tmp_path: Path) -> None:
+    key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    text = f"""\
+audit:
+  seal: {{every_s: 2, records: 100}}
+  signer: {{pkcs11: {{module: /lib/token.so, token: t, label: log, pin_file: pin}}}}
+  witnesses: [{{url: "https://w.example", key: "w+00000000+AQ=="}}]
+  witnesses_required: 1
+  witness_lag: 90s
+  fleet: [../other/log, "https://gw2.example/log"]
+  spool: {{bytes_max: 2097152, age: 5m}}
+  retention: {{trace: 400d, transcript: 7d}}
+  custodians: [{{name: a, key: {key}}}, {{name: b, key: {key[:-2]}E=}}]
+  digest_key: 90d
+telemetry:
+  otlp: {{endpoint: "http://127.0.0.1:4318/", headers: {{authorization: "Bearer x"}}, guardrail: true}}
+  syslog: {{host: siem.example, ca_file: ca.pem}}
+  s3: {{endpoint: "https://s3.example", bucket: audit, access_key: a, secret_key: hidden, retain: 400d}}
+  required: [s3, syslog]
+"""
+    made = parse_settings((GOOD + text).encode(), source="g.yaml", folder=tmp_path, environ={"PROVIDER_KEY": "k"})
+    sealing = made.audit.sealing
+    assert (sealing.every_s, sealing.every_records, sealing.required, sealing.lag_max_s) == (2, 100, 1, 90)
+    assert sealing.signer.pkcs11 is not None
+    assert sealing.signer.pkcs11.pin_file == tmp_path / "pin"
+    assert sealing.fleet == (str(tmp_path / "../other/log"), "https://gw2.example/log")
+    assert (made.audit.retention.trace_s, made.audit.retention.transcript_s) == (400 * 86_400, 7 * 86_400)
+    assert made.audit.digest_key_s == 90 * 86_400
+    assert [c.name for c in made.audit.custodians] == ["a", "b"]
+    assert made.telemetry.otlp is not None
+    assert made.telemetry.otlp.endpoint == "http://127.0.0.1:4318"
+    assert made.telemetry.otlp.semconv == ("gen_ai", "guardrail")
+    assert made.telemetry.syslog is not None
+    assert (made.telemetry.syslog.port, made.telemetry.syslog.ca_file) == (6514, tmp_path / "ca.pem")
+    assert made.telemetry.required == ("s3", "syslog")
+    assert "hidden" not in repr(made)
+    assert "Bearer" not in repr(made)
