@@ -24,6 +24,7 @@ ENDING = ("outcome", "ended", *_COLUMNS[_ANSWER:])  # the columns that the outco
 
 _Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # what a BIGINT holds
 _Findings = dict[str, dict[str, _Int]]
+_ABSENT = msgspec.Raw(b"null")
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -104,8 +105,8 @@ class _Intent(_Part, tag_field="kind", tag="intent"):
     target_origin: str | None = None
     target_model: str | None = None
     operation: str | None = None
-    policy: msgspec.Raw | None = None  # few differ: each is read once
-    license: msgspec.Raw | None = None
+    policy: msgspec.Raw = _ABSENT  # few differ: each is read once
+    license: msgspec.Raw = _ABSENT
     training: _Training | None = None
     prompt: _Text | None = None
     territory: list[str] | None = None
@@ -147,7 +148,7 @@ class _Note(_Part, tag_field="kind", tag="note"):
     until: _Int | None = None
     refused: list[_RefusedLine] | None = None
     dropped: _Int | None = None
-    detail: msgspec.Raw | None = None
+    detail: msgspec.Raw = _ABSENT
 
 
 class _End(_Part, tag_field="kind", tag="end"):
@@ -276,14 +277,16 @@ class RowMaker:
             told |= {"ended": r.ts, "end_reason": r.reason, "size": r.size}
             told |= {"cut_bytes": r.cut_bytes, "closed_calls": r.closed}
         else:
-            detail = None if r.detail is None else bytes(r.detail).decode()
-            side["notes"].append((self.stream, seq, r.ts, r.topic, r.since, r.until, r.dropped, detail))
+            detail = bytes(r.detail).decode()
+            side["notes"].append(
+                (self.stream, seq, r.ts, r.topic, r.since, r.until, r.dropped, None if detail == "null" else detail)
+            )
             if r.refused:
                 side["refused"] += [(self.stream, seq, one.source, one.code, one.count) for one in r.refused]
 
-    def _policy_columns(self, raw: msgspec.Raw | None) -> Row:
+    def _policy_columns(self, raw: msgspec.Raw) -> Row:
         """Columns `policy` to `binding_min`."""
-        key = b"null" if raw is None else bytes(raw)
+        key = bytes(raw)
         found = self._policies.get(key)
         if found is None:
             p = _policy(key) or _Policy()
@@ -292,9 +295,9 @@ class RowMaker:
             _remember(self._policies, key, found)
         return found
 
-    def _license_columns(self, raw: msgspec.Raw | None) -> tuple[Row, tuple[str, ...]]:
+    def _license_columns(self, raw: msgspec.Raw) -> tuple[Row, tuple[str, ...]]:
         """Columns `license` to `model_version`, and the reasons."""
-        key = b"null" if raw is None else bytes(raw)
+        key = bytes(raw)
         found = self._licenses.get(key)
         if found is None:
             n = _license(key) or _License()
