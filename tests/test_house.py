@@ -27,7 +27,7 @@ MAY: dict[str, set[str]] = {
     "gateway.errors": {"gateway.reasons"},
     "gateway.keyfile": set(),
     "gateway.tlog": set(),
-    "gateway.signing": {"gateway.keyfile", "gateway.tlog"},
+    "gateway.signing": {"gateway.keyfile", "gateway.settings", "gateway.tlog"},
     "gateway.audit": {"gateway.keyfile", "gateway.tlog", "policies", "gateway.signing"},
     "gateway.seal": {"gateway.audit", "gateway.settings", "gateway.signing", "gateway.tlog"},
     "gateway.ship": {"gateway.audit", "gateway.history", "gateway.settings", "gateway.tlog"},
