@@ -11,7 +11,7 @@ from gateway.errors import ConfigError
 from gateway.keyfile import load_key
 from gateway.tlog.checkpoint import thumbprint
 
-KEY_NAME = "log-1.key"
+KEY_NAME = "log-1.key"  # the first; rotation makes log-2.key and so on
 SEED_BYTES = 32
 
 
@@ -23,11 +23,11 @@ class LogKey:
     public: bytes  # 32 bytes
 
     @classmethod
-    def load(cls, data_dir: Path) -> LogKey:
+    def load(cls, data_dir: Path, name: str = KEY_NAME) -> LogKey:
         """The key in `data_dir`, made if there is none. Raises OSError, and ConfigError for a file that holds no key."""
-        seed = load_key(data_dir, KEY_NAME, SEED_BYTES)
+        seed = load_key(data_dir, name, SEED_BYTES)
         if len(seed) != SEED_BYTES:
-            path = data_dir / "keys" / KEY_NAME
+            path = data_dir / "keys" / name
             raise ConfigError(f"{path}: a log key has {SEED_BYTES} bytes, this file has {len(seed)}; restore it")
         return cls.of(Ed25519PrivateKey.from_private_bytes(seed))
 

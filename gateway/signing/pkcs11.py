@@ -1,0 +1,103 @@
+"""A key in a token that speaks PKCS#11 (version 3.0, Ed25519 by CKM_EDDSA), by `python-pkcs11`, which the extra `pkcs11` installs.
+
+The library is loaded when a token is used, not before. What it raises is told by its kind alone: its texts may hold what was typed.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from gateway.settings.audit import Pkcs11
+from gateway.tlog.note import PUBLIC_BYTES, SIGNATURE_BYTES, NoteError, verify_ed25519
+
+PIN_BYTES_MAX = 256  # our choice; PKCS#11 leaves it to the token
+_OCTET_STRING = bytes(
+    (0x04, PUBLIC_BYTES)
+)  # DER: CKA_EC_POINT is an OCTET STRING by version 2.40, the bare point in some tokens
+
+
+class Pkcs11Signer:
+    """A `Signer`. One session, used by one thread at a time; opened again once if the token lost it."""
+
+    def __init__(self, settings: Pkcs11) -> None:
+        """Raises OSError: no library, token, PIN or key."""
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._key: Any = None
+        self._public = b""
+        with self._lock:
+            self._open()
+
+    @property
+    def public(self) -> bytes:
+        """32 bytes."""
+        return self._public
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes. Raises OSError where the token does not sign, or signs with another key."""
+        with self._lock:
+            try:
+                signature = self._sign(message)
+            except OSError:
+                self._open()  # a token that was taken out and put back has forgotten its sessions
+                signature = self._sign(message)
+        try:
+            verify_ed25519(self._public, signature, message)
+        except NoteError as error:
+            raise OSError("the token's signature does not verify") from error
+        return signature
+
+    def close(self) -> None:
+        """Log out. Harmless twice."""
+        import pkcs11
+
+        session, self._session, self._key = self._session, None, None
+        if session is not None:
+            try:
+                session.close()
+            except pkcs11.PKCS11Error as error:
+                raise _told(error) from error
+
+    def _sign(self, message: bytes) -> bytes:
+        import pkcs11
+
+        if self._key is None:
+            raise OSError("the token has no session")
+        try:
+            signature = bytes(self._key.sign(message, mechanism=pkcs11.Mechanism.EDDSA))
+        except pkcs11.PKCS11Error as error:
+            self._session = self._key = None
+            raise _told(error) from error
+        if len(signature) != SIGNATURE_BYTES:
+            raise OSError(f"the token answered with {len(signature)} bytes; an Ed25519 signature has {SIGNATURE_BYTES}")
+        return signature
+
+    def _open(self) -> None:
+        try:
+            import pkcs11
+        except ImportError as error:
+            raise OSError("python-pkcs11 is not installed; pip install 'licet[pkcs11]'") from error
+        wanted = self._settings
+        pin = wanted.pin_file.read_bytes()[: PIN_BYTES_MAX + 1].strip()
+        if not pin or len(pin) > PIN_BYTES_MAX:
+            raise OSError(f"{wanted.pin_file}: a PIN has 1 to {PIN_BYTES_MAX} bytes")
+        try:
+            token = pkcs11.lib(str(wanted.module)).get_token(token_label=wanted.token)
+            session = token.open(user_pin=pin.decode("utf-8"))
+            named: dict[str, Any] = {"key_type": pkcs11.KeyType.EC_EDWARDS, "label": wanted.label}
+            key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, **named)
+            point = session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, **named)[pkcs11.Attribute.EC_POINT]
+        except pkcs11.PKCS11Error as error:
+            raise _told(error) from error
+        except (RuntimeError, UnicodeDecodeError) as error:  # RuntimeError: the library cannot be loaded
+            raise OSError(f"{wanted.module}: the token cannot be used ({type(error).__name__})") from None
+        public = bytes(point).removeprefix(_OCTET_STRING) if len(point) > PUBLIC_BYTES else bytes(point)
+        if len(public) != PUBLIC_BYTES or self._public not in (b"", public):
+            raise OSError("the token's key of this label is no Ed25519 key, or another than before")
+        self._session, self._key, self._public = session, key, public
+
+
+def _told(error: Exception) -> OSError:
+    return OSError(f"the token does not do it: {type(error).__name__}")
