@@ -1,0 +1,78 @@
+"""What the fleet logs on this disk know: every stream that ever had a head, and how far it was.
+
+An entry of a fleet log is JSON, `{"heads": [[origin, size, root], ...]}`. What was read is remembered in DATA/index/fleet.json, so that each
+entry is read once; the file is derived, and made again where it is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from gateway.audit.sealed import SealedError, sealed_head, sealed_records, sealed_streams
+from gateway.whole_file import put
+
+INDEX_NAME = "index"  # DATA/index: all that the history room derives for itself
+PREFIX = "fleet-"
+_STREAM = re.compile(r".*-w[0-9]+-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")  # a worker's stream, whatever its gateway is called
+
+
+class _Entry(msgspec.Struct):
+    heads: list[tuple[str, int, str]] = []
+
+
+class _Seen(msgspec.Struct):
+    """Of one fleet log."""
+
+    root: str  # of the log at `next`, hex
+    next: int = 0  # entries read
+    heads: dict[str, int] = {}  # origin -> the greatest size
+
+
+_entry = msgspec.json.Decoder(_Entry).decode
+_kept = msgspec.json.Decoder(dict[str, _Seen]).decode
+
+
+def is_fleet_log(name: str) -> bool:
+    """Whether a folder of DATA/log is a fleet log, not a stream of records."""
+    return name.startswith(PREFIX) and not _STREAM.fullmatch(name)
+
+
+def record_streams(data_dir: Path) -> list[str]:
+    """Sealed streams that hold records."""
+    return [name for name in sealed_streams(data_dir) if not is_fleet_log(name)]
+
+
+def known_heads(data_dir: Path) -> tuple[dict[str, int], list[str]]:
+    """Origin -> size over all fleet logs here, and what of them could not be read."""
+    path = data_dir / INDEX_NAME / "fleet.json"
+    try:
+        seen = _kept(path.read_bytes())
+    except (FileNotFoundError, msgspec.MsgspecError):
+        seen = {}
+    heads: dict[str, int] = {}
+    problems: list[str] = []
+    changed = False
+    for log in sealed_streams(data_dir):
+        if not is_fleet_log(log):
+            continue
+        one = seen.get(log)
+        try:
+            head = sealed_head(data_dir, log)
+            if one is None or one.next > head.size or (one.next == head.size and one.root != head.root.hex()):
+                one = seen[log] = _Seen(root="")  # new here, or rewritten: read from its beginning
+                changed = True
+            if one.next < head.size:
+                for _, payload in sealed_records(data_dir, log, one.next, head.size):
+                    for origin, size, _ in _entry(payload).heads:
+                        one.heads[origin] = max(size, one.heads.get(origin, 0))
+                one.next, one.root, changed = head.size, head.root.hex(), True
+        except (SealedError, msgspec.MsgspecError) as error:
+            problems.append(f"the fleet log {log} cannot be read to its end, so streams may be unknown here: {error}")
+        for origin, size in (one.heads if one else {}).items():
+            heads[origin] = max(size, heads.get(origin, 0))
+    if changed:
+        put(path, msgspec.json.encode(seen))
+    return heads, problems
