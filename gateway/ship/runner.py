@@ -192,7 +192,10 @@ class Runner:
         position = self._passed_over(stream, position, head)
         again = position.resend[0] if position.resend else None
         start, stop = again or (position.next, head.size)
-        stop = min(stop, head.size, start + self._batch_records)
+        # What refuses one record of many shows which: the batch is halved at each failure, down to that record.
+        trouble = self._troubles.get(stream)
+        limit = max(1, self._batch_records >> trouble.failures) if trouble is not None else self._batch_records
+        stop = min(stop, head.size, start + limit)
         if start >= stop:
             return 0
         batch = self._read(stream, start, stop, head)
