@@ -70,11 +70,11 @@ def _check_sealed(size: int, newest: int) -> None:
 
 
 def read_tile(folder: Path, level: int, index: int, width: int) -> list[bytes]:
-    """The first `width` hashes of a tile, from the full one if it is there. Raises SealedError."""
-    for path, count in (
-        (folder / tiles.tile_path(level, index), tiles.TILE_WIDTH),
-        (folder / tiles.tile_path(level, index, width), width),
-    ):
+    """The first `width` hashes of a tile, which may be full by now. Raises SealedError."""
+    places = [(folder / tiles.tile_path(level, index, width), width)]
+    if width < tiles.TILE_WIDTH:
+        places.append((folder / tiles.tile_path(level, index), tiles.TILE_WIDTH))
+    for path, count in places:
         try:
             return tiles.unpack_hashes(path.read_bytes(), count)[:width]
         except FileNotFoundError:

@@ -26,17 +26,19 @@ class Follower:
     log: Log
     segment: int = 0  # 0: the place is not known yet
     offset: int = 0  # in that segment, of what comes next
+    unsynced: int = 0  # the first segment whose records the disk may not hold; 0: it holds all
     whole: bool = False  # whether the last read came to the end of what is there
     problem: str | None = None  # damage behind the place; what is before it is sound
 
     def read(self, records_max: int, bytes_max: int) -> int:
-        """Take records into the log, about so many at most, and have the disk hold them; how many.
+        """Take records into the log, about so many at most; how many.
 
         Raises DisagreementError where the journal is not what was signed, OSError.
         """
         if not self.segment:
             self._resume()
-        before, first = self.log.size, self.segment
+        before = self.log.size
+        self.unsynced = self.unsynced or self.segment
         self.problem = None  # tried again at each look: a live stream may have been caught in a write
         self.whole = False
         budget = [records_max, bytes_max]
@@ -46,8 +48,6 @@ class Follower:
         except frames.DamagedError as error:
             self.problem = f"{frames.segment_name(self.segment)}: {error}"
             self.whole = True
-        if self.log.size != before:
-            self._sync(first)
         return self.log.size - before
 
     @property
@@ -119,15 +119,16 @@ class Follower:
                 f"the header of {frames.segment_name(self.segment)} does not follow from the records before it"
             )
 
-    def _sync(self, first: int) -> None:
+    def sync(self) -> None:
         """Have the disk hold what was read. Through descriptors of our own: an error here is reported to the writer all the same."""
-        for number in range(first, self.segment + 1):
+        for number in range(self.unsynced or self.segment, self.segment + 1):
             handle = os.open(self.directory / frames.segment_name(number), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fdatasync(handle)
             finally:
                 os.close(handle)
         sync_folder(self.directory)
+        self.unsynced = 0
 
     def _resume(self) -> None:
         """Find the place after the last signed record, and see that the journal has what was signed."""

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.audit.sealed import SealedError
 from gateway.audit.sealed_tree import SealedHashes, fold, read_tile
 from gateway.seal.batch import put_all
 from gateway.tlog import tiles, tree
-from gateway.tlog.checkpoint import Checkpoint, CheckpointError, Signer, open_checkpoint, sign_checkpoint
+from gateway.tlog.checkpoint import CheckpointError, Signer, VerifierKey, open_cosigned, sign_checkpoint
 
 TILE_BYTES = tiles.TILE_WIDTH * tree.HASH_BYTES
-# Partial tiles and bundles of earlier heads that stay for readers who still hold such a head: our choice, three minutes of them at the
-# default pace. Full ones take the place of all of them.
+# Partial bundles of earlier heads that stay for readers who still hold such a head: our choice, three minutes of them at the default pace.
+# tlog-tiles would have all of them served until the bundle is full: up to 36 MB for 256 records of 1.1 kB, and for ever where a stream
+# ends before that. Partial tiles, which proofs need, stay until theirs is full or the stream ended.
 PARTIALS_KEPT = 16
 
 
@@ -42,6 +43,8 @@ class Log:
         self.signed = 0  # entries that the newest head covers
         self.signed_root = tree.EMPTY_ROOT
         self.note = ""  # the newest head as it is on the disk; "": none
+        self.signers: frozenset[bytes] = frozenset()  # public keys that signed it
+        self.waiting_bytes = 0  # of entries that no head covers
         self._stored = 0  # entries that are on the disk, with their tiles
         self._tiles: list[bytearray] = []  # the incomplete tile of each level
         self._bundle: list[bytes] = []  # the entries of the incomplete bundle
@@ -51,9 +54,10 @@ class Log:
         self._filled: list[tuple[str, int]] = []  # (level or `entries`, index) of those
 
     @classmethod
-    def load(cls, folder: Path, origin: str, publics: Iterable[bytes]) -> Log:
+    def load(cls, folder: Path, origin: str, trusted: Sequence[VerifierKey]) -> Log:
         """The log as its newest head tells it, which one of these keys signed. An empty one, if there is no head.
 
+        What a crash left behind that head is taken away, as far as a reader could mistake it for what was signed.
         Raises DisagreementError where the head is not ours or the tiles do not give its root, OSError.
         """
         log = cls(folder, origin)
@@ -63,7 +67,12 @@ class Log:
             return log
         except ValueError as error:
             raise DisagreementError("the checkpoint is not text") from error
-        head = _own(note, publics)
+        try:
+            opened = open_cosigned(note, trusted)
+        except CheckpointError as error:
+            raise DisagreementError(f"the checkpoint is not ours: {error}") from error
+        head = opened.checkpoint
+        log.signers = frozenset(key.public for key in opened.signed)
         if head.origin != origin:
             raise DisagreementError("the checkpoint is that of another log")
         log.note, log.size, log.signed_root = note, head.size, head.root
@@ -74,6 +83,7 @@ class Log:
             raise DisagreementError(str(error)) from error
         if log.root() != head.root:
             raise DisagreementError("the tiles do not give the signed root")
+        log._drop_unsigned()
         return log
 
     def _read(self) -> None:
@@ -89,9 +99,18 @@ class Log:
             if b"".join(map(tree.leaf_hash, self._bundle)) != self._tiles[0]:
                 raise DisagreementError("the last entries do not give the hashes of their tile")
 
+    def _drop_unsigned(self) -> None:
+        """Full files in the places of incomplete ones: readers prefer them, and what comes may be others than what was to come."""
+        index = self.size // tiles.TILE_WIDTH
+        (self.folder / tiles.entries_path(index)).unlink(missing_ok=True)
+        for level in range(len(self._tiles) + 1):
+            (self.folder / tiles.tile_path(level, index)).unlink(missing_ok=True)
+            index //= tiles.TILE_WIDTH
+
     def append(self, payloads: Sequence[bytes]) -> None:
         """Take entries in. Each has at most 65,535 bytes."""
         at = 0
+        self.waiting_bytes += sum(map(len, payloads))
         while at < len(payloads):
             some = payloads[at : at + tiles.TILE_WIDTH - len(self._bundle)]
             at += len(some)
@@ -140,10 +159,23 @@ class Log:
         """The hashes of the signed tree, from the disk."""
         return SealedHashes(self.folder, self.signed)
 
+    def _check_own(self) -> None:
+        """The head on the disk is the one that was put there last: nobody took the log away, set it back or wrote it as well."""
+        try:
+            note = (self.folder / tiles.CHECKPOINT).read_bytes()
+        except FileNotFoundError:
+            note = b""
+        if note != self.note.encode():
+            raise DisagreementError("the checkpoint on the disk is not the one that was signed last")
+
     def store(self) -> None:
-        """Put down what was taken in, with the incomplete bundle and tiles. Raises OSError; it may then be tried again."""
+        """Put down what was taken in, with the incomplete bundle and tiles.
+
+        Raises OSError, after which it may be tried again, and DisagreementError.
+        """
         if self._stored == self.size:
             return
+        self._check_own()
         files = dict(self._files)
         index, width = divmod(self.size, tiles.TILE_WIDTH)
         if width:
@@ -159,17 +191,21 @@ class Log:
         self._files = {}
         self._stored = self.size
 
-    def sign(self, signer: Signer, name: str) -> str:
-        """Sign what is stored, and put the head down. Raises OSError: then the head before stays the newest.
+    def sign(self, signers: Sequence[Signer], name: str) -> str:
+        """Sign what is stored, by each of these, and put the head down. Raises OSError: then the head before stays the newest;
+        DisagreementError.
 
         A crash after the signature and before the checkpoint leaves a signature that nobody has seen, over a tree that will be signed again.
         """
         if self._stored != self.size:
             raise ValueError("a head speaks only of what is on the disk")
+        self._check_own()
         root = self.root()
-        note = sign_checkpoint(self.origin, self.size, root, signer, name)
+        note = sign_checkpoint(self.origin, self.size, root, signers[0], name, signers[1:])
         self.publish(note)
         self.signed, self.signed_root = self.size, root
+        self.waiting_bytes = 0
+        self.signers = frozenset(signer.public for signer in signers)
         self._drop_partials()
         return note
 
@@ -185,6 +221,12 @@ class Log:
             drop_partials(self.folder, level, index, keep=0)
         if self.size % tiles.TILE_WIDTH > PARTIALS_KEPT:
             drop_partials(self.folder, "entries", self.size >> tiles.TILE_LEVEL, keep=PARTIALS_KEPT)
+
+    def finish(self) -> None:
+        """The newest head is the last: of the partial files, only its own stay."""
+        drop_partials(self.folder, "entries", self.size >> tiles.TILE_LEVEL, keep=1)
+        for level in range(len(self._tiles)):
+            drop_partials(self.folder, str(level), self.size >> (tiles.TILE_LEVEL * (level + 1)), keep=1)
 
 
 def drop_partials(folder: Path, level: str, index: int, *, keep: int) -> None:
@@ -205,11 +247,11 @@ def drop_partials(folder: Path, level: str, index: int, *, keep: int) -> None:
 
 
 def read_bundle(folder: Path, index: int, width: int) -> list[bytes]:
-    """The first `width` entries of a bundle, from the full one if it is there. Raises SealedError."""
-    for path, count in (
-        (folder / tiles.entries_path(index, width), width),
-        (folder / tiles.entries_path(index), tiles.TILE_WIDTH),
-    ):
+    """The first `width` entries of a bundle, which may be full by now. Raises SealedError."""
+    places = [(folder / tiles.entries_path(index, width), width)]
+    if width < tiles.TILE_WIDTH:
+        places.append((folder / tiles.entries_path(index), tiles.TILE_WIDTH))
+    for path, count in places:
         try:
             return tiles.unpack_entries(path.read_bytes(), count)[:width]
         except FileNotFoundError:
@@ -217,13 +259,3 @@ def read_bundle(folder: Path, index: int, width: int) -> list[bytes]:
         except (OSError, ValueError) as error:
             raise SealedError(f"{path}: {error}") from error
     raise SealedError(f"{folder.name}: the entries from {index * tiles.TILE_WIDTH} on are missing")
-
-
-def _own(note: str, publics: Iterable[bytes]) -> Checkpoint:
-    problem = "there is no key to check the checkpoint with"
-    for public in publics:
-        try:
-            return open_checkpoint(note, public)
-        except CheckpointError as error:
-            problem = str(error)
-    raise DisagreementError(f"the checkpoint is not ours: {problem}")

@@ -1,4 +1,9 @@
-"""Seals every stream of a journal: all that is whole in it gets into signed logs, a round at a time."""
+"""Seals every stream of a journal: all that is whole in it gets into signed logs, a round at a time, and their heads into the fleet log.
+
+Of each stream, in this order: records are read, the disk holds them (fdatasync), the log's entries and tiles are put down, the head is signed and put
+down. A stream whose journal or log is not what was signed gets no further head; what is wrong is told, and the others go on. What the fleet log
+named of a stream counts as signed too: a stream that was begun anew under its old name, or set back with its checkpoint, is refused.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +11,36 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+import secrets
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit.sealed import log_dir
+from gateway.audit.sealed import SealedError, log_dir, sealed_streams
+from gateway.audit.sealed_tree import SealedHashes
+from gateway.errors import ConfigError
 from gateway.seal.batch import make_folder
+from gateway.seal.fleet import FLEET_PREFIX, Fleet, Head, Said, fleet_stream
 from gateway.seal.follow import Follower
+from gateway.seal.keys import OneKey, SigningKeys
 from gateway.seal.log import DisagreementError, Log
-from gateway.tlog import frames
-from gateway.tlog.checkpoint import Signer, origin_of
+from gateway.seal.others import OtherLogs
+from gateway.seal.witnesses import Witnesses
+from gateway.tlog import frames, tree
+from gateway.tlog.checkpoint import Signer, VerifierKey, origin_of, verifier_key
+from gateway.whole_file import put
 
 BATCH_RECORDS = 65_536  # our choice: what is lost of the work, not of the records, if a sealer dies while it catches up
 BATCH_BYTES = 32 << 20  # our choice: held in memory until it is put down
 LOCK_NAME = ".sealing"  # held by flock(2) while a round writes
+COMMITTED_NAME = (
+    "committed"  # beside a stream's checkpoint: it ended, is sealed whole, and the fleet log named its last head
+)
+VKEYS_NAME = "vkeys"  # in DATA/log: verifier keys of this gateway's logs, one a line, newest last
+FLEET_EVERY_S = 60.0  # our choice: silence is proven to the minute
+REFUSED_AGAIN_S = 60.0  # our choice: a stream that was refused is read again so often, in case somebody restored it
 
 _log = logging.getLogger("licet.seal")
 
@@ -30,81 +50,338 @@ class Round:
     """What a round did."""
 
     records: int  # sealed in it
-    heads: dict[str, int]  # streams with a new head, and its size
+    heads: dict[str, int]  # streams with a new head, and its size; the fleet log among them
     problems: dict[str, str] = field(default_factory=dict)  # streams that are not sealed as far as they go, and why
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What is in the journal and in no signed head."""
+
+    records: int  # read, and not signed
+    bytes: int  # not read, or not signed
+    since_ms: int | None  # none of it was written before
 
 
 @dataclass(slots=True)
 class _Stream:
     follower: Follower
     log: Log
-    problem: str = ""  # "": none
+    signed_at: float  # by the monotonic clock
+    ended: bool = False
+    since_ms: int | None = None  # when all was last known to be sealed; None while it is
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    problem: str
+    since_ms: int
+    at: float  # by the monotonic clock: when it was last tried
 
 
 class Sealer:
     """Seals the journal in a data folder. For one thread at a time; of two sealers, the later waits for the round of the other."""
 
-    def __init__(self, data_dir: Path, gateway_id: str, signer: Signer, *, name: str = "") -> None:
-        """`name`: the key's, "" for the gateway's id."""
+    def __init__(
+        self,
+        data_dir: Path,
+        gateway_id: str,
+        signer: Signer | SigningKeys,
+        *,
+        name: str = "",
+        every_s: float = 0.0,
+        every_records: int = 4096,
+        fleet_every_s: float = FLEET_EVERY_S,
+        others: OtherLogs | None = None,
+        witnesses: Witnesses | None = None,
+        witness_shards: bool = False,
+    ) -> None:
+        """`name`: the key's, "" for the gateway's id; `signer` may be all keys of a log, with their own name.
+
+        A stream gets a head once `every_records` of its records wait, or one has waited for `every_s`. Witnesses cosign the fleet log, which commits
+        all streams: a stream lives as long as a worker, and a witness has to be told of each log it watches before it comes. `witness_shards`: for
+        witnesses that know logs by their key alone, the streams' heads as well.
+        """
         self._data_dir = data_dir
         self._gateway_id = gateway_id
-        self._signer = signer
-        self._name = name or gateway_id
+        self._keys = signer if isinstance(signer, SigningKeys) else OneKey(signer, name or gateway_id)
+        self._every_s = every_s
+        self._every_records = every_records
+        self._fleet_every_s = fleet_every_s
+        self._others = others
+        self._witnesses = witnesses
+        self._witness_shards = witness_shards
         self._streams: dict[str, _Stream] = {}
-        self._done: set[str] = set()  # ended, and sealed whole
+        self._refused: dict[str, _Refused] = {}
+        self._done: set[str] = set()  # ended, sealed whole, and named in the fleet log
+        self._fleet: Fleet | None = None
+        self._fleet_at: float | None = None  # by the monotonic clock
+        self._said_keys: tuple[str, ...] = ()
+        self._signed = 0  # streams that have a head
+        self._begun = False
+        self._unsaid: tuple[Said, dict[str, int]] | None = None  # a round of the fleet log that could not be signed yet
+        self._token = secrets.token_hex(16).encode()  # in the lock file, as long as nobody else sealed
+        self.sealed = 0  # records, since this sealer was made
 
-    def round(self, now_ms: int | None = None) -> Round:
-        """Seal everything that is whole in the journal now. Raises OSError only if the log's folder cannot be written."""
-        del now_ms
+    def round(self, now_ms: int | None = None, *, all_now: bool = True, last: bool = False) -> Round:
+        """Read what is whole in the journal now, and seal it: all, or where not `all_now` what is due. `last`: the sealer ends in order.
+
+        Raises OSError and ConfigError only where nothing at all can be done: the log's folder, or the keys.
+        """
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         with self._locked():
-            return self._round()
+            trusted = tuple(self._keys.trusted)
+            heads: dict[str, int] = {}
+            if not self._begun:
+                self._begin(trusted, now_ms, heads)
+            before = self.sealed
+            names = self._names()
+            for name in names:
+                if self._try(name, trusted, now_ms, all_now=all_now):
+                    heads[name] = self._streams[name].log.signed
+            self._missing(set(names), now_ms)
+            if last or self._fleet_at is None or time.monotonic() - self._fleet_at >= self._fleet_every_s:
+                self._commit(now_ms, heads, last=last)
+            return Round(self.sealed - before, heads, {name: one.problem for name, one in self._refused.items()})
 
-    def _round(self) -> Round:
-        records, heads, problems = 0, {}, {}
-        for directory in frames.streams(self._data_dir):
-            name = directory.name
-            if name in self._done:
-                continue
+    def behind(self) -> Behind:
+        """What waits for a head. Raises nothing: a stream that cannot be looked at counts with the time since when."""
+        records = size = 0
+        since = [one.since_ms for one in self._refused.values()]
+        for name, known in self._streams.items():
+            waiting = known.log.size - known.log.signed
             try:
-                sealed, problem = self._seal(directory)
-            except (DisagreementError, OSError) as error:
-                problem = (
-                    str(error) if isinstance(error, DisagreementError) else f"{type(error).__name__}: {error.strerror}"
-                )
-                sealed = 0
-                self._streams.pop(name, None)  # read again from the disk, at the next round
-            if problem:
-                problems[name] = problem
-                _log.error("stream %s is not sealed as far as it goes: %s", name, problem)
-            if sealed:
-                records += sealed
-                heads[name] = self._streams[name].log.size
-        return Round(records, heads, problems)
+                waiting_bytes = known.follower.behind_bytes
+            except OSError:
+                continue  # the next round tells what is wrong
+            if (waiting or waiting_bytes) and known.since_ms is not None and name not in self._refused:
+                since.append(known.since_ms)
+            records += waiting
+            size += waiting_bytes + known.log.waiting_bytes
+        return Behind(records, size, min(since, default=None))
 
-    def _seal(self, directory: Path) -> tuple[int, str]:
-        """How many records were sealed, and what is wrong with what follows them."""
-        name = directory.name
-        folder = log_dir(self._data_dir) / name
-        known = self._streams.get(name)
-        if known is None:
-            log = Log.load(folder, origin_of(self._gateway_id, name), [self._signer.public])
-            known = self._streams[name] = _Stream(Follower(directory, log), log)
-        ended = _ended(directory)  # asked before reading: what is read then is all
-        sealed = 0
-        while True:
-            sealed += known.follower.read(BATCH_RECORDS, BATCH_BYTES)
-            if known.log.size != known.log.signed:
-                known.log.store()
-                known.log.sign(self._signer, self._name)
-            if known.follower.whole:
-                break
-        problem = known.follower.problem or ""
-        if ended is not None and not problem:
-            if ended != (known.log.signed, known.log.signed_root.hex()):
-                problem = f"the stream ended with {ended[0]} records, and those that are there are not these"
-            else:
+    def _begin(self, trusted: tuple[VerifierKey, ...], now_ms: int, heads: dict[str, int]) -> None:
+        """The fleet log comes first: what it named is what streams are held to."""
+        others = [name for name in sealed_streams(self._data_dir) if not name.startswith(FLEET_PREFIX)]
+        self._signed = len(others)
+        for name in others:
+            if (log_dir(self._data_dir) / name / COMMITTED_NAME).exists():
                 self._done.add(name)
-        return sealed, problem
+        self._publish_keys(trusted)
+        try:
+            fleet = Fleet.load(self._data_dir, self._gateway_id, trusted)
+            if not fleet.log.signed and others:
+                raise DisagreementError("the fleet log is gone, and streams were signed; restore it")  # noqa: TRY301
+        except (DisagreementError, OSError) as error:
+            self._refuse(fleet_stream(self._gateway_id), error, now_ms)
+        else:
+            self._fleet = fleet
+            self._refused.pop(fleet.stream, None)
+            if (
+                not fleet.log.signed
+            ):  # before any stream has a head: or a crash here would look like the loss of a fleet log
+                self._commit(now_ms, heads, last=False)
+        self._begun = True
+
+    def _names(self) -> list[str]:
+        """Streams of the journal that may have something to seal. No file is opened for those that are done."""
+        try:
+            with os.scandir(frames.journal_dir(self._data_dir)) as found:
+                names = [one.name for one in found if one.name not in self._done and one.is_dir()]
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if frames.STREAM_NAME.fullmatch(name))
+
+    def _try(self, name: str, trusted: tuple[VerifierKey, ...], now_ms: int, *, all_now: bool) -> bool:
+        """Seal one stream, if it can be; whether it has a new head."""
+        refused = self._refused.get(name)
+        if refused is not None and not all_now and time.monotonic() - refused.at < REFUSED_AGAIN_S:
+            return False
+        try:
+            sealed = self._seal(name, trusted, now_ms, all_now=all_now)
+        except (DisagreementError, SealedError) as error:
+            self._refuse(name, error, now_ms)
+            self._streams.pop(name, None)  # nothing that was read of it counts any more
+            return False
+        except (
+            OSError,
+            ConfigError,
+        ) as error:  # the disk, or the key: what was read so far stays good, and it is tried again
+            self._refuse(name, error, now_ms)
+            return False
+        problem = self._streams[name].follower.problem
+        if problem is not None:
+            self._refuse(name, DisagreementError(problem), now_ms)
+        elif self._refused.pop(name, None) is not None:
+            _log.info("stream %s is sealed again", name)
+        return sealed
+
+    def _seal(self, name: str, trusted: tuple[VerifierKey, ...], now_ms: int, *, all_now: bool) -> bool:
+        directory = frames.journal_dir(self._data_dir) / name
+        known = self._streams.get(name) or self._open(name, directory, trusted, now_ms)
+        if known.ended:
+            return False  # sealed whole; it waits to be named
+        log, follower = known.log, known.follower
+        signers = self._keys.signers()
+        ended = _ended(directory)  # asked before reading: what is read then is all
+        new = False
+        while True:
+            follower.read(BATCH_RECORDS, BATCH_BYTES)
+            waiting = log.size - log.signed
+            if waiting and known.since_ms is None:
+                known.since_ms = now_ms
+            due = all_now or ended is not None or not follower.whole or waiting >= self._every_records
+            due = due or log.waiting_bytes >= BATCH_BYTES or time.monotonic() - known.signed_at >= self._every_s
+            changed = bool(log.signed) and not {signer.public for signer in signers} <= log.signers
+            if (waiting and due) or changed:
+                self._sign(known, signers)
+                new = True
+            if follower.whole:
+                break
+        if log.size == log.signed:
+            known.since_ms = None if follower.problem is None else known.since_ms or now_ms
+        if ended is not None and follower.problem is None:
+            if ended != (log.signed, log.signed_root.hex()):
+                raise DisagreementError(f"the stream ended with {ended[0]} records; those in the journal are not these")
+            log.finish()
+            known.ended = True
+        return new
+
+    def _open(self, name: str, directory: Path, trusted: tuple[VerifierKey, ...], now_ms: int) -> _Stream:
+        origin = origin_of(self._gateway_id, name)
+        log = Log.load(log_dir(self._data_dir) / name, origin, trusted)
+        named = self._fleet.named(origin) if self._fleet is not None else None
+        if named is not None and named.size > log.signed:
+            raise DisagreementError(f"the fleet log names {named.size} records, and {log.signed} are here")
+        if named is not None and log.hashes().root(named.size) != named.root:
+            raise DisagreementError("the fleet log names another tree")
+        since = None
+        for path in (log.folder / "checkpoint", directory / frames.segment_name(1)):
+            if path.exists():
+                since = min(now_ms, path.stat().st_mtime_ns // 1_000_000)
+                break
+        known = _Stream(Follower(directory, log), log, time.monotonic(), since_ms=since)
+        self._streams[name] = known
+        return known
+
+    def _sign(self, known: _Stream, signers: Sequence[Signer]) -> None:
+        """The order of these lines is what a crash relies on."""
+        log, before = known.log, known.log.signed
+        known.follower.sync()
+        log.store()
+        log.sign(signers, self._keys.name)
+        known.signed_at = time.monotonic()
+        self.sealed += log.signed - before
+        self._signed += not before
+        if self._witness_shards:
+            self._cosign(log)
+
+    def _cosign(self, log: Log) -> None:
+        """After the head is on the disk: a witness must never know of one that could be lost here."""
+        if self._witnesses is None:
+            return
+        hashes = SealedHashes(log.folder, log.signed)
+        note = self._witnesses.cosign(
+            log.origin,
+            log.note,
+            log.signed,
+            log.signed_root,
+            lambda old: tree.consistency_proof(old, log.signed, hashes),
+        )
+        if note != log.note:
+            log.publish(note)
+
+    def _missing(self, names: set[str], now_ms: int) -> None:
+        """Streams that were here, or that the fleet log named of late, and whose journal is not here any more."""
+        gone = {name for name, known in self._streams.items() if name not in names and not known.ended}
+        for name in gone:
+            self._refuse(name, DisagreementError("the journal of this stream is not here any more"), now_ms)
+            del self._streams[name]
+        for origin in self._fleet.lately() if self._fleet is not None else ():
+            name = origin.rpartition("/")[2]
+            if name not in self._done | self._refused.keys() | self._streams.keys():
+                error = DisagreementError("the fleet log names this stream, and its journal is not here any more")
+                self._refuse(name, error, now_ms)
+
+    def _commit(self, now_ms: int, heads: dict[str, int], *, last: bool) -> None:
+        """A round of the fleet log. One that cannot be signed is kept, and signed before the next is made."""
+        fleet = self._fleet
+        if fleet is None:
+            return
+        try:
+            signers = self._keys.signers()
+            if self._unsaid is None:
+                said = self._said(last=last)
+                self._unsaid = said, fleet.add(said, now_ms)
+            fleet.log.store()
+            fleet.log.sign(signers, self._keys.name)
+            said, at = self._unsaid
+            self._unsaid = None
+            for origin in said.ended:
+                self._mark_committed(origin.rpartition("/")[2], fleet.stream, at[origin])
+            self._cosign(fleet.log)
+        except (OSError, ConfigError, DisagreementError) as error:
+            self._refuse(fleet.stream, error, now_ms)
+            if isinstance(error, DisagreementError):
+                self._fleet = None
+            return
+        self._refused.pop(fleet.stream, None)
+        self._fleet_at = time.monotonic()
+        self._said_keys = tuple(said.keys) or self._said_keys
+        heads[fleet.stream] = fleet.log.signed
+
+    def _said(self, *, last: bool) -> Said:
+        trusted = tuple(self._keys.trusted)
+        keys = tuple(verifier_key(key.name, key.public) for key in trusted)
+        said = Said(streams=self._signed, closed=last)
+        if keys != self._said_keys:
+            said.keys = keys
+            self._publish_keys(trusted)
+        named = [(name, one) for name, one in sorted(self._streams.items()) if one.log.signed]
+        said.heads = [Head(one.log.origin, one.log.signed, one.log.signed_root) for _, one in named]
+        said.ended = [one.log.origin for name, one in named if one.ended and name not in self._refused]
+        said.live = len(named) - len(said.ended)
+        said.problems = {origin_of(self._gateway_id, name): one.problem for name, one in self._refused.items()}
+        if self._others is not None and self._fleet is not None:
+            found, said.others_problems = self._others.heads()
+            said.others = []
+            for one in found:
+                size, root = self._fleet.others.get(one.origin, (0, b""))
+                if one.size < size or (one.size == size and one.root != root):
+                    said.others_problems[one.origin] = (
+                        f"it shows {one.size} records with another root than before, or fewer than the {size} before"
+                    )
+                said.others.append((one.origin, one.size, one.root, one.verified))
+        return said
+
+    def _mark_committed(self, name: str, fleet: str, entry: int) -> None:
+        """From here on the stream is not looked at again. A marker that is lost costs one look more."""
+        known = self._streams.pop(name)
+        mark = {"fleet": fleet, "entry": entry, "size": known.log.signed, "root": known.log.signed_root.hex()}
+        put(known.log.folder / COMMITTED_NAME, json.dumps(mark).encode() + b"\n")
+        self._done.add(name)
+
+    def _refuse(self, name: str, error: Exception, now_ms: int) -> None:
+        problem = _told(error)
+        before = self._refused.get(name)
+        known = self._streams.get(name)
+        since = before.since_ms if before is not None else (known.since_ms if known is not None else None)
+        self._refused[name] = _Refused(problem, now_ms if since is None else since, time.monotonic())
+        if before is None or before.problem != problem:
+            _log.error("stream %s is not sealed as far as it goes: %s", name, problem)
+
+    def _publish_keys(self, trusted: tuple[VerifierKey, ...]) -> None:
+        """For workers and auditors of this host, who need no private key to say whose heads these are."""
+        lines = "".join(f"{verifier_key(key.name, key.public)}\n" for key in trusted).encode()
+        path = log_dir(self._data_dir) / VKEYS_NAME
+        if not path.exists() or path.read_bytes() != lines:
+            put(path, lines, durable=True)
+
+    def _forget(self) -> None:
+        self._streams.clear()
+        self._refused.clear()
+        self._done.clear()
+        self._fleet, self._fleet_at, self._unsaid, self._begun = None, None, None, False
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -113,9 +390,20 @@ class Sealer:
         handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.pread(handle, 64, 0) != self._token:  # somebody else sealed here: only the disk knows how far
+                self._forget()
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, self._token, 0)
             yield
         finally:
             os.close(handle)
+
+
+def _told(error: Exception) -> str:
+    """What operators read. Paths and numbers, never content."""
+    if isinstance(error, OSError) and not isinstance(error, SealedError):
+        return f"{type(error).__name__}: {error.strerror or 'it failed'}"
+    return str(error)
 
 
 def _ended(directory: Path) -> tuple[int, str] | None:
