@@ -188,3 +188,10 @@ def _ids(ids: frozenset[str], where: list[str], params: list[Value]) -> None:
         parts.append("(c.stream = ? AND c.intent = ?) OR (c.stream = ? AND c.outcome = ?)")
         params += [stream, seq_, stream, seq_]
     where.append(f"({' OR '.join(parts)})" if parts else "1 = 0")
+
+
+def check_select(sql: str) -> None:
+    """Raises QueryError for what is not one SELECT."""
+    word = sql.lstrip().partition(" ")[0].partition("\n")[0].upper()
+    if word not in ("SELECT", "WITH"):
+        raise QueryError("sql: only a SELECT is answered")

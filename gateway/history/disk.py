@@ -39,7 +39,7 @@ class OnDisk:
     absent: Ranges = ()  # sealed records whose bundle is not there
     written: int | None = None  # None: no journal here
     ended: bool = False
-    problems: tuple[str, ...] = ()  # sentences
+    problems: tuple[str, ...] = ()  # sentences about its journal
 
     @property
     def sealed(self) -> int:
@@ -57,7 +57,8 @@ class Sight:
     """One look."""
 
     streams: dict[str, OnDisk]
-    missing: tuple[str, ...]  # what is wrong beyond single streams
+    known: dict[str, int]  # to the fleet logs: origin -> records
+    problems: tuple[str, ...]  # sentences, of what is wrong beyond single streams
 
 
 @dataclass(slots=True)
@@ -88,20 +89,7 @@ class Disk:
             except SealedError as error:
                 missing.append(f"{error}; restore it from a copy")
         known, problems = known_heads(self.data_dir)
-        missing += problems
-        for origin, size in sorted(known.items()):
-            gateway, _, stream = origin.rpartition("/")
-            here = found.get(stream)
-            if here is None or here.head is None:
-                missing.append(
-                    f"stream {stream} of gateway {gateway} is known to the fleet log with {size:,} records and is not on this disk; "
-                    "ask where it is kept, or bring its folder here"
-                )
-            elif here.sealed < size:
-                missing.append(
-                    f"stream {stream}: the fleet log knows {size:,} sealed records, this disk has {here.sealed:,}; restore the newer log"
-                )
-        return Sight(found, tuple(missing))
+        return Sight(found, known, (*missing, *problems))
 
     def _stream(self, stream: str, journal: Path | None) -> OnDisk:
         try:
@@ -112,10 +100,6 @@ class Disk:
         size = head.size if head else 0
         problems: list[str] = []
         absent = self._absent(log_dir(self.data_dir) / stream, first, size)
-        for start, stop in absent:
-            problems.append(
-                f"stream {stream}: the sealed records {start} to {stop - 1} are gone from the log; restore the bundles from a copy"
-            )
         written, ended = None, False
         if journal is not None:
             written, ended = self._written(journal, first, size, problems)

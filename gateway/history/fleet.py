@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.audit.sealed import SealedError, sealed_head, sealed_records, sealed_streams
+from gateway.audit.sealed import SealedError, first_kept, sealed_head, sealed_records, sealed_streams
 from gateway.whole_file import put
 
 INDEX_NAME = "index"  # DATA/index: all that the history room derives for itself
@@ -65,7 +65,7 @@ def known_heads(data_dir: Path) -> tuple[dict[str, int], list[str]]:
                 one = seen[log] = _Seen(root="")  # new here, or rewritten: read from its beginning
                 changed = True
             if one.next < head.size:
-                for _, payload in sealed_records(data_dir, log, one.next, head.size):
+                for _, payload in sealed_records(data_dir, log, max(one.next, first_kept(data_dir, log)), head.size):
                     for origin, size, _ in _entry(payload).heads:
                         one.heads[origin] = max(size, one.heads.get(origin, 0))
                 one.next, one.root, changed = head.size, head.root.hex(), True

@@ -166,6 +166,8 @@ _NO_USAGE, _NO_TIME, _NO_TEXT = _Usage(), _Durations(), _Text(0)
 _SHARED_MAX = 4096  # our choice: policies and license verdicts remembered by their bytes; forgotten all at once beyond
 
 LATE = "the outcome of a call whose intent is not there"
+PRUNED = "the outcome of a call that was pruned away"
+SECOND = "a second outcome of the same call"
 
 
 class Rows:
@@ -237,7 +239,7 @@ class RowMaker:
     def _outcome(self, seq: int, r: _Outcome) -> None:
         row = self.rows.calls.get(r.intent)
         if r.intent in self.rows.endings or (row is not None and row[_OUTCOME] is not None):
-            self.unread(seq, "a second outcome of the same call")
+            self.unread(seq, SECOND)
             return
         usage, spent, answer = r.usage or _NO_USAGE, r.time or _NO_TIME, r.answer
         ending: list[Value] = [seq, r.ts]

@@ -1,0 +1,216 @@
+"""The SQLite index of this gateway's own sealed logs. An `AuditQuery`, and `Tables`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from gateway.history import ask, indexer
+from gateway.history.coverage import Held, Words, cover, merged
+from gateway.history.disk import Disk, Ranges
+from gateway.history.port import Completeness, Counts, HistoryError, Page, Query, QueryError, Value
+from gateway.history.rows import Row
+
+CHECK_S = 60.0  # our choice: how often it is counted whether rows are gone that nobody should have removed
+_BLOCK = 4096  # our choice: records that are counted together
+_WORDS = Words(
+    "local",
+    catch_up="run `licet audit index`",
+    restore="run `licet audit index --rebuild`",
+    stands_alone=False,
+)
+_NUMBERED = (
+    ("calls", "intent"),
+    ("calls", "outcome"),
+    ("notes", "seq"),
+    ("unread", "seq"),
+)  # where records' numbers are
+
+
+class LocalHistory:
+    """Answers from the index. For one thread at a time."""
+
+    def __init__(self, data_dir: Path, *, fresh: bool = True) -> None:
+        """`fresh`: take in what is sealed before each answer. Without it, what another process took in. Raises HistoryError, OSError."""
+        self._data_dir = data_dir
+        self._fresh = fresh
+        self._disk = Disk(data_dir)
+        self._checked: tuple[object, float] = (None, 0.0)
+        self._lost: dict[str, Ranges] = {}
+        self._thinned: tuple[str, ...] = ()
+        self._db: apsw.Connection | None = None
+        if fresh:
+            self.refresh()
+
+    def refresh(self, *, told: Callable[[int, int], None] = lambda done, total: None) -> indexer.Refreshed:
+        """Take in all that is sealed now. Raises HistoryError, OSError."""
+        return indexer.refresh(self._data_dir, told=told)
+
+    def find(self, query: Query, *, cursor: str | None = None, limit: int = 100) -> Page:
+        """As `AuditQuery.find`."""
+        sql, params = ask.find(query, cursor, limit)
+        with self._moment() as db:
+            rows, after = ask.page(_all(db, sql, params), limit)
+            return Page(rows, after, self._completeness(db))
+
+    def count(self, query: Query, *, by: Sequence[str] = ()) -> Counts:
+        """As `AuditQuery.count`."""
+        sql, params = ask.count(query, by)
+        with self._moment() as db:
+            return Counts(tuple(by), ask.counted(_all(db, sql, params)), self._completeness(db))
+
+    def completeness(self) -> Completeness:
+        """As `AuditQuery.completeness`."""
+        with self._moment() as db:
+            return self._completeness(db)
+
+    def rows(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """As `Tables.rows`, of what is taken in: call `refresh` before the first."""
+        ask.check_select(sql)
+        return _all(self._open(), sql, params)
+
+    def close(self) -> None:
+        """Let go of the file. Harmless twice."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _open(self) -> apsw.Connection:
+        if self._db is None:
+            path = indexer.index_path(self._data_dir)
+            if not path.exists():
+                raise HistoryError(f"there is no index at {path}; run `licet audit index`")
+            self._db = indexer.connect(path, write=False)
+        if indexer.version(self._db) != indexer.VERSION:
+            self.close()
+            raise HistoryError("the index is of another version; run `licet audit index`")
+        return self._db
+
+    @contextmanager
+    def _moment(self) -> Iterator[apsw.Connection]:
+        """All that is read inside is of one moment."""
+        if self._fresh:
+            self.refresh()
+        db = self._open()
+        try:
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                db.execute("COMMIT")
+        except apsw.Error as error:
+            raise HistoryError(f"the index cannot be read ({error}); run `licet audit index --rebuild`") from error
+
+    def _completeness(self, db: apsw.Connection) -> Completeness:
+        self._check_rows(db)
+        ended = {str(name) for (name,) in db.execute("SELECT stream FROM streams WHERE ended IS NOT NULL")}
+        unread: dict[str, list[tuple[str, int, int]]] = {}
+        for stream, *one in db.execute(
+            "SELECT stream, problem, count(*), min(seq) FROM unread GROUP BY stream, problem"
+        ):
+            unread.setdefault(str(stream), []).append((str(one[0]), _int(one[1]), _int(one[2])))
+        gaps: dict[str, list[tuple[int, int]]] = {}
+        for stream, start, stop in db.execute("SELECT stream, start, stop FROM gaps"):
+            gaps.setdefault(str(stream), []).append((_int(start), _int(stop)))
+        held = {}
+        for stream, first, next_, root, problem in db.execute("SELECT stream, first, next, root, problem FROM cursors"):
+            name = str(stream)
+            held[name] = Held(
+                first=_int(first),
+                next=_int(next_),
+                root=str(root),
+                gaps=merged(gaps.get(name, ())),
+                lost=self._lost.get(name, ()),
+                ended=name in ended,
+                unread=tuple(unread.get(name, ())),
+                problems=(str(problem),) if problem else (),
+            )
+        problems = [
+            f"stream {stream}: its log was rewritten. Its first {_int(size):,} records had the root {root}; found on "
+            f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(_int(at) / 1000))}. Answers are of the log as it is now; ask who did it"
+            for stream, size, root, at in db.execute("SELECT stream, size, root, at_ms FROM rewritten ORDER BY at_ms")
+        ]
+        return cover(self._disk.look(), held, _WORDS, [*problems, *self._thinned])
+
+    def _check_rows(self, db: apsw.Connection) -> None:
+        """Count, where somebody else wrote since, whether each record that was taken in has still its place."""
+        version = db.execute("PRAGMA data_version").get
+        before, at = self._checked
+        if before is not None and (before == version or time.monotonic() - at < CHECK_S):
+            return
+        self._checked = version, time.monotonic()
+        self._lost = {stream: found for stream, found in self._count(db).items() if found}
+        self._thinned = tuple(self._thin(db))
+
+    def _count(self, db: apsw.Connection) -> dict[str, Ranges]:
+        here: dict[str, dict[int, int]] = {}
+        for table, column in _NUMBERED:
+            sql = f"SELECT stream, {column} / {_BLOCK}, count(*) FROM {table} WHERE {column} IS NOT NULL GROUP BY 1, 2"  # noqa: S608
+            for stream, block, count in db.execute(sql):
+                blocks = here.setdefault(str(stream), {})
+                blocks[_int(block)] = blocks.get(_int(block), 0) + _int(count)
+        alone: dict[str, set[int]] = {}  # records that are told in `streams` only
+        for stream, started, ended, size in db.execute("SELECT stream, started, ended, size FROM streams"):
+            mine = alone.setdefault(str(stream), set())
+            mine |= {0} if started is not None else set()
+            mine |= {_int(size)} if ended is not None and size is not None else set()
+        found = {}
+        for stream, first, stop in db.execute("SELECT stream, first, next FROM cursors").fetchall():
+            gaps = _ranges(db, str(stream))
+            mine = alone.get(str(stream), set())
+            found[str(stream)] = _gone(db, str(stream), _int(first), _int(stop), gaps, here.get(str(stream), {}), mine)
+        return found
+
+    def _thin(self, db: apsw.Connection) -> Iterator[str]:
+        counts: dict[str, int] = {}
+        for table in indexer.SIDES:
+            for stream, count in db.execute(f"SELECT stream, count(*) FROM {table} GROUP BY stream"):  # noqa: S608
+                counts[str(stream)] = counts.get(str(stream), 0) + _int(count)
+        for stream, sides in db.execute("SELECT stream, sides FROM cursors"):
+            gone = _int(sides) - counts.get(str(stream), 0)
+            if gone:
+                yield (
+                    f"stream {stream}: {abs(gone):,} rows of reasons, territories, findings or texts are "
+                    f"{'gone' if gone > 0 else 'too many'}; {_WORDS.restore}"
+                )
+
+
+def _gone(
+    db: apsw.Connection, stream: str, first: int, stop: int, gaps: Ranges, here: dict[int, int], alone: set[int]
+) -> Ranges:
+    """Records of [first, stop) without a place, though no gap names them."""
+    lost: list[tuple[int, int]] = []
+    for block in range(first // _BLOCK, -(-stop // _BLOCK)):
+        low, high = max(first, block * _BLOCK), min(stop, (block + 1) * _BLOCK)
+        expected = high - low - sum(max(0, min(high, b) - max(low, a)) for a, b in gaps)
+        if here.get(block, 0) + sum(low <= one < high for one in alone) == expected:
+            continue
+        there = {one for one in alone if low <= one < high}
+        for table, column in _NUMBERED:
+            sql = f"SELECT {column} FROM {table} WHERE stream = ? AND {column} >= ? AND {column} < ?"  # noqa: S608
+            there |= {_int(seq) for (seq,) in db.execute(sql, (stream, low, high))}
+        for a, b in gaps:
+            there |= set(range(max(low, a), min(high, b)))
+        lost += [(seq, seq + 1) for seq in range(low, high) if seq not in there]
+    return merged(lost)
+
+
+def _ranges(db: apsw.Connection, stream: str) -> Ranges:
+    found = db.execute("SELECT start, stop FROM gaps WHERE stream = ? ORDER BY start", (stream,))
+    return tuple((_int(start), _int(stop)) for start, stop in found)
+
+
+def _all(db: apsw.Connection, sql: str, params: Sequence[Value]) -> list[Row]:
+    try:
+        return list(db.execute(sql, tuple(params)))
+    except (apsw.SQLError, apsw.BindingsError, apsw.ReadOnlyError) as error:
+        raise QueryError(f"sql: {error}") from error
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int), "a column of numbers"
+    return value
