@@ -16,13 +16,14 @@ is a log that it never saw: its folder is as precious as its key.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,8 @@ import msgspec
 from gateway.errors import ConfigError
 from gateway.seal.witness_client import PROOF_MAX, SIZE_TYPE
 from gateway.signing.logkey import LogKey
-from gateway.tlog.checkpoint import SIZE_MAX, Checkpoint, Cosigned, open_cosigned, read_checkpoint
-from gateway.tlog.cosignature import cosign
+from gateway.tlog.checkpoint import SIZE_MAX, Checkpoint, read_checkpoint
+from gateway.tlog.cosignature import cosign, cosigned_by
 from gateway.tlog.note import (
     COSIGNATURE_ED25519,
     ED25519,
@@ -81,6 +82,15 @@ class Request:
     head: Checkpoint
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What it cosigned last of a log."""
+
+    checkpoint: Checkpoint
+    time_s: int
+    note: bytes
+
+
 class _Name(msgspec.Struct, frozen=True):
     name: str
 
@@ -91,14 +101,17 @@ def init(folder: Path, name: str) -> VerifierKey:
         check_name(name)
     except ValueError as error:
         raise ConfigError(f"name: {error}") from error
-    try:
-        new(folder / NAME_NAME, msgspec.json.encode(_Name(name)), durable=True)
-    except FileExistsError:
-        if (known := load(folder)).name != name:
-            raise ConfigError(f"{folder} is the witness {known.name!r}; a name is for ever") from None
-        return known
-    (folder / LOGS_NAME).mkdir(exist_ok=True)
-    return VerifierKey(name, COSIGNATURE_ED25519, LogKey.load(folder, KEY_NAME).public)
+    if not (folder / NAME_NAME).exists():
+        (folder / LOGS_NAME).mkdir(parents=True, exist_ok=True)
+        LogKey.load(folder, KEY_NAME)
+        with contextlib.suppress(
+            FileExistsError
+        ):  # last, so that half a witness can be made whole; another may be faster
+            new(folder / NAME_NAME, msgspec.json.encode(_Name(name)), durable=True)
+    key = load(folder)
+    if key.name != name:
+        raise ConfigError(f"{folder} is the witness {key.name!r}; a name is for ever")
+    return key
 
 
 def load(folder: Path) -> VerifierKey:
@@ -111,16 +124,18 @@ def load(folder: Path) -> VerifierKey:
     except (msgspec.MsgspecError, ValueError) as error:
         raise ConfigError(f"{folder / NAME_NAME} cannot be read; restore it") from error
     if not (folder / "keys" / KEY_NAME).is_file() or not (folder / LOGS_NAME).is_dir():
-        raise ConfigError(f"{folder}: the key or the folder `{LOGS_NAME}` is missing; restore them, or make a new witness elsewhere")
+        raise ConfigError(
+            f"{folder}: the key or the folder `{LOGS_NAME}` is missing; restore them, or make a new witness elsewhere"
+        )
     return VerifierKey(name, COSIGNATURE_ED25519, LogKey.load(folder, KEY_NAME).public)
 
 
-def seen(folder: Path, key: VerifierKey) -> Iterable[Cosigned]:
+def seen(folder: Path, key: VerifierKey) -> Iterator[Kept]:
     """What it cosigned last of each log. Raises ConfigError for a file that it did not write, OSError."""
     for path in sorted((folder / LOGS_NAME).glob("[0-9a-f]*")):
-        found = _kept(path, key)
-        if found is not None:
-            yield found[0]
+        kept = _kept(path, key)
+        if kept is not None:
+            yield kept
 
 
 class Witness:
@@ -193,22 +208,20 @@ class Witness:
         head = request.head
         path = self._folder / LOGS_NAME / hashlib.sha256(head.origin.encode()).hexdigest()
         kept = _kept(path, self.key)
-        if kept is not None and kept[0].checkpoint.origin != head.origin:
-            raise ConfigError(f"{path} tells of another log; restore it")
-        known = kept[0].checkpoint.size if kept else 0
-        if kept and head.size == known and head.root != kept[0].checkpoint.root:
+        known = kept.checkpoint.size if kept else 0
+        if kept and head.size == known and head.root != kept.checkpoint.root:
             # Two roots at one size, both signed: proof enough, whatever else is wrong with the request.
-            self._keep_evidence(body, kept[1])
+            self._keep_evidence(body, kept.note)
             if request.old == known:
                 return _refuse(422, "the log signed another tree of this size before")
         if request.old != known:
             return Answer(409, b"%d\n" % known, SIZE_TYPE)
-        if not _extends(request, kept[0].checkpoint if kept else None):
+        if not _extends(request, kept.checkpoint if kept else None):
             if kept:
-                self._keep_evidence(body, kept[1])
+                self._keep_evidence(body, kept.note)
             return _refuse(422, "the proof does not lead from the checkpoint that was cosigned to this one")
         now_s = int(self._now_s())
-        if kept and now_s < max(one.time_s for one in kept[0].cosignatures):
+        if kept and now_s < kept.time_s:
             return _refuse(503, "the clock of this witness went back")
         if not kept and self._origins >= ORIGINS_MAX:
             return _refuse(503, f"this witness keeps the heads of {ORIGINS_MAX:,} logs, and no more")
@@ -258,15 +271,32 @@ def _extends(request: Request, known: Checkpoint | None) -> bool:
     return verify_consistency(known.size, head.size, known.root, head.root, request.proof)
 
 
-def _kept(path: Path, key: VerifierKey) -> tuple[Cosigned, bytes] | None:
-    """The checkpoint in a file that this witness wrote, and its bytes; None for no file. Raises ConfigError, OSError."""
+def _kept(path: Path, key: VerifierKey) -> Kept | None:
+    """The checkpoint in a file that this witness wrote; None for no file. Raises ConfigError, OSError."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
         note = data.decode("utf-8")
-        logs = [VerifierKey(key.name, key.kind, key.public)]
-        return _own(note, logs), data
+        head = read_checkpoint(note)
+        found = cosigned_by(*read_note(note), (key,), (head.origin, head.size, head.root))
     except (NoteError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: this witness did not sign what is there; restore it") from error
+        raise ConfigError(f"{path}: this is no checkpoint that this witness signed; restore it") from error
+    if not found or hashlib.sha256(head.origin.encode()).hexdigest() != path.name:
+        raise ConfigError(f"{path}: this is no checkpoint that this witness signed; restore it")
+    return Kept(head, max(one.time_s for one in found), data)
+
+
+def _log_key(text: str) -> VerifierKey:
+    try:
+        key = parse_key(text)
+    except NoteError as error:
+        raise ConfigError(f"log: {error}; `licet audit key` of the gateway shows it") from error
+    if key.kind != ED25519:
+        raise ConfigError("log: this key cosigns; give the one that `licet audit key` of the gateway shows")
+    return key
+
+
+def _refuse(status: int, why: str) -> Answer:
+    return Answer(status, why.encode() + b"\n")

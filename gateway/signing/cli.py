@@ -1,0 +1,129 @@
+"""`licet audit key [rotate | list]`: the log's keys as an operator sees them. No logic but what is shown, and exit codes."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from gateway.errors import ConfigError
+from gateway.settings.audit import DAY_S, Pkcs11, SignerSettings
+from gateway.signing.keys import SIGNERS_NAME, LogKeys, open_signer, read_signers
+from gateway.signing.logkey import KEY_NAME
+from gateway.signing.rotate import OVERLAP_S, rotate
+from gateway.tlog.checkpoint import public_jwk, thumbprint
+from gateway.tlog.frames import host_id
+from gateway.tlog.keys import Term
+from gateway.tlog.note import ED25519, VerifierKey
+
+app = typer.Typer(help="The keys that sign this gateway's log.")
+
+Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.")]
+Name = Annotated[str | None, typer.Option("--name", help="The gateway's id, if it does not run on this host.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
+
+
+@app.callback(invoke_without_command=True)
+def show_command(context: typer.Context, data: Data = Path("var"), name: Name = None, as_json: Json = False) -> None:
+    """Show the public key that signs this gateway's checkpoints now, to enroll it. Made here if there is none yet."""
+    if context.invoked_subcommand is not None:
+        return
+    made = "" if (data / "keys" / KEY_NAME).exists() or (data / "keys" / SIGNERS_NAME).exists() else "  (made now)"
+    try:
+        key = _newest(data, name)
+        verifier, jwk, print_ = str(key), public_jwk(key.public), thumbprint(key.public)
+    except (ConfigError, OSError, ValueError) as error:
+        raise _usage(error) from error
+    if as_json:
+        typer.echo(orjson.dumps({"gateway": key.name, "jwk": jwk, "thumbprint": print_, "verifier_key": verifier}))
+        return
+    typer.echo(f"gateway       {key.name}")
+    typer.echo(f"keys          {data / 'keys'}{made}")
+    typer.echo(f"thumbprint    {print_}  (what an authority enrolls)")
+    typer.echo(f"public key    {orjson.dumps(jwk).decode()}")
+    typer.echo(f"verifier key  {verifier}")
+
+
+@app.command("rotate")
+def rotate_command(
+    data: Data = Path("var"),
+    name: Name = None,
+    overlap_days: Annotated[
+        float, typer.Option("--overlap-days", min=0, help="How long the old key signs beside the new one.")
+    ] = OVERLAP_S / DAY_S,
+    command: Annotated[str, typer.Option("--command", help="The new key is behind this command.")] = "",
+    public: Annotated[str, typer.Option("--public", help="Base64 of the command's public key.")] = "",
+    module: Annotated[Path | None, typer.Option("--pkcs11-module", help="The new key is in a token.")] = None,
+    token: Annotated[str, typer.Option("--pkcs11-token")] = "",
+    label: Annotated[str, typer.Option("--pkcs11-label")] = "",
+    pin_file: Annotated[Path | None, typer.Option("--pkcs11-pin-file")] = None,
+    as_json: Json = False,
+) -> None:
+    """Hand over to a new key: a file of ours, or one behind a command or in a token. Both keys sign the statement, and heads for a while.
+
+    A running sealer takes it up by itself. Tell witnesses and authorities the new key before the old one's time is over.
+    """
+    to = None
+    try:
+        if command:
+            to = SignerSettings(command=tuple(shlex.split(command)), public=public)
+        elif module is not None:
+            if pin_file is None or not token or not label:
+                raise ConfigError("a token needs --pkcs11-token, --pkcs11-label and --pkcs11-pin-file")
+            to = SignerSettings(pkcs11=Pkcs11(module.absolute(), token, label, pin_file.absolute()))
+        change = rotate(data, SignerSettings(), _name(data, name), to=to, overlap_s=round(overlap_days * DAY_S))
+    except (ConfigError, OSError, ValueError) as error:
+        raise _usage(error) from error
+    if as_json:
+        told = {"old": str(change.old), "new": str(change.new), "since": change.at_s, "old_until": change.until_s}
+        typer.echo(orjson.dumps(told))
+        return
+    typer.echo(f"old key       {change.old}  (signs until {_when(change.until_s)})")
+    typer.echo(f"new key       {change.new}  (signs since {_when(change.at_s)})")
+    typer.echo(f"thumbprint    {thumbprint(change.new.public)}  (what an authority enrolls)")
+
+
+@app.command("list")
+def list_command(data: Data = Path("var"), name: Name = None, as_json: Json = False) -> None:
+    """Show all keys that ever signed this gateway's log, oldest first."""
+    try:
+        terms = LogKeys(SignerSettings(), data, _name(data, name)).terms
+    except (ConfigError, OSError, ValueError) as error:
+        raise _usage(error) from error
+    if as_json:
+        typer.echo(orjson.dumps([{"key": str(one.key), "since": one.since_s, "until": one.until_s} for one in terms]))
+        return
+    for one in terms:
+        typer.echo(f"{one.key}  {_term(one)}")
+
+
+def _newest(data: Path, name: str | None) -> VerifierKey:
+    """The key that signs now; of a gateway that never sealed anything, the one in its file."""
+    named = _name(data, name)
+    if (data / "keys" / SIGNERS_NAME).exists():
+        return LogKeys(SignerSettings(), data, named).terms[-1].key
+    return VerifierKey(named, ED25519, open_signer(SignerSettings(), data).public)
+
+
+def _name(data: Path, name: str | None) -> str:
+    if name is None and (data / "keys" / SIGNERS_NAME).exists():
+        return read_signers(data).name
+    return name or host_id()
+
+
+def _term(one: Term) -> str:
+    since = "from the beginning" if one.since_s is None else f"since {_when(one.since_s)}"
+    return since if one.until_s is None else f"{since} until {_when(one.until_s)}"
+
+
+def _when(time_s: int) -> str:
+    return datetime.datetime.fromtimestamp(time_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _usage(error: Exception) -> typer.Exit:
+    typer.echo(f"error: {error}", err=True)
+    return typer.Exit(2)
