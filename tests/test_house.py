@@ -34,6 +34,7 @@ MAY: dict[str, set[str]] = {
     "gateway.history": {"gateway.audit", "gateway.tlog"},
     "gateway.evidence": {"gateway.audit", "gateway.history", "gateway.license", "gateway.reports", "gateway.tlog"},
     "gateway.reports": {
+        "filters",
         "gateway.audit",
         "gateway.evidence",
         "gateway.history",
@@ -101,7 +102,7 @@ MAY: dict[str, set[str]] = {
     },
     "gateway.screen": {"filters", "gateway.protocols"},
     "gateway.filter_rules": {"filters", "gateway.protocols", "gateway.screen", "policies"},
-    "gateway.streams": {"filters", "gateway.protocols", "gateway.screen"},
+    "gateway.streams": {"filters", "gateway.audit", "gateway.protocols", "gateway.screen"},
     "gateway.conversation": {
         "filters",
         "gateway.protocols",
@@ -151,7 +152,17 @@ MAY: dict[str, set[str]] = {
         "policies",
     },
     "gateway.licensing": {"gateway.call", "gateway.catalog", "gateway.license"},
-    "gateway.relay": {"gateway.call", "gateway.streams", "gateway.upstream"},
+    "gateway.delivered": {
+        "filters",
+        "gateway.audit",
+        "gateway.call",
+        "gateway.headers",
+        "gateway.protocols",
+        "gateway.screen",
+        "gateway.upstream",
+        "policies",
+    },
+    "gateway.relay": {"gateway.audit", "gateway.call", "gateway.streams", "gateway.upstream"},
     "gateway.refusals": {"filters", "gateway.call", "gateway.headers", "policies"},
     "gateway.ledger": {
         "gateway.audit",

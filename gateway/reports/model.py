@@ -1,0 +1,179 @@
+"""What a report is asked, and what it answers."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.history.port import Tables, Value
+
+NOT_COLLECTED = "not collected"  # of a field that no part of the product fills
+NOT_STATED = "not stated"  # of a field that the product fills, and that was left out this time
+ROWS_MAX = 10_000  # rows of one answer. Our choice: what a person can hand over, and a program can hold
+RECORDS_MAX = 20  # records that one row names; a row that stands for more says how many. Our choice
+DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
+MONDAY_MS = 4 * DAY_MS  # 1970-01-05, the first Monday
+
+
+class ReportError(ValueError):
+    """The question cannot be asked so. Names the parameter and the remedy; safe to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of an answer, and the records that it rests on: intents by `<stream>/<seq>`, or notes."""
+
+    values: tuple[Value, ...]
+    records: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A field that nothing fills, and which part of the product would."""
+
+    field: str
+    waits_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the function of a report makes."""
+
+    rows: Sequence[Row]
+    remarks: Sequence[str] = ()
+    breaches: int = 0  # how many things there are that must not be
+    missing: Sequence[Missing] = ()  # beside those that the report always lacks
+    rows_in_all: int | None = None  # where `rows` are not all
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a report can be given beside its period."""
+
+    name: str
+    help: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The period and the parameters of one question."""
+
+    since_ms: int
+    until_ms: int  # exclusive
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self, name: str, default: str = "") -> str:
+        """A parameter as it was given."""
+        return self.parameters.get(name, default)
+
+    def number(self, name: str, default: int, *, least: int = 0) -> int:
+        """A whole number. Raises ReportError."""
+        text = self.parameters.get(name)
+        if text is None:
+            return default
+        try:
+            made = int(text)
+        except ValueError:
+            made = least - 1
+        if made < least:
+            raise ReportError(f"{name}: {text[:40]!r} is not a whole number of at least {least}")
+        return made
+
+    def moment_ms(self, name: str, default_ms: int) -> int:
+        """A point in time. Raises ReportError."""
+        text = self.parameters.get(name)
+        return default_ms if text is None else moment_ms(text, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What reports are made from."""
+
+    tables: Tables
+    data: tuple[Path, ...]  # data folders of gateways: journals, sealed logs, kept documents
+    now_ms: int
+
+    def ask(self, sql: str, *parameters: Value) -> list[tuple[Any, ...]]:
+        """All rows."""
+        return self.tables.rows(sql, parameters)
+
+    def count(self, from_where: str, *parameters: Value) -> int:
+        """How many rows `FROM ... WHERE ...` has."""
+        ((number,),) = self.ask(f"SELECT count(*) {from_where}", *parameters)
+        return int(number)
+
+    def listed(
+        self, columns: str, from_where: str, parameters: Iterable[Value], *, order: str = "c.ts, c.stream, c.intent"
+    ) -> tuple[list[tuple[Any, ...]], int]:
+        """The first ROWS_MAX rows, and how many there are in all."""
+        given = tuple(parameters)
+        rows = self.ask(f"SELECT {columns} {from_where} ORDER BY {order} LIMIT {ROWS_MAX}", *given)
+        return rows, len(rows) if len(rows) < ROWS_MAX else self.count(from_where, *given)
+
+
+# Parts of questions in SQL. `c` is the table of calls.
+IN_PERIOD = "c.ts >= ? AND c.ts < ?"
+# A call of which the caller got an answer, whole or, of a stream that was cut, in part.
+SERVED = "(c.decision IN ('allowed', 'masked') OR coalesce(c.events, 0) > 0)"
+# A prompt that left, or may have: the endpoint answered, or the call ended otherwise than by a decision before it was asked.
+SENT = (
+    "(c.upstream_status IS NOT NULL"
+    " OR (c.decision IN ('failed', 'cancelled', 'unknown', 'open') AND c.reason <> 'UPSTREAM_CONNECT'))"
+)
+
+
+def record_id(stream: str, seq: int) -> str:
+    """How a record is named."""
+    return f"{stream}/{seq}"
+
+
+def when(ms: int | None) -> str:
+    """A point in time for people and programs: RFC 3339, UTC, milliseconds."""
+    if ms is None:
+        return ""
+    try:
+        at = datetime.datetime.fromtimestamp(ms // 1000, datetime.UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{ms} ms after 1970"
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+
+
+def when_s(seconds: int | None) -> str:
+    """The same of seconds."""
+    return when(None if seconds is None else seconds * 1000)
+
+
+def moment_ms(text: str, name: str, *, end: bool = False) -> int:
+    """A day (2026-11-22) or a point in time (2026-11-22T10:00:00Z) in UTC, as ms since 1970. Raises ReportError.
+
+    A day is its beginning, or with `end` the beginning of the next: `--to 2026-11-30` has all of the 30th.
+    """
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        remedy = "write a day (2026-11-22) or a time (2026-11-22T10:00:00Z), in UTC"
+        raise ReportError(f"{name}: {text[:40]!r} is no point in time; {remedy}") from error
+    at = at if at.tzinfo is not None else at.replace(tzinfo=datetime.UTC)
+    made = at - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    return made // datetime.timedelta(milliseconds=1) + (DAY_MS if end and len(text) == len("2026-11-22") else 0)
+
+
+def week_start_ms(ms: int) -> int:
+    """The Monday, 00:00 UTC, of a point in time."""
+    return ms - (ms - MONDAY_MS) % WEEK_MS
+
+
+def week_name(ms: int) -> str:
+    """The ISO week that begins then, as in 2026-W47."""
+    year, week, _ = datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).isocalendar()
+    return f"{year}-W{week:02d}"
+
+
+def stated(value: str | None) -> str:
+    """A text that may have been left out."""
+    return value or NOT_STATED
