@@ -21,7 +21,7 @@ from filters import Engine
 from gateway import __version__
 from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.changes import TOPIC as STANDING
-from gateway.audit.digest import DigestKey
+from gateway.audit.digest import DigestKeys
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note
 from gateway.audit.store import Store
@@ -35,6 +35,7 @@ from gateway.clocks import TOPIC as CLOCK
 from gateway.clocks import Alarms, measure, metadata_clocks, standing_clocks
 from gateway.conversation import Conversations
 from gateway.errors import AuditError
+from gateway.evidence.kept import keep
 from gateway.license.standing import NO_STANDING, GatewayFacts, Standing
 from gateway.licensing import Licensing
 from gateway.metrics import CONTENT_TYPE, GatewayMetrics
@@ -50,9 +51,10 @@ from gateway.recognizers import RecognizerPool, RecognizerProcesses
 from gateway.relay import LiveStreams
 from gateway.settings import Settings
 from gateway.signing.logkey import LogKey
+from gateway.spool import Spool
 from gateway.standing_notes import standing_notes
 from gateway.state import MemoryState, RedisState, SharedState
-from gateway.tlog.frames import host_id, journal_dir
+from gateway.tlog.frames import host_id
 from gateway.training.calls import Training
 from gateway.wall import MARK_NAME as CLOCK_MARK
 from gateway.wall import Wall
@@ -107,7 +109,7 @@ class Gateway:
                 entities=self.engine.entities,
                 detectors=self.engine.versions,
                 names_missing=missing,
-                mask_key=lambda: DigestKey.load(settings.data).mask_key,
+                mask_key=lambda: DigestKeys.load(settings.data).mask_key,
             )
         except BaseException:
             self._end_processes()
@@ -118,15 +120,17 @@ class Gateway:
             RedisState(settings.redis, workers=settings.listen.workers) if settings.redis else MemoryState()
         )
         self.refusals = RefusalCounter()
+        self.spool = Spool(settings.data, settings.audit)
         self.live = LiveStreams()
         self.draining = False
         self.journal: Journal | None = None
         self._pipeline: Pipeline | None = None
         self._training = Training.open(settings.data, bytes_max=settings.training_bytes_max)
+        self._kept: set[bytes] = set()  # documents that are under DATA/kept
         self._worker = worker
         self._store = store
         self._gateway_id = gateway_id or host_id()
-        self._digest_key: DigestKey | None = None
+        self._digests: DigestKeys | None = None
         self._door: AuditDoor | None = None
         self._alarms = Alarms()
         self._clocks_at_s = 0.0
@@ -152,13 +156,14 @@ class Gateway:
         await self.authorities.start()
         self.catalog.restand()  # licenses that come by name may be here now: no call is refused for want of a tick
         await self.catalog.start()
-        self._digest_key = DigestKey.load(data)
+        self._digests = DigestKeys.load(data, self.settings.audit.digest_key_s)
         log_key = LogKey.load(data)
         self.journal = Journal.open(
             data, gateway_id=self._gateway_id, worker=self._worker, build=__version__, store=self._store
         )
         for recovered in self.journal.recovery.recovered:
             log.warning("recovered stream %s", recovered.stream)
+        self._note_configuration(self.journal, first=True)
         self._pipeline = Pipeline(
             catalog=self.catalog,
             callers=self.callers,
@@ -167,16 +172,15 @@ class Gateway:
             engine=self.engine,
             metrics=self.metrics,
             refusals=self.refusals,
-            digest_key=self._digest_key,
+            spool=self.spool,
+            digests=self._digests,
             live=self.live,
             licensing=Licensing(self.catalog, self.wall.now_s),
             conversations=Conversations(self._state, PseudonymKeys.load(data)),
         )
         self._stand(log_key, self.journal)
         if self.settings.auditors:
-            self._door = AuditDoor(
-                journal_dir(data), log_key, self._gateway_id, self.settings.auditors, self.journal.append
-            )
+            self._door = AuditDoor(data, self.settings.auditors, self.journal.append)
         self._tasks = [
             asyncio.create_task(self._tick()),
             asyncio.create_task(self.live.watch()),
@@ -206,6 +210,7 @@ class Gateway:
                 # Also of a license that no trusted key vouches for any more, and so is not listed now.
                 for detail in standing_notes(before, after, listed | self.catalog.listed):
                     journal.append(Note(ts=_now_ms(), topic=STANDING, detail=detail))
+                self._keep()
         finally:
             self.live.look()
         if before is not NO_STANDING and before.version != after.version:
@@ -307,10 +312,29 @@ class Gateway:
         for note in self.refusals.due(_now_ms()):
             journal.append(note)
         self._look_at_clocks(journal)
+        self.spool.look()
         if self.catalog.revision != known:
-            journal.append(Note(ts=_now_ms(), topic="config", detail=dict(self.catalog.digests())))
+            self._note_configuration(journal)
             log.info("configuration changed: %s", ", ".join(self.catalog.digests()))
         return self.catalog.revision
+
+    def _note_configuration(self, journal: Journal, *, first: bool = False) -> None:
+        """What is in force from here on, in the journal and, under the digests that records name, in full."""
+        detail: dict[str, str | int | bool] = dict(self.catalog.digests())
+        journal.append(Note(ts=_now_ms(), topic="config", detail=detail | {"first": True} if first else detail))
+        self._keep()
+
+    def _keep(self) -> None:
+        """Keep every document in force. What the disk does not take now is tried again at the next change."""
+        for kind, document in (*self.catalog.documents(), *self.authorities.documents()):
+            if document in self._kept:
+                continue
+            try:
+                keep(self.settings.data, kind, document)
+            except OSError as error:
+                log.error("a document in force could not be kept: %s", error.strerror or error)  # noqa: TRY400
+                return
+            self._kept.add(document)
 
     def _look_at_clocks(self, journal: Journal) -> None:
         """Once a minute: which licenses, lists and keys end soon. The first worker writes what is due into the journal."""
@@ -318,6 +342,8 @@ class Gateway:
         if now_s < self._clocks_at_s:
             return
         self._clocks_at_s = now_s + CLOCKS_S
+        if self._digests is not None:
+            self._digests.refresh()
         due = [*self.catalog.clocks(), *standing_clocks(self.authorities.standing)]
         for status in self.authorities.status.values():
             due += metadata_clocks(status.expires_at_s)
@@ -347,8 +373,8 @@ class Gateway:
     def note_parse_error(self, source: str, reason: Reason, _detail: str) -> None:
         """Bytes that were no request: counted by source and minute."""
         self.metrics.parse_errors.inc(reason.code)
-        if self._digest_key is not None:
-            self.refusals.add(self._digest_key.source(source), reason.code, _now_ms())
+        if self._digests is not None:
+            self.refusals.add(self._digests.source(source), reason.code, _now_ms())
 
     def note_limit(self, name: str) -> None:
         """A bound of a connection was reached."""
@@ -457,6 +483,7 @@ class Gateway:
         if self.authorities.trouble:
             problems.append(f"trust: the repository could not be followed: {self.authorities.trouble}")
         problems += self.catalog.attestation.problems
+        problems += [f"audit: {problem}" for problem in self.spool.problems]
         status = "draining" if self.draining else "ready" if serving else "not ready"
         if serving and problems:
             status = "ready, with the last good configuration"

@@ -180,6 +180,23 @@ class Authorities:
         """How following goes, by source: files, repository."""
         return {name: follower.status() for name, follower in self._followers.items()}
 
+    def documents(self) -> Iterator[tuple[str, bytes]]:
+        """What the sources brought and is in force, each with its kind: lists as tokens, keys and lexicons as files."""
+        held = {
+            "status": [one.digest for one in self.standing.statuses.values()],
+            "orders": [one.digest for one in self.standing.orders],
+            "gateways": [one.digest for one in self.standing.gateways.values()],
+        }
+        for kind, digests in held.items():
+            for digest in digests:
+                if digest in self._tokens:
+                    yield kind, self._tokens[digest].encode("latin-1")
+        for part in self._parts.values():
+            if part.keys is not None:
+                yield "trust", part.keys
+            for lexicon in part.lexicons.values():
+                yield "lexicons", lexicon
+
     async def close(self) -> None:
         """Stop following. Harmless twice."""
         for follower in self._followers.values():

@@ -118,6 +118,8 @@ class Call:
     cut: Stop | None = None  # what the license gate said against a running stream, with every reason
     status: int | None = None  # sent to the caller
     sent_bytes: int = 0
+    sent_digest: str = ""  # keyed, of the body that the caller was sent
+    texts: tuple[str, ...] = ()  # keyed digests of the texts in a whole answer, as they left
     unrecorded: bool = False  # the journal failed; the caller is told, and nothing more is appended
     would_be: tuple[Outcome, tuple[str, ...]] | None = None
     flags: tuple[str, ...] = ()  # reason codes of what the policy lets pass and wants to be known

@@ -248,14 +248,22 @@ class _Entry:
 
     def govern(self) -> None:
         """Take up the files and the trusted keys as they are now, in one assignment."""
-        token = self._license.value if self._license is not None else None
-        if self._by_name is not None:
-            token = self._catalog.authorities.licenses.get(self._by_name)
-        license_ = self._catalog.opener.open(token, self._catalog.authorities.standing.trust)
+        license_ = self._catalog.opener.open(self._token(), self._catalog.authorities.standing.trust)
         policy = self._policy.value
         for attestor in self._attestors.values():
             attestor.licensed(license_.claims.license if license_.claims is not None else None)
         self.governed = {target.protocol: self._govern(target, policy, license_) for target in self._model.targets}
+
+    def documents(self) -> Iterator[tuple[str, bytes]]:
+        """The tokens of the model, each with its kind, without the white space around them: so they are digested."""
+        for kind, token in (("licenses", self._token()), *(("permits", file.value) for file in self._permits)):
+            if token is not None:
+                yield kind, token.strip(b" \t\r\n")
+
+    def _token(self) -> bytes | None:
+        if self._by_name is not None:
+            return self._catalog.authorities.licenses.get(self._by_name)
+        return self._license.value if self._license is not None else None
 
     def lapsed(self, now_s: float) -> bool:
         """Whether rows of presets have begun or ended, and the policy's file cannot be used as they stand now: what was in
@@ -331,6 +339,7 @@ class Catalog:
         self._now_s = now_s
         self._due: dict[Path, float] = {}  # of each policy whose presets' rows began or ended: when to read it next
         self._breaks: dict[Path, tuple[Break, ...]] = {}  # of each policy, what it will no longer keep
+        self._texts: dict[Path, bytes] = {}  # of each policy, the file that was read
         self._names_missing = names_missing
         self.mask_key = mask_key
         self.attestation = Attestation(settings.data, now_s=now_s)
@@ -372,6 +381,7 @@ class Catalog:
             if why is not None:
                 raise ConfigError(f"{source}: names: {mode}: {why}")
         read = functools.partial(read_policy, data, source=source, entities=self.entities)
+        self._texts[Path(source)] = data
         self._breaks[Path(source)] = coming(policy, lambda day: read(today=day), today)
         return policy
 
@@ -457,6 +467,13 @@ class Catalog:
             entry.try_govern()
         self.prompt_bytes_max = self._prompt_bytes_max()
         self.revision += 1
+
+    def documents(self) -> Iterator[tuple[str, bytes]]:
+        """What is in force, as it was read: policies, licenses and permits, each with its kind."""
+        for text in self._texts.values():
+            yield "policies", text
+        for entry in self._entries.values():
+            yield from entry.documents()
 
     def digests(self) -> dict[str, str]:
         """What is in force: policy and license of each model, by name, as short digests."""

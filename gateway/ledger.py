@@ -79,6 +79,8 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
         finish_reasons=tuple([_known(reason, word=True) or "" for reason in finishes]) or None,
         answer=Text(
             bytes=call.sent_bytes,
+            digest=call.sent_digest or None,
+            texts=(screen.texts if screen is not None else call.texts) or None,
             findings=findings or None,
             unjudged=call.findings_out.unjudged or None,
             pseudonyms=_restored(call),

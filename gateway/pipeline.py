@@ -21,29 +21,31 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from filters import Edit, Engine, Restoring, UndecidedError
+from filters import Engine, Restoring, UndecidedError
 from gateway.audit.aggregate import RefusalCounter
-from gateway.audit.digest import DigestKey
+from gateway.audit.digest import DigestKeys
 from gateway.audit.journal import Journal
 from gateway.call import Call, Clock, Stop, new_call_id
 from gateway.callers import Callers, Denied, Limiter
 from gateway.catalog import Catalog
 from gateway.conversation import Conversations
+from gateway.delivered import dropped, readable, text_digests
 from gateway.edge import ClientDisconnect, DisconnectWatch, body_length, read_body
 from gateway.errors import AuditError, CallerError, GatewayError, UpstreamError
-from gateway.headers import answer_fields, is_encoded, media_type, request_fields, request_id
+from gateway.headers import answer_fields, media_type, request_fields, request_id, traceparent
 from gateway.ledger import count_findings, intent_of, measure, outcome_of
 from gateway.licensing import Licensing
 from gateway.metrics import GatewayMetrics
-from gateway.protocols.base import Adapter, Answer, Kind, Role
+from gateway.protocols.base import Adapter
 from gateway.reasons import Outcome, Reason
 from gateway.refusals import body_of, outcome_for, own_fields, reason_of, refusal_of
 from gateway.relay import KEY_ECHOED, Interrupt, LiveStreams, Outlet, pump, read_rest
 from gateway.screen import Findings, Pseudonyms, Screening, screen_document
+from gateway.spool import Spool
 from gateway.streams import StreamScreen
 from gateway.training.calls import TrainingCall
 from gateway.upstream import Reply
-from policies.model import Durable, UnknownFields
+from policies.model import Content, Durable
 
 log = logging.getLogger("licet.pipeline")
 
@@ -67,7 +69,8 @@ class Pipeline:
     engine: Engine
     metrics: GatewayMetrics
     refusals: RefusalCounter
-    digest_key: DigestKey
+    spool: Spool
+    digests: DigestKeys
     live: LiveStreams
     licensing: Licensing
     conversations: Conversations
@@ -79,6 +82,7 @@ class Pipeline:
         client = scope.get("client")
         call = Call(new_call_id(), adapter, Clock.start(), source=client[0] if client else "")
         call.stop = stop
+        call.linked = traceparent(scope["headers"])
         call.training = adapter if isinstance(adapter, TrainingCall) else None
         call.operation = adapter.operation if stop is None else None
         interrupt = Interrupt()
@@ -86,6 +90,7 @@ class Pipeline:
         outlet = Outlet(
             send,
             call.clock,
+            self.digests.content_digest(),
             ready=lambda: self._durable(call),
             ending=lambda: self._finish(call, outlet, watch, interrupt),
         )
@@ -99,7 +104,7 @@ class Pipeline:
                 call.training.close()
             self.metrics.in_flight.add(-1)
             if not call.concluded:
-                call.sent_bytes = outlet.bytes
+                call.sent_bytes, call.sent_digest = outlet.bytes, outlet.content.value()
                 self._abandon(call)
 
     async def _guarded(
@@ -160,7 +165,7 @@ class Pipeline:
             length = body_length(headers)
             body = await read_body(receive, limit=self.catalog.prompt_bytes_max, content_length=length, scope=scope)
         call.body_bytes = len(body)
-        digest = self.digest_key.digest
+        digest = self.digests.digest
         uploads = call.training is not None and call.training.uploads  # may be large: others' streams go on meanwhile
         call.body_digest = await asyncio.to_thread(digest, body) if uploads else digest(body)
         return body
@@ -170,7 +175,12 @@ class Pipeline:
         if call.training is not None:
             assert call.caller is not None
             await call.training.find(body, call.caller, self.catalog, self.licensing.now_s())
-        stop = self._resolve(call, body) or await self._admit(call) or self.licensing.begin(call)
+        stop = (
+            self._resolve(call, body)
+            or self._deliverable(call)
+            or await self._admit(call)
+            or self.licensing.begin(call)
+        )
         if stop is not None:
             return stop
         if call.training is not None:
@@ -193,6 +203,8 @@ class Pipeline:
             return Stop(model, lapsed, param="model")
         call.model = model
         call.facts = model.policy.facts.resolve(call.caller.facts)
+        if prompt.user is not None:
+            call.subject = self.digests.subject(call.facts.tenant, prompt.user)
         uploads = call.training is not None and call.training.uploads  # those have a bound of their own
         if len(body) > model.policy.limits.prompt_bytes_max and not uploads:
             return Stop(
@@ -200,6 +212,11 @@ class Pipeline:
                 f"The body has {len(body)} bytes; this model's policy allows {model.policy.limits.prompt_bytes_max}.",
             )
         return None
+
+    def _deliverable(self, call: Call) -> Stop | None:
+        """Whether the policy lets calls go on while records do not reach the places that they must reach."""
+        assert call.model is not None
+        return Stop(Reason.AUDIT_SPOOL) if self.spool.refuses(call.model.policy.spool_full) else None
 
     async def _admit(self, call: Call) -> Stop | None:
         assert call.caller is not None
@@ -286,7 +303,7 @@ class Pipeline:
             call.clock.upstream_first_ns = time.monotonic_ns()
             call.reply_status = reply.status
             call.request_id = request_id(reply.headers)
-            stop = self._readable(reply)
+            stop = readable(reply)
             if stop is not None:
                 return stop
             call.status = reply.status
@@ -296,19 +313,6 @@ class Pipeline:
             if media == "text/event-stream":
                 return await self._answer_stream(call, reply, outlet, interrupt)
             return await self._answer_whole(call, reply, outlet)
-
-    @staticmethod
-    def _readable(reply: Reply) -> Stop | None:
-        """Whether the answer is of a kind that can be judged."""
-        if 300 <= reply.status < 400:
-            return Stop(Reason.UPSTREAM_REDIRECT)
-        if reply.status in (401, 403):
-            return Stop(Reason.UPSTREAM_AUTH)  # the gateway's credentials, never the caller's fault
-        if is_encoded(reply.headers):
-            return Stop(Reason.UPSTREAM_UNREADABLE, "The model's endpoint compressed an answer that has to be judged.")
-        if media_type(reply.headers) not in ("application/json", "text/event-stream"):
-            return Stop(Reason.UPSTREAM_UNREADABLE)
-        return None
 
     async def _answer_whole(self, call: Call, reply: Reply, outlet: Outlet) -> Stop | None:
         assert call.model is not None
@@ -325,13 +329,13 @@ class Pipeline:
         stop = self.licensing.served(call, answer.served_model)
         if stop is not None:
             return stop
-        dropped = {} if call.shadow else self._dropped(call, answer)
+        gone = {} if call.shadow else dropped(answer, model.policy.answer.unknown_fields)
         try:
             screening = await screen_document(
                 answer.document,
                 model.engine(self.engine),
                 model.answer_rules,
-                dropped=dropped,
+                dropped=gone,
                 pseudonyms=Pseudonyms(restoring=_restoring(call)),
             )
         except UndecidedError as error:
@@ -347,9 +351,11 @@ class Pipeline:
             stop = self.licensing.again(call)
         if stop is not None:
             return stop
-        edits = {} if call.shadow else screening.edits | dropped
+        edits = {} if call.shadow else screening.edits | gone
         alias = model.name if answer.served_model else None
         shown = answer.document.rewrite(edits, model=alias)
+        if model.policy.content is not Content.NONE:
+            call.texts = text_digests(answer, edits, self.digests)
         outlet.add_field(b"content-length", b"%d" % len(shown))
         await outlet.write(shown, last=True)
         return None
@@ -361,17 +367,6 @@ class Pipeline:
         if call.shadow and screening.findings.masked:
             call.would(Outcome.MASKED, ())
         return None
-
-    def _dropped(self, call: Call, answer: Answer) -> dict[str, Sequence[Edit]]:
-        """What `answer.unknown_fields` says about text in fields the adapter does not know."""
-        assert call.model is not None
-        treatment = call.model.policy.answer.unknown_fields
-        if treatment is UnknownFields.JUDGE:
-            return {}
-        unknown = [channel for channel in answer.document.channels if channel.role is Role.UNKNOWN and channel.text]
-        if unknown and (treatment is UnknownFields.REFUSE or any(channel.kind is Kind.FIXED for channel in unknown)):
-            raise UpstreamError(Reason.UPSTREAM_UNREADABLE, "The answer has a field that the policy does not admit.")
-        return {channel.key: [Edit(0, len(channel.text), "")] for channel in unknown}
 
     async def _answer_stream(self, call: Call, reply: Reply, outlet: Outlet, interrupt: Interrupt) -> Stop | None:
         assert call.model is not None
@@ -387,6 +382,7 @@ class Pipeline:
             restoring=_restoring(call),
             enforce=not call.shadow,
             unknown_fields=policy.answer.unknown_fields.value,
+            digest=self.digests.text_digest if policy.content is not Content.NONE else None,
             check_served=lambda name: call.cut_by(self.licensing.served(call, name)),
         )
         ends_at_s = time.time() + policy.limits.stream_seconds_max
@@ -461,7 +457,7 @@ class Pipeline:
         interrupt.disarm()
         if call.admission is not None:
             call.admission.release()  # who has read the answer may ask again at once
-        call.sent_bytes = outlet.bytes
+        call.sent_bytes, call.sent_digest = outlet.bytes, outlet.content.value()
         if call.stop is not None:
             self._conclude(call, outcome_for(call.stop.reason), call.stop.codes)
         elif call.reply_status is not None and call.reply_status >= 400:
@@ -495,7 +491,7 @@ class Pipeline:
         """Tell the caller, in its dialect: with a status while that is still possible, else as the stream's end."""
         assert call.stop is not None
         if call.stop.reason in _UNKNOWN_CALLER:
-            self.refusals.add(self.digest_key.source(call.source), call.stop.reason.code, call.clock.started_ms)
+            self.refusals.add(self.digests.source(call.source), call.stop.reason.code, call.clock.started_ms)
         else:
             await self._record_refusal(call)
         refusal = refusal_of(call, scope["headers"])

@@ -66,6 +66,11 @@ class Reason(enum.Enum):
     HOLD_LIMIT = (503, "service_unavailable", "The answer held more undecided text than the limit allows.")
     # could we decide and deliver
     AUDIT_UNAVAILABLE = (503, "service_unavailable", "The audit journal cannot be written, so no call is served.")
+    AUDIT_SPOOL = (
+        503,
+        "service_unavailable",
+        "Records do not reach the places that they must reach, and the policy serves no calls meanwhile.",
+    )
     ANSWER_TOO_LARGE = (502, "upstream_error", "The answer is larger than this model's policy allows.")
     STREAM_TOO_LONG = (504, "upstream_error", "The stream lasted longer than this model's policy allows.")
     UPSTREAM_CONNECT = (502, "upstream_error", "The model's endpoint could not be reached.")

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Send
 
+from gateway.audit.digest import ContentDigest
 from gateway.call import Clock
 from gateway.errors import UpstreamError
 from gateway.reasons import Reason
@@ -133,12 +134,19 @@ class Outlet:
     """
 
     def __init__(
-        self, send: Send, clock: Clock, *, ready: Callable[[], Awaitable[None]], ending: Callable[[], None]
+        self,
+        send: Send,
+        clock: Clock,
+        content: ContentDigest,
+        *,
+        ready: Callable[[], Awaitable[None]],
+        ending: Callable[[], None],
     ) -> None:
         self._send = send
         self._clock = clock
         self._ready = ready
         self._ending = ending
+        self.content = content  # takes in the body as it leaves
         self._head: tuple[int, list[tuple[bytes, bytes]]] | None = None
         self.started = False
         self.bytes = 0
@@ -166,6 +174,7 @@ class Outlet:
             await self._ready()
             self._clock.caller_first_ns = time.monotonic_ns()
         self.bytes += len(data)
+        self.content.feed(data)
         self.written_s = time.monotonic()
         if last:
             self._ending()  # before the head: if the outcome cannot be written, a refusal can still have a status

@@ -29,6 +29,8 @@ from filters import (
 )
 from gateway.protocols.base import Channel, Document, Kind, Role
 
+# Texts of one answer of which a record has digests: more choices than people ask for, and few enough for a record. Our choice.
+TEXTS_MAX = 8
 # What a channel costs whatever is in it, in characters of prose (measured: 15 us, against 0.07 us a character).
 CHANNEL_CHARS = 200
 
@@ -95,6 +97,19 @@ class Screening:
 
     findings: Findings
     edits: dict[str, Sequence[Edit]]
+
+
+def edited(text: str, edits: Sequence[Edit]) -> str:
+    """The text with its edits, which are in order and do not overlap."""
+    if not edits:
+        return text
+    parts: list[str] = []
+    at = 0
+    for edit in edits:
+        parts += (text[at : edit.start], edit.text)
+        at = edit.end
+    parts.append(text[at:])
+    return "".join(parts)
 
 
 def strict_action(action: Action, kind: Kind) -> Action:

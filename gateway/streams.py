@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from filters import Edit, Engine, Finding, Release, Restoring, Rules, Sieve, UndecidedError
+from gateway.audit.digest import TextDigest
 from gateway.errors import FilterError, GatewayError, UpstreamError
 from gateway.protocols import json_document
 from gateway.protocols.base import Event, Kind, Piece, Role, StreamCodec, Usage
@@ -26,7 +27,7 @@ from gateway.protocols.events import TextEvent
 from gateway.protocols.jsontext import merged
 from gateway.protocols.surfaces import word_seam
 from gateway.reasons import Reason
-from gateway.screen import Findings, Pseudonyms, RoleRules, note_release, screen_text, settled
+from gateway.screen import TEXTS_MAX, Findings, Pseudonyms, RoleRules, edited, note_release, screen_text, settled
 
 # Bytes of frames that may wait in one stream. Text channels hold a word; only tool call arguments come near it.
 # Our choice: larger than any argument object a model writes in practice, small beside the answer limit of a policy.
@@ -52,6 +53,7 @@ class _Channel:
     final: int = 0
     alone: Sieve | None = None  # judges what came since the last word seam as if the text began there,
     alone_at: int = 0  # at this offset
+    digest: TextDigest | None = None  # takes in what leaves
     closed: bool = False
     parts: list[str] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
@@ -86,12 +88,14 @@ class _Held:
         return True
 
     def render(self) -> bytes:
+        """The frame as it leaves."""
         edits: dict[int, Sequence[Edit]] = {}
         for index, (channel, start, end) in enumerate(self.spans):
-            if channel.edits:
-                within = channel.edits_within(start, end)
-                if within:
-                    edits[index] = within
+            within: Sequence[Edit] = channel.edits_within(start, end) if channel.edits else ()
+            if within:
+                edits[index] = within
+            if channel.digest is not None:
+                channel.digest.feed(edited(self.text or self.event.pieces[index].text, within))
         return self.event.render(edits) if edits else self.event.render()
 
     def groups(self) -> set[str]:
@@ -127,7 +131,9 @@ class StreamScreen:
         unknown_fields: str = "judge",
         check_served: Callable[[str], Reason | None] = lambda _: None,
         restoring: Restoring | None = None,
+        digest: Callable[[], TextDigest] | None = None,
     ) -> None:
+        """`digest` makes what takes in a text as it leaves; None: nobody asks for that."""
         self._codec = codec
         self._engine = engine
         self._rules = rules
@@ -140,6 +146,8 @@ class StreamScreen:
         self._held_bytes = 0
         self._shut = False
         self._restoring = restoring
+        self._digest = digest
+        self._digests: dict[str, TextDigest] = {}  # of the first channels of text
         self.failure: GatewayError | None = None  # why the stream ends behind what `feed` or `close` just returned
         self.undecided: UndecidedError | None = None  # shadow mode: the first thing that could not be decided
         self.findings = Findings()
@@ -155,6 +163,11 @@ class StreamScreen:
     def blocked(self) -> Finding | None:
         """The finding that ended the stream, if one did."""
         return self.findings.blocked if self._enforce else None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The digests of the texts that have left, in the order in which they began."""
+        return tuple(digest.value() for digest in self._digests.values())
 
     @property
     def over(self) -> bool:
@@ -242,6 +255,8 @@ class StreamScreen:
             channel.final = release.end
         queue = self._queue
         if not queue and end <= channel.final and not channel.edits:
+            if channel.digest is not None:
+                channel.digest.feed(text)
             out.append(event.render())
             return True
         size = len(text) + FRAME_COST_BYTES
@@ -266,6 +281,10 @@ class StreamScreen:
 
     async def _admit(self, event: Event, out: list[bytes]) -> None:
         if not self._enforce:
+            for piece in event.pieces:
+                digest = self._digest_of(piece)
+                if digest is not None:
+                    digest.feed(piece.text)
             out.append(event.render())
             await self._watch(event)
             return
@@ -331,9 +350,18 @@ class StreamScreen:
         rules = self._rules.rules(piece.role)
         sieve = None if piece.whole else self._sieve(rules)
         short = sieve is not None and piece.role is not Role.UNKNOWN and not sieve.waits
-        channel = _Channel(rules, piece.role, piece.kind, sieve, short)
+        channel = _Channel(rules, piece.role, piece.kind, sieve, short, digest=self._digest_of(piece))
         self._channels[piece.channel] = channel
         return channel
+
+    def _digest_of(self, piece: Piece) -> TextDigest | None:
+        """What takes in the text of the piece's channel; None for what no reader reads as text, and beyond TEXTS_MAX."""
+        if self._digest is None or piece.whole or piece.role is not Role.ASSISTANT or piece.kind is not Kind.TEXT:
+            return None
+        digest = self._digests.get(piece.channel)
+        if digest is None and len(self._digests) < TEXTS_MAX:
+            digest = self._digests[piece.channel] = self._digest()
+        return digest
 
     def _sieve(self, rules: Rules) -> Sieve:
         return self._engine.sieve(rules, direction=self._rules.direction, restoring=self._restoring)
@@ -501,6 +529,9 @@ class StreamScreen:
         if parts is None:
             return b""
         shown, held.event = parts
+        digest = held.spans[0][0].digest
+        if digest is not None:
+            digest.feed(held.text[:done])
         held.text = held.text[done:]
         channel, start, end = held.spans[0]
         held.spans = [(channel, start + done, end)]

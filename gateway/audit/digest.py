@@ -57,7 +57,8 @@ class DigestKey:
         self.id = f"k{number}"
         self._prefix = f"k{number}:"
         # The two ends of HMAC (RFC 2104, section 2) over texts, ready to be copied: an HMAC object is 5x dearer to make.
-        self._inner = hashlib.sha256(bytes(b ^ 0x36 for b in key.ljust(_BLOCK_BYTES, b"\x00")) + b"text\x00")
+        inner = bytes(b ^ 0x36 for b in key.ljust(_BLOCK_BYTES, b"\x00"))
+        self._content, self._inner = hashlib.sha256(inner), hashlib.sha256(inner + b"text\x00")
         self._outer = hashlib.sha256(bytes(b ^ 0x5C for b in key.ljust(_BLOCK_BYTES, b"\x00")))
         self.source = functools.lru_cache(maxsize=_SOURCES_CACHED)(self._source)
 
@@ -72,6 +73,10 @@ class DigestKey:
     def digest(self, data: bytes) -> str:
         """`k1:<hex>` of a content."""
         return f"{self._prefix}{hmac.digest(self._key, data, 'sha256').hex()}"
+
+    def content_digest(self) -> ContentDigest:
+        """As `digest`, of a content that is still to come."""
+        return ContentDigest(self._content, self._outer, self._prefix)
 
     def text_digest(self) -> TextDigest:
         """A digest of a text that is still to come."""
@@ -102,6 +107,28 @@ class DigestKey:
         except ValueError:  # a Unix socket, or nothing
             network = "local"
         return hmac.digest(self._key, b"source\x00" + network.encode(), "sha256").hex()[:16]
+
+
+class ContentDigest:
+    """As `DigestKey.digest`, of a content that comes in pieces."""
+
+    __slots__ = ("_inner", "_outer", "_prefix")
+
+    def __init__(self, inner: hashlib._Hash, outer: hashlib._Hash, prefix: str) -> None:
+        """Use `DigestKey.content_digest`."""
+        self._inner = inner.copy()
+        self._outer = outer
+        self._prefix = prefix
+
+    def feed(self, piece: bytes) -> None:
+        """The next piece."""
+        self._inner.update(piece)
+
+    def value(self) -> str:
+        """`k1:<hex>` of all that was fed."""
+        whole = self._outer.copy()
+        whole.update(self._inner.digest())
+        return f"{self._prefix}{whole.hexdigest()}"
 
 
 class TextDigest:
@@ -220,6 +247,10 @@ class DigestKeys:
     def subject(self, tenant: str, stated: str) -> str:
         """`k<n>:<32 hex digits>` of an end user, as a tenant's caller names them."""
         return self._newest.subject(tenant, stated)
+
+    def content_digest(self) -> ContentDigest:
+        """A digest of a content that is still to come."""
+        return self._newest.content_digest()
 
     def text_digest(self) -> TextDigest:
         """A digest of a text that is still to come."""

@@ -48,7 +48,7 @@ answer:
   entities: {answer}
   impersonation: {{self_claim: block}}
   unknown_fields: {unknown_fields}
-record: {{content: none, durable: {durable}}}
+record: {{content: {content}, durable: {durable}}}
 limits: {{prompt_bytes_max: 2097152, answer_bytes_max: 16777216, rate_per_minute: 100000, concurrent: 500, stream_seconds_max: {stream_s}}}
 refusal: {{style: {style}, status: 400}}
 """
@@ -64,6 +64,7 @@ def policy_text(**changes: Any) -> str:
         "prompt": MASKS,
         "answer": MASKS,
         "unknown_fields": "judge",
+        "content": "digest",
         "durable": "before_answer",
         "stream_s": 900,
         "style": "error",

@@ -609,7 +609,15 @@ def test_l6_two_calls_have_four_records_and_the_journal_its_two(tmp_path: Path) 
         stack.chat()
         stack.chat(stream=True)
         stack.stop()
-        assert [r["kind"] for r in stack.records()] == ["start", "intent", "outcome", "intent", "outcome", "end"]
+        assert [r["kind"] for r in stack.records()] == [
+            "start",
+            "note",
+            "intent",
+            "outcome",
+            "intent",
+            "outcome",
+            "end",
+        ]
         assert [r["outcome"] for r in stack.records("outcome")] == ["allowed", "allowed"]
         assert isinstance(stack.gateway.journal, Journal | None)
     assert verify(tmp_path / "data").ok

@@ -42,8 +42,9 @@ def test_a_good_policy_is_taken_up_without_a_restart_and_noted(tmp_path: Path) -
         one, two = (r["policy"]["digest"] for r in stack.records("intent"))
         assert one != two
         assert first.headers["x-licet-policy"] != second.headers["x-licet-policy"]
-        stack.wait(lambda: any(r["topic"] == "config" for r in stack.records("note")))
-        (note,) = [r for r in stack.records("note") if r["topic"] == "config"]
+        stack.wait(lambda: sum(r["topic"] == "config" for r in stack.records("note")) == 2)
+        begun, note = [r for r in stack.records("note") if r["topic"] == "config"]
+        assert begun["detail"]["first"]
         assert two[:12] in note["detail"]["chat"]
 
 

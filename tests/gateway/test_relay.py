@@ -10,6 +10,7 @@ import pytest
 
 from filters import Action, Engine, Rules
 from gateway import relay
+from gateway.audit.digest import DigestKey
 from gateway.call import Clock
 from gateway.errors import AuditError, FilterError, UpstreamError
 from gateway.protocols import ADAPTERS
@@ -71,7 +72,9 @@ class Sent:
         self.ready = 0
         self.ended = 0
         self._fault = ready
-        self.outlet = Outlet(self._send, Clock.start(), ready=self._ready, ending=self._ending)
+        self.outlet = Outlet(
+            self._send, Clock.start(), DigestKey(bytes(32)).content_digest(), ready=self._ready, ending=self._ending
+        )
         self.outlet.prepare(200, [])
 
     @property
