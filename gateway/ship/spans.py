@@ -42,7 +42,9 @@ _SIDES: Final[Mapping[str, str]] = {  # kind in the table `reasons` -> family
 }
 
 
-class _Head(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True):
+    """Of a record."""
+
     v: str = ""
     kind: str = ""
     ts: int = 0
@@ -51,20 +53,21 @@ class _Head(msgspec.Struct, frozen=True):
     topic: str | None = None
 
 
-_heads = msgspec.json.Decoder(_Head)
+_heads = msgspec.json.Decoder(Head)
 _objects = msgspec.json.Decoder(dict[str, Any])
 
 
-def _head(payload: bytes) -> _Head:
+def head_of(payload: bytes) -> Head:
+    """What is looked at before a record is read; empty where it cannot be."""
     try:
         return _heads.decode(payload)
     except msgspec.MsgspecError:
-        return _Head()
+        return Head()
 
 
 def has_span(payload: bytes) -> bool:
     """Whether a record becomes a span: all of `trace.v1` but intents. Entries of other logs (the fleet's heads) do not."""
-    head = _head(payload)
+    head = head_of(payload)
     return head.v == mapping.SCHEMA and head.kind != "intent"
 
 
@@ -89,7 +92,7 @@ class SpanMaker:
         """Of records in order. Raises what `find` raises."""
         made = []
         for seq, payload in enumerate(payloads, first):
-            head = _head(payload)
+            head = head_of(payload)
             if head.v != mapping.SCHEMA:
                 continue
             if head.kind == "intent":
@@ -135,7 +138,7 @@ class SpanMaker:
             kind=Span.SPAN_KIND_CLIENT,
             start_time_unix_nano=_ns(row.ts),
             end_time_unix_nano=_ns(max(row.ts, row.ended or 0)),
-            attributes=_key_values(found),
+            attributes=key_values(found),
         )
         if self._semantics.gen_ai and row.finish_reasons:
             values = ArrayValue(values=[AnyValue(string_value=one) for one in row.finish_reasons.split(",")])
@@ -145,7 +148,7 @@ class SpanMaker:
                 span.events.add(
                     name=mapping.GUARDRAIL_EVENT,
                     time_unix_nano=span.end_time_unix_nano,
-                    attributes=_key_values(event),
+                    attributes=key_values(event),
                 )
         if row.decision in mapping.FAILED:
             span.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=row.reason))
@@ -154,11 +157,11 @@ class SpanMaker:
             span.links.add(
                 trace_id=bytes.fromhex(link[1]),
                 span_id=bytes.fromhex(link[2]),
-                attributes=_key_values({"licet.linked_by": "caller"}),
+                attributes=key_values({"licet.linked_by": "caller"}),
             )
         return span
 
-    def _other(self, stream: str, seq: int, payload: bytes, head: _Head) -> Span:
+    def _other(self, stream: str, seq: int, payload: bytes, head: Head) -> Span:
         leaf = leaf_hash(payload)
         found: dict[str, Scalar] = {
             own.KIND: head.kind or "unread",
@@ -195,7 +198,7 @@ class SpanMaker:
             kind=Span.SPAN_KIND_INTERNAL,
             start_time_unix_nano=_ns(head.ts),
             end_time_unix_nano=_ns(head.ts),
-            attributes=_key_values(found),
+            attributes=key_values(found),
         )
 
 
@@ -212,7 +215,7 @@ def call_row(
     if at in rows.calls:
         found = dict(zip(_COLUMNS, rows.calls[at], strict=True))
     else:
-        head = _head(outcome)
+        head = head_of(outcome)
         found = dict(zip(ENDING, rows.endings.get(at, ()), strict=False))
         found |= {
             "call_id": head.call_id,
@@ -229,7 +232,8 @@ def _ns(ms: int) -> int:
     return min(max(ms, 0) * 1_000_000, 2**64 - 1)  # fixed64: a wrong clock in a record must not stop its stream
 
 
-def _key_values(found: Mapping[str, Scalar]) -> list[KeyValue]:
+def key_values(found: Mapping[str, Scalar]) -> list[KeyValue]:
+    """Attributes as OTLP has them."""
     return [KeyValue(key=name, value=_any(value)) for name, value in found.items()]
 
 
