@@ -1,284 +1,485 @@
-"""The check of a journal that trusts only its bytes. It reads, repairs nothing, and names the first bad record.
+"""The check of journals and sealed logs that trusts only their bytes and the keys it is given. It reads, repairs nothing, and names
+the first bad record of each log.
 
-Imports nothing of the gateway but the tree and the frames, so that it can be shipped alone. Checked are: the frames and
-their CRCs, the numbering, each segment's header against the tree and the open calls of all records before it, the form
-of each record, that each outcome names one earlier intent and each intent gets one outcome, and the `end` record's root.
-
-What it cannot tell: the tree is not signed yet. It detects damage, of any single byte, but an attacker who can write the
-disk can write a whole new journal that verifies. In a stream that has no end, whole records cut off its tail are not missed.
+Imports nothing of ours but this room, so that it can be shipped alone. FORMAT.md, section "Verdict", says what is checked and in which
+order. First fleet logs, whose entries hold all other logs to their heads; then each stream, its journal beside its sealed log.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import orjson
+from typing import TypedDict
 
 from . import frames, tree
+from .checkpoint import Checkpoint, read_checkpoint
+from .fleet import FleetEntries
+from .heads import Committed, Held, Inclusion, ascending
+from .note import NoteError
+from .places import FLEET_PREFIX, Found, Source, find
+from .proof import HEADER as PROOF_HEADER
+from .proof import ProofError, read_proof
+from .records import OUTCOMES, REQUIRED, Records, WrongError
+from .report import TRUSTED, UNTRUSTED, Problem, Report, StreamReport
+from .sealedlog import SealedLog, read_minimum, read_note_of
+from .segments import Journal
+from .tiles import CHECKPOINT
+from .trust import Signed, Terms, Trust, read_statements
+from .walk import Walk
 
-LIMITS = (
-    "The tree is unsigned: this detects damage, not an attacker who can write the disk. "
-    "In a stream without an end, records cut off its tail at a record's edge cannot be missed."
-)
-OUTCOMES = frozenset({"allowed", "masked", "blocked", "refused", "cancelled", "failed", "unknown"})
-_CALL_ID = re.compile(r"[0-9a-f]{32}")
+__all__ = ["OUTCOMES", "REQUIRED", "Kept", "Problem", "Report", "StreamReport", "Trust", "check", "kept_head", "verify"]
 
-# kind -> field -> type; FORMAT.md, section "Records"
-REQUIRED: dict[str, dict[str, type]] = {
-    "start": {"gateway": str, "worker": int, "build": str},
-    "intent": {"call_id": str, "stream": bool},
-    "outcome": {"call_id": str, "intent": int, "outcome": str},
-    "note": {"topic": str},
-    "end": {"reason": str, "size": int, "root": str},
-}
+_TRIES = 4  # our choice: a log that is pruned or sealed on while it is read is read again so often
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """The first thing that is wrong in a stream, and where."""
-
-    record: str  # "<stream>/<seq>"
-    segment: str  # file name
-    offset: int  # of the frame, in bytes from the start of the segment
-    problem: str
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class StreamReport:
-    """One stream. `state`: ended | live (a process writes it) | unfinished (its worker died; a start recovers it) | damaged."""
+class Kept:
+    """A checkpoint, or a proof with one, that somebody kept since some earlier time."""
 
-    stream: str
-    state: str
-    records: int
-    calls: int
-    open_calls: tuple[str, ...]  # record ids of intents without an outcome
-    torn_bytes: int  # of an incomplete frame at the end
-    size_bytes: int
-    root: str  # hex, over the records that were read
-    problem: Problem | None = None
+    label: str  # for people: the file's name
+    head: Checkpoint
+    index: int = -1  # of a proof: the record; -1: there is none
+    path: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The whole journal."""
-
-    streams: tuple[StreamReport, ...]
-    limits: str = LIMITS
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """The first problem of each damaged stream."""
-        return tuple(s.problem for s in self.streams if s.problem is not None)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is damaged. Live and unfinished streams are not damage."""
-        return not self.problems
-
-    @property
-    def records(self) -> int:
-        """Records read."""
-        return sum(s.records for s in self.streams)
-
-    @property
-    def calls(self) -> int:
-        """Intents read."""
-        return sum(s.calls for s in self.streams)
+def kept_head(text: str, label: str, trust: Trust | None = None) -> Kept:
+    """A kept checkpoint or `.tlog-proof`. Raises ValueError where it is neither, or is not signed by a key that is trusted."""
+    trust = trust or Trust()
+    try:
+        if not text.startswith(PROOF_HEADER + "\n"):
+            return Kept(label, _kept_checkpoint(text, trust))
+        proof = read_proof(text)
+        return Kept(label, _kept_checkpoint(proof.checkpoint, trust), proof.index, proof.path)
+    except (NoteError, ProofError) as error:
+        raise ValueError(f"{label}: {error}") from error
 
 
-def verify(data_dir: Path, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Check every stream under `data_dir`. `progress(done_bytes, all_bytes)` is told after each segment.
+def _kept_checkpoint(note: str, trust: Trust) -> Checkpoint:
+    """Old heads may be signed by keys that were replaced since: whoever kept a head gives the key of its time, too."""
+    return Terms(trust, None).open(note).head
 
-    Raises FileNotFoundError if there is no journal there, OSError if it cannot be read.
+
+def verify(data_dir: Path, progress: Progress | None = None) -> Report:
+    """Check every stream under `data_dir`, and the sealed logs there, without trusting any key.
+
+    `progress(done_bytes, all_bytes)` is told after each part. Raises FileNotFoundError if there is neither journal nor log, OSError if
+    something cannot be read.
     """
-    if not frames.journal_dir(data_dir).is_dir():
-        raise FileNotFoundError(f"no journal under {data_dir}")
-    directories = frames.streams(data_dir)
-    total = sum(path.stat().st_size for d in directories for _, path in frames.segments(d))
-    done = 0
+    return check([data_dir], progress=progress)
 
-    def told(size: int) -> None:
-        nonlocal done
-        done += size
-        if progress is not None:
-            progress(done, max(total, done))  # a live stream grows meanwhile
 
-    return Report(tuple(_verify_stream(directory, told) for directory in directories))
+def check(
+    places: Sequence[Path | str],
+    trust: Trust | None = None,
+    *,
+    kept: Iterable[Kept] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """Check everything at these places: folders, and URLs of logs. Raises as `verify`, and ValueError for a URL that is none."""
+    return _Check(trust or Trust(), tuple(kept), progress).run([one for place in places for one in find(place)])
 
 
 @dataclass(slots=True)
-class _Walk:
-    """Where the check of one stream stands."""
+class _Fleet:
+    """A fleet's log that was read."""
 
-    stream: str
-    seq: int = 0
-    calls: int = 0
-    size_bytes: int = 0
-    torn_bytes: int = 0
-    segment: str = frames.segment_name(1)
-    offset: int = 0
-    ended: bool = False
-    frontier: list[bytes] = field(default_factory=list)
-    open_calls: dict[int, str] = field(default_factory=dict)
+    found: Found
+    origin: str
+    entries: FleetEntries
+    vouched: bool  # a key that is in force signed its head, and the witnesses that are required cosigned it
 
 
-class _WrongError(Exception):
-    """A record or header that is whole but says something that cannot be."""
+@dataclass(slots=True)
+class _Check:
+    """One verification."""
 
+    trust: Trust
+    kept: tuple[Kept, ...]
+    progress: Progress | None
+    fleets: list[_Fleet] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    done: int = 0
+    total: int = 0
 
-def _verify_stream(directory: Path, told: Callable[[int], None]) -> StreamReport:
-    # In this order: what is live may end meanwhile and what has ended stays so, never the other way round.
-    live = _is_locked(directory / frames.LOCK_NAME)
-    mark = _read_mark(directory / frames.ENDED_NAME)
-    walk = _Walk(directory.name)
-    problem: str | None = None
-    try:
-        _verify_segments(walk, directory, told)
-        _verify_end(walk, mark)
-    except frames.DamagedError as e:
-        walk.offset, problem = e.offset, e.problem
-    except _WrongError as e:
-        problem = str(e)
-    state = "damaged" if problem else "ended" if walk.ended else "live" if live else "unfinished"
-    return StreamReport(
-        stream=walk.stream,
-        state=state,
-        records=walk.seq,
-        calls=walk.calls,
-        open_calls=tuple(f"{walk.stream}/{seq}" for seq in sorted(walk.open_calls)),
-        torn_bytes=walk.torn_bytes,
-        size_bytes=walk.size_bytes,
-        root=tree.root(walk.frontier).hex(),
-        problem=Problem(f"{walk.stream}/{walk.seq}", walk.segment, walk.offset, problem) if problem else None,
-    )
+    def run(self, found: Sequence[Found]) -> Report:
+        """Fleets, then streams."""
+        known = [_named(one) for one in found]
+        self.total = sum(_size_bytes(one) for one in known)
+        fleets = self._all_fleets([one for one in known if one.name.startswith(FLEET_PREFIX) and one.log is not None])
+        streams = [one for one in known if not one.name.startswith(FLEET_PREFIX)]
+        streams += self._neighbors(streams)
+        origins = {origin for one in (*streams, *(f.found for f in self.fleets)) if (origin := _origin(one))}
+        reports = [self._stream(one) for one in streams]
+        reports += self._lost(streams, origins)
+        limits = TRUSTED if self.trust.keys else UNTRUSTED
+        return Report(tuple(reports), limits, tuple(fleets), tuple(self.remarks))
 
+    def _told(self, size: int) -> None:
+        self.done += size
+        if self.progress is not None:
+            self.progress(self.done, max(self.total, self.done))  # a live stream grows meanwhile
 
-def _verify_segments(walk: _Walk, directory: Path, told: Callable[[int], None]) -> None:
-    found = frames.segments(directory)
-    gap = frames.missing_segment([number for number, _ in found])
-    for number, path in found:
-        if gap is not None and number > gap:
-            break
-        walk.segment, walk.offset = path.name, 0
-        data = path.read_bytes()
-        _verify_segment(walk, number, data, last=number == found[-1][0])
-        walk.size_bytes += len(data)
-        told(len(data))
-    if gap is not None:
-        walk.segment, walk.offset = frames.segment_name(gap), 0
-        raise _WrongError("the segment is missing")
+    # Fleets
 
+    def _all_fleets(self, found: Sequence[Found]) -> list[StreamReport]:
+        """Each by itself; then again those that the fleet logs of other gateways name, held to what these say."""
+        reports = {one: self._fleet(one, []) for one in found}
+        again = [fleet for fleet in self.fleets if self._holding(fleet.found.name, fleet.origin)[2]]
+        for fleet in again:
+            committed = self._holding(fleet.found.name, fleet.origin)[2]
+            self.fleets.remove(fleet)
+            reports[fleet.found] = self._fleet(fleet.found, committed)
+        return list(reports.values())
 
-def _verify_segment(walk: _Walk, number: int, data: bytes, *, last: bool) -> None:
-    opened = frames.read_header(data)
-    if opened is None:
-        _torn(walk, len(data), last=last and number > 1)
-        return
-    header, walk.offset = opened
-    expected = frames.Header(
-        walk.stream, number, walk.seq, tuple(walk.frontier), tuple(sorted(walk.open_calls.items()))
-    )
-    if header != expected:
-        walk.offset = 0
-        raise _WrongError("the segment header does not follow from the records before it")
-    while (frame := frames.read_frame(data, walk.offset)) is not None:
-        format_, payload, end = frame
-        if format_ != frames.FORMAT_RECORD:
-            raise _WrongError("a segment header stands among the records")
-        _verify_record(walk, payload)
-        tree.push(walk.frontier, walk.seq, tree.leaf_hash(payload))
-        walk.seq += 1
-        walk.offset = end
-    if walk.offset != len(data):
-        _torn(walk, len(data) - walk.offset, last=last)
+    def _fleet(self, found: Found, committed: Sequence[Committed]) -> StreamReport:
+        entries: FleetEntries
+        log = found.log
+        assert log is not None
+        for _ in range(_TRIES):
+            entries = FleetEntries(found.name)
+            sealing = _Sealing(found, self.trust)
+            walk: Walk | None = None
+            problem: Problem | None = None
+            try:
+                sealing.read()
+                held, inclusions, _ = self._holding(found.name, sealing.origin)
+                walk = Walk(
+                    found.name,
+                    entries,
+                    log=sealing.log(self._told),
+                    root=sealing.root,
+                    heads=ascending(held, committed),
+                    sealed_to=_largest(committed),
+                    inclusions=inclusions,
+                )
+                walk.run()
+                sealing.demand_quorum(vouched=False)
+            except WrongError as error:
+                problem = _problem(found.name, walk, None, error)
+            if problem is None or not sealing.changed():
+                break
+        if problem is None:
+            self.fleets.append(_Fleet(found, sealing.origin, entries, sealing.vouched))
+        remarks = [*sealing.remarks, *entries.remarks]
+        if entries.clock_back:
+            remarks.append(f"the sealer's clock was behind an earlier entry {entries.clock_back} times")
+        return StreamReport(
+            stream=found.name,
+            state="damaged" if problem else "sealed",
+            records=walk.seq if walk else 0,
+            calls=0,
+            open_calls=(),
+            torn_bytes=0,
+            size_bytes=sealing.size_bytes,
+            root=walk.root_hex() if walk else tree.EMPTY_ROOT.hex(),
+            problem=problem,
+            **sealing.facts(remarks),
+        )
 
+    def _neighbors(self, streams: Sequence[Found]) -> list[Found]:
+        """Streams that a fleet log names and that were not given by themselves: they must be beside it."""
+        names = {(one.place, one.name) for one in streams}
+        origins = {origin for one in streams if (origin := _origin(one))}
+        more: dict[tuple[str, str], Found] = {}
+        for fleet in self.fleets:
+            log = fleet.found.log
+            assert log is not None
+            for origin in fleet.entries.heads:
+                place = (fleet.found.place, _tail(origin))
+                if place not in names and origin not in origins and frames.STREAM_NAME.fullmatch(place[1]):
+                    more[place] = Found(*place, log=log.beside(place[1]))
+                    self.total += more[place].log.size_bytes()  # type: ignore[union-attr]
+        return list(more.values())
 
-def _torn(walk: _Walk, size: int, *, last: bool) -> None:
-    if not last:
-        raise _WrongError("the segment ends inside a frame, and it is not the end of the stream")
-    if walk.ended:
-        raise _WrongError("bytes follow the end of the stream")
-    walk.torn_bytes = size
+    def _lost(self, streams: Sequence[Found], origins: set[str]) -> list[StreamReport]:
+        """Logs that other gateways' fleets or kept heads name, and that are not here."""
+        reports: list[StreamReport] = []
+        journals = {one.name for one in streams if one.journal is not None}
+        gateways = {origin.rpartition("/")[0] for origin in origins}
+        for fleet in self.fleets:
+            for origin, committed in fleet.entries.others.items():
+                if origin in origins or _tail(origin) in journals:
+                    continue
+                if origin.rpartition("/")[0] in gateways:
+                    reports.append(_missing(fleet.found.place, origin, next(iter(committed))))
+                else:
+                    self.remarks.append(
+                        f"{fleet.found.name} names {origin}, which is not among what was given: not checked"
+                    )
+        for one in self.kept:
+            head = one.head
+            if head.origin not in origins and _tail(head.origin) not in journals:
+                reports.append(_missing(one.label, head.origin, Held(head.size, head.root, one.label)))
+        return reports
 
+    # Streams
 
-def _verify_record(walk: _Walk, payload: bytes) -> None:
-    if walk.ended:
-        raise _WrongError("a record follows the end of the stream")
-    try:
-        record = orjson.loads(payload)
-    except orjson.JSONDecodeError as e:
-        raise _WrongError("the record is not JSON") from e
-    _verify_form(walk, record)
-    kind = record["kind"]
-    if (kind == "start") != (walk.seq == 0):
-        raise _WrongError("a stream must open with its start record, and have no other")
-    if kind == "intent":
-        walk.calls += 1
-        walk.open_calls[walk.seq] = record["call_id"]
-    elif kind == "outcome":
-        if walk.open_calls.get(record["intent"]) != record["call_id"]:
-            raise _WrongError(
-                f"the outcome names {walk.stream}/{record['intent']}, which is no open intent of its call"
-            )
-        del walk.open_calls[record["intent"]]
-    elif kind == "end":
-        if record["size"] != walk.seq or record["root"] != tree.root(walk.frontier).hex():
-            raise _WrongError("the end does not name the size and root of the records before it")
-        walk.ended = True
+    def _holding(self, name: str, origin: str) -> tuple[list[Held], list[Inclusion], list[Committed]]:
+        """What holds a log to its past. A stream without checkpoint is known by its name alone."""
 
+        def meant(other: str) -> bool:
+            return other == origin if origin else _tail(other) == name
 
-def _verify_form(walk: _Walk, record: Any) -> None:
-    if not isinstance(record, dict) or record.get("v") != frames.TRACE_VERSION:
-        raise _WrongError(f"the record is not of {frames.TRACE_VERSION}")
-    if record.get("id") != f"{walk.stream}/{walk.seq}":
-        raise _WrongError("the record's id is not its place")
-    required = REQUIRED.get(record.get("kind", ""))
-    if required is None:
-        raise _WrongError("the record is of no known kind")
-    for name, type_ in {"ts": int, **required}.items():
-        if type(record.get(name)) is not type_:
-            raise _WrongError(f"the field {name} is missing or of the wrong type")
-    if "call_id" in required and not _CALL_ID.fullmatch(record["call_id"]):
-        raise _WrongError("call_id is not 32 hex digits")
-    if "outcome" in required and record["outcome"] not in OUTCOMES:
-        raise _WrongError("the outcome is not one of the known")
+        held = [Held(k.head.size, k.head.root, k.label) for k in self.kept if meant(k.head.origin)]
+        inclusions = [
+            Inclusion(k.index, k.head.size, k.head.root, k.path, k.label)
+            for k in self.kept
+            if k.index >= 0 and meant(k.head.origin)
+        ]
+        committed = [
+            heads
+            for fleet in self.fleets
+            for known in (fleet.entries.heads, fleet.entries.others)
+            for other, heads in known.items()
+            if meant(other)
+        ]
+        return held, inclusions, committed
 
+    def _demand_log(self, found: Found) -> None:
+        """Raises WrongError where a log is not there that a fleet's log names."""
+        if found.journal is None and found.log is not None and found.log.read(CHECKPOINT, 0) is None:
+            owed = _largest(self._holding(found.name, "")[2])
+            if owed is not None:
+                problem = f"the log is lost: {owed.witness} holds a head of {owed.size} records"
+                raise WrongError(problem, seq=0, file=CHECKPOINT)
 
-def _verify_end(walk: _Walk, mark: tuple[int, str] | None) -> None:
-    if walk.ended and walk.open_calls:
-        first = min(walk.open_calls)
-        raise _WrongError(f"the stream ended, and the intent {walk.stream}/{first} has no outcome")
-    if mark is not None and (not walk.ended or mark != (walk.seq, tree.root(walk.frontier).hex())):
-        raise _WrongError(f"the stream was ended with {mark[0]} records, and these are not they: its tail is lost")
-
-
-def _read_mark(path: Path) -> tuple[int, str] | None:
-    """Size and root in the marker of an ended stream. A marker that cannot be read claims a stream that cannot be."""
-    try:
-        mark = orjson.loads(path.read_bytes())
-        return int(mark["size"]), str(mark["root"])
-    except FileNotFoundError:
-        return None
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return -1, ""
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether some process holds the stream. Asks with a shared lock that is let go at once."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    def _vouched(self, sealing: _Sealing) -> bool:
+        """Whether a fleet's log that is vouched for itself has this very head."""
+        for fleet in self.fleets:
+            heads = fleet.entries.heads.get(sealing.origin) if fleet.vouched else None
+            if heads is not None and sealing.size in heads.sizes[-1:]:
+                return True
         return False
+
+    def _stream(self, found: Found) -> StreamReport:
+        for _ in range(_TRIES):
+            meaning = Records(found.name)
+            sealing = _Sealing(found, self.trust)
+            walk: Walk | None = None
+            journal: Journal | None = None
+            problem: Problem | None = None
+            try:
+                self._demand_log(found)
+                sealing.read()
+                held, inclusions, committed = self._holding(found.name, sealing.origin)
+                if found.journal is not None:
+                    journal = Journal(found.journal, pruned=sealing.minimum, told=self._told)
+                walk = Walk(
+                    found.name,
+                    meaning,
+                    journal=journal,
+                    log=sealing.log(self._told),
+                    root=sealing.root,
+                    heads=ascending(held, committed),
+                    sealed_to=_largest(committed),
+                    inclusions=inclusions,
+                )
+                walk.run()
+                sealing.demand_quorum(vouched=self._vouched(sealing))
+            except (WrongError, frames.DamagedError) as error:
+                problem = _problem(found.name, walk, journal, error)
+            if problem is None or not sealing.changed():
+                break
+        return StreamReport(
+            stream=found.name,
+            state=_state(problem, meaning, journal),
+            records=walk.seq if walk else 0,
+            calls=meaning.calls,
+            open_calls=tuple(f"{found.name}/{seq}" for seq in sorted(meaning.open_calls)),
+            torn_bytes=journal.torn_bytes if journal else 0,
+            size_bytes=sealing.size_bytes + (journal.size_bytes if journal else 0),
+            root=walk.root_hex() if walk else tree.EMPTY_ROOT.hex(),
+            problem=problem,
+            **sealing.facts([*sealing.remarks, *_clock(meaning)]),
+        )
+
+
+class _Facts(TypedDict):
+    """What a report tells of a log's head."""
+
+    place: str
+    origin: str
+    sealed: int
+    pruned: int
+    signed_by: tuple[str, ...]
+    witnesses: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+class _Sealing:
+    """A log's head and what stands for it, while the log is checked."""
+
+    def __init__(self, found: Found, trust: Trust) -> None:
+        self.place = found.place
+        self.origin = ""
+        self.size = 0
+        self.root = tree.EMPTY_ROOT
+        self.minimum = 0
+        self.remarks: list[str] = []
+        self._name = found.name
+        self._source: Source | None = found.log
+        self._trust = trust
+        self._signed: Signed | None = None
+        self._note = ""
+        self._log: SealedLog | None = None
+
+    def read(self) -> None:
+        """The head, its signatures, and from where on there are entries. Raises WrongError, OSError."""
+        if self._source is None:
+            return
+        self._note = read_note_of(self._source)
+        terms = Terms(self._trust, read_statements(self._source))
+        try:
+            self._signed = terms.open(self._note)
+        except NoteError as error:
+            raise WrongError(f"the checkpoint: {error}", seq=0, file=CHECKPOINT) from error
+        head = self._signed.head
+        if _tail(head.origin) != self._name:
+            raise WrongError(f"the checkpoint is that of {_tail(head.origin)}", seq=0, file=CHECKPOINT)
+        self.origin, self.size, self.root = head.origin, head.size, head.root
+        self.minimum = read_minimum(self._source, self.size)
+
+    def log(self, told: Callable[[int], None]) -> SealedLog | None:
+        """The entries under the head; None where there is no log."""
+        if self._source is not None:
+            self._log = SealedLog(self._source, self.size, self.minimum, told)
+        return self._log
+
+    def changed(self) -> bool:
+        """Whether the log was sealed on or pruned since `read`: what was missed may just have moved."""
+        if self._source is None:
+            return False
+        try:
+            return read_note_of(self._source) != self._note or read_minimum(self._source, 2**63 - 1) != self.minimum
+        except WrongError:
+            return False
+
+    def demand_quorum(self, *, vouched: bool) -> None:
+        """Raises WrongError where too few witnesses stand for the head. `vouched`: a fleet's log stands for it."""
+        signed = self._signed
+        if signed is None or vouched:
+            return
+        if signed.outdated:
+            self.remarks.append(
+                "its head is signed only by a key that was replaced, and nothing shows that it was signed before"
+            )
+        if len(signed.witnesses) < self._trust.required:
+            raise WrongError(
+                f"{len(signed.witnesses)} of the witnesses cosigned, and {self._trust.required} must", file=CHECKPOINT
+            )
+
+    @property
+    def vouched(self) -> bool:
+        """Whether this head can stand for others."""
+        signed = self._signed
+        return (
+            signed is not None
+            and bool(signed.keys)
+            and not signed.outdated
+            and (len(signed.witnesses) >= self._trust.required)
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """Of bundles read."""
+        return self._log.size_bytes if self._log else 0
+
+    def facts(self, remarks: Sequence[str]) -> _Facts:
+        """For the report."""
+        signed = self._signed
+        return _Facts(
+            place=self.place,
+            origin=self.origin,
+            sealed=self.size,
+            pruned=self.minimum,
+            signed_by=tuple(f"{key.name}+{key.id.hex()}" for key in signed.keys) if signed else (),
+            witnesses=signed.witnesses if signed else (),
+            remarks=tuple(remarks),
+        )
+
+
+def _named(found: Found) -> Found:
+    """A log that was given by itself is named by its checkpoint, or by its folder where that tells nothing."""
+    if found.name or found.log is None:
+        return found
+    name = _tail(_origin(found)) or found.log.where.rstrip("/").rpartition("/")[2]
+    return replace(found, name=name if frames.STREAM_NAME.fullmatch(name) else "log")
+
+
+def _origin(found: Found) -> str:
+    """What the checkpoint calls the log, as far as it can be read; "": there is none."""
+    if found.log is None:
+        return ""
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+        return read_checkpoint(read_note_of(found.log)).origin
+    except (WrongError, NoteError):
+        return ""
+
+
+def _tail(origin: str) -> str:
+    """The stream in an origin."""
+    return origin.rpartition("/")[2]
+
+
+def _largest(committed: Sequence[Committed]) -> Held | None:
+    """The largest head that fleet logs name."""
+    last = [heads.last for heads in committed]
+    return max(last, key=lambda held: held.size, default=None)
+
+
+def _size_bytes(found: Found) -> int:
+    journal = sum(path.stat().st_size for _, path in frames.segments(found.journal)) if found.journal else 0
+    return journal + (found.log.size_bytes() if found.log else 0)
+
+
+def _problem(name: str, walk: Walk | None, journal: Journal | None, error: WrongError | frames.DamagedError) -> Problem:
+    """Where the check stopped. What the reader of segments met is where that reader stands."""
+    seq, file, offset = walk.seq if walk else 0, CHECKPOINT, 0
+    if journal is not None:
+        file, offset = journal.segment, journal.offset
+    if isinstance(error, frames.DamagedError):
+        return Problem(f"{name}/{seq}", file, error.offset, error.problem)
+    if error.file is not None:
+        file, offset = error.file, error.offset
+    return Problem(f"{name}/{seq if error.seq is None else error.seq}", file, offset, error.problem)
+
+
+def _missing(place: str, origin: str, held: Held) -> StreamReport:
+    """A log that somebody holds a head of, and that is nowhere."""
+    name = _tail(origin)
+    problem = f"the log is lost: {held.witness} holds a head of {held.size} records"
+    return StreamReport(
+        stream=name,
+        state="damaged",
+        records=0,
+        calls=0,
+        open_calls=(),
+        torn_bytes=0,
+        size_bytes=0,
+        root=tree.EMPTY_ROOT.hex(),
+        problem=Problem(f"{name}/0", CHECKPOINT, 0, problem),
+        place=place,
+        origin=origin,
+    )
+
+
+def _state(problem: Problem | None, meaning: Records, journal: Journal | None) -> str:
+    if problem is not None:
+        return "damaged"
+    if meaning.ended:
+        return "ended"
+    if journal is None:
+        return "sealed"
+    return "live" if journal.live else "unfinished"
+
+
+def _clock(meaning: Records) -> list[str]:
+    if not meaning.backward:
+        return []
+    first = f"{meaning.stream}/{meaning.backward_first}"
+    return [
+        f"{meaning.backward} records are dated before an earlier one, {first} first, by at most {meaning.backward_ms} ms"
+    ]

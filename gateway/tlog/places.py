@@ -1,0 +1,222 @@
+"""Where journals and sealed logs are found: folders, and logs that a server publishes.
+
+A folder is a data directory (`journal/`, `log/`), a folder of logs, one log, or a folder of several of these. A URL is that of one log
+(C2SP `tlog-tiles`); where that log is a fleet's, the streams that it names are its neighbors. Everything read from a server is
+bounded; a redirect is refused, since it is not what was asked.
+"""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from . import frames
+from .tiles import CHECKPOINT
+
+LOG_NAME = "log"
+FLEET_PREFIX = "fleet-"
+MINIMUM_NAME = "minimum"  # tlog-tiles, section "Pruning": the first record that is still there
+TIMEOUT_S = 30.0  # our choice, for each wait on a server
+_USER_AGENT = "licet-verify"
+_DEPTH = 2  # our choice: how far below a folder others are looked for
+
+
+class PlaceError(OSError):
+    """A place cannot be read now, which says nothing about the log. Names the place."""
+
+
+class Source(Protocol):
+    """The files of one log."""
+
+    @property
+    def where(self) -> str:
+        """For people."""
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """At most `limit` + 1 bytes of a file, None where it is not there. Raises OSError where that cannot be known."""
+
+    def beside(self, name: str) -> Source:
+        """The neighbor of that name."""
+
+    def size_bytes(self) -> int:
+        """How much there is to read, as far as it is known; for showing progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """On a disk."""
+
+    path: Path
+
+    @property
+    def where(self) -> str:
+        """See `Source`."""
+        return str(self.path)
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """See `Source`."""
+        try:
+            with (self.path / path).open("rb") as handle:
+                return handle.read(limit + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def beside(self, name: str) -> Source:
+        """See `Source`."""
+        return Folder(self.path.parent / name)
+
+    def size_bytes(self) -> int:
+        """See `Source`."""
+        return sum(p.stat().st_size for p in (self.path / "tile" / "entries").rglob("*") if p.is_file())
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """On a server. `url` ends without a slash."""
+
+    url: str
+
+    @property
+    def where(self) -> str:
+        """See `Source`."""
+        return self.url
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """See `Source`."""
+        address = f"{self.url.rstrip('/')}/{path}"
+        request = urllib.request.Request(  # noqa: S310 - the scheme is one of two, and the opener knows no other
+            address, headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, identity"}
+        )
+        try:
+            with _opener().open(request, timeout=TIMEOUT_S) as answer:
+                return _decoded(answer, limit, address)
+        except urllib.error.HTTPError as error:
+            if error.code in (404, 410):
+                return None
+            raise PlaceError(f"{address}: the server answers with status {error.code}") from error
+        except PlaceError:
+            raise
+        except (OSError, ValueError) as error:
+            raise PlaceError(f"{address}: cannot be read: {type(error).__name__}") from error
+
+    def beside(self, name: str) -> Source:
+        """See `Source`."""
+        if not urlsplit(self.url).path:
+            return Web(f"{self.url}/{name}")
+        return Web(f"{self.url.rpartition('/')[0]}/{name}")
+
+    def size_bytes(self) -> int:
+        """See `Source`."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A stream or a fleet's log, as a place has it."""
+
+    place: str
+    name: str  # "": only its checkpoint tells
+    journal: Path | None = None
+    log: Source | None = None
+
+
+def find(place: Path | str) -> list[Found]:
+    """Everything there is at a place. Raises FileNotFoundError where there is nothing, ValueError for a URL that is none."""
+    if isinstance(place, str) and "://" in place:
+        parts = urlsplit(place)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(f"{place}: give the http or https URL of a log, without query and fragment")
+        return [Found(place, "", log=Web(place.rstrip("/")))]
+    folder = Path(place)
+    found = list(_in_folder(folder, _DEPTH))
+    if not found and not frames.journal_dir(folder).is_dir():
+        raise FileNotFoundError(f"no journal under {folder}, and no log")
+    return found
+
+
+def _in_folder(folder: Path, depth: int) -> Iterator[Found]:
+    if not folder.is_dir():
+        return
+    journals, logs = frames.journal_dir(folder), folder / LOG_NAME
+    if journals.is_dir() or logs.is_dir():
+        yield from _data_dir(folder)
+    elif (folder / CHECKPOINT).is_file() or (folder / "tile").is_dir():
+        yield Found(str(folder), "", log=Folder(folder))
+    elif own := _logs(folder):
+        yield from (Found(str(folder), name, log=Folder(path)) for name, path in own.items())
+    elif depth:
+        for below in sorted(folder.iterdir()):
+            if not below.name.startswith("."):
+                yield from _in_folder(below, depth - 1)
+
+
+def _data_dir(folder: Path) -> Iterator[Found]:
+    journals = {path.name: path for path in frames.streams(folder)}
+    logs = _logs(folder / LOG_NAME)
+    for name in sorted(journals.keys() | logs.keys()):
+        journal = journals.get(name)
+        log = Folder(logs[name]) if name in logs else None
+        if log is not None and journal is not None and log.read(CHECKPOINT, 0) is None:
+            log = None  # nothing of it is signed yet
+        yield Found(str(folder), name, journal, log)
+
+
+def _logs(folder: Path) -> dict[str, Path]:
+    """The logs in a folder of logs, by name."""
+    if not folder.is_dir():
+        return {}
+    return {
+        path.name: path
+        for path in folder.iterdir()
+        if frames.STREAM_NAME.fullmatch(path.name) and ((path / CHECKPOINT).is_file() or (path / "tile").is_dir())
+    }
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Answers with status 3xx stay what they are: errors."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """None: not followed."""
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """HTTP and HTTPS, and nothing else that urllib knows (files, FTP, data)."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _NoRedirect(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _decoded(answer: Any, limit: int, address: str) -> bytes:
+    if answer.status != 200:
+        raise PlaceError(f"{address}: the server answers with status {answer.status}")
+    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    raw: bytes = answer.read(limit + 1)
+    length = answer.headers.get("Content-Length")
+    if length is not None and len(raw) < min(int(length), limit + 1):
+        raise PlaceError(f"{address}: the answer was cut off")
+    if coding in ("identity", ""):
+        return raw
+    if coding not in ("gzip", "x-gzip"):
+        raise PlaceError(f"{address}: the answer is encoded in a way that was not asked for")
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        data = unzip.decompress(raw, limit + 1)
+    except zlib.error as error:
+        raise PlaceError(f"{address}: the answer is not gzip") from error
+    if len(data) <= limit and not unzip.eof:
+        raise PlaceError(f"{address}: the answer was cut off")
+    return data

@@ -1,0 +1,80 @@
+"""What a verification found: of each log the first thing that is wrong, and what is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNTRUSTED = (
+    "No trusted key was given: the log counts as unsigned, its signatures were checked against nothing trusted. This detects damage, not an attacker who "
+    "can write the disk. In a stream without an end, records cut off its tail at a record's edge cannot be missed."
+)
+TRUSTED = (
+    "Every sealed record is covered by a signature of a trusted key. What follows the newest head of a log is not sealed: whoever "
+    "can write the disk can alter it or cut it off."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The first thing that is wrong in a stream, and where."""
+
+    record: str  # "<stream>/<seq>"
+    segment: str  # file: of a segment its name, of a sealed log its path below the log's folder
+    offset: int  # in that file, in bytes: of the frame, the entry or the hash
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReport:
+    """One stream, or a fleet's log.
+
+    `state`: ended | live (a process writes it) | unfinished (its worker died; a start recovers it) | sealed (only its sealed log is
+    here, and it has no end) | damaged.
+    """
+
+    stream: str
+    state: str
+    records: int
+    calls: int
+    open_calls: tuple[str, ...]  # record ids of intents without an outcome
+    torn_bytes: int  # of an incomplete frame at the end
+    size_bytes: int  # read: of segments and of bundles
+    root: str  # hex, over the records that were read
+    problem: Problem | None = None
+    place: str = ""  # what was given to be verified
+    origin: str = ""  # of its checkpoint; "": it has none
+    sealed: int = 0  # records under the newest head
+    pruned: int = 0  # records before this one may be gone
+    signed_by: tuple[str, ...] = ()  # names and ids of the known keys whose signature holds
+    witnesses: tuple[str, ...] = ()  # by name, those whose cosignature holds
+    remarks: tuple[str, ...] = ()  # what is no damage and worth knowing
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that was verified."""
+
+    streams: tuple[StreamReport, ...]
+    limits: str = UNTRUSTED
+    fleets: tuple[StreamReport, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The first problem of each damaged log."""
+        return tuple(s.problem for s in (*self.fleets, *self.streams) if s.problem is not None)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is damaged. Live and unfinished streams are not damage."""
+        return not self.problems
+
+    @property
+    def records(self) -> int:
+        """Records of streams read."""
+        return sum(s.records for s in self.streams)
+
+    @property
+    def calls(self) -> int:
+        """Intents read."""
+        return sum(s.calls for s in self.streams)

@@ -1,0 +1,87 @@
+"""Whose signatures count: keys and witnesses that the reader brings, and what the log's own key statements make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .checkpoint import Checkpoint, read_checkpoint
+from .cosignature import Cosignature, cosigned_by
+from .keys import KEYS, KEYS_BYTES_MAX, Term, key_terms, read_changes
+from .note import ED25519, NoteError, VerifierKey, read_note, signed_by
+from .places import Source
+from .records import WrongError
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the reader trusts. Raises ValueError for a set in which a quorum would be counted too high."""
+
+    keys: tuple[VerifierKey, ...] = ()
+    witnesses: tuple[VerifierKey, ...] = ()
+    required: int = 0  # how many witnesses must have cosigned
+
+    def __post_init__(self) -> None:
+        owners: dict[bytes, str] = {}
+        logs = {key.public for key in self.keys}
+        for one in self.witnesses:
+            if one.kind == ED25519:
+                raise ValueError(f"{one.name}: this is a log's key; a witness' key is of type 4 or 6")
+            if owners.setdefault(one.public, one.name) != one.name or one.public in logs:
+                raise ValueError("one key cannot be two witnesses, or the log and its witness")
+        if any(key.kind != ED25519 for key in self.keys):
+            raise ValueError("a log's key is of type 1; give keys of other types as witnesses")
+        if not 0 <= self.required <= len({one.name for one in self.witnesses}):
+            raise ValueError("more witnesses are required than are named")
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A head, and who stands for it."""
+
+    head: Checkpoint
+    keys: tuple[VerifierKey, ...]
+    cosignatures: tuple[Cosignature, ...]
+    outdated: bool  # only keys signed that were replaced, and no witness dates it before that
+
+    @property
+    def witnesses(self) -> tuple[str, ...]:
+        """By name, each once."""
+        return tuple(sorted({one.key.name for one in self.cosignatures}))
+
+
+class Terms:
+    """The keys of the logs in one folder: those that are trusted, and those that they handed over to."""
+
+    def __init__(self, trust: Trust, statements: bytes | None) -> None:
+        """Without trusted keys, those of the statements themselves serve: they show contradictions and prove nothing.
+
+        Raises WrongError where the statements do not hold.
+        """
+        self.trust = trust
+        data = statements or b""
+        try:
+            roots = trust.keys or tuple(dict.fromkeys(change.old for change, _ in read_changes(data)))
+            self.terms: Mapping[VerifierKey, Term] = key_terms(data, roots)
+        except NoteError as error:
+            raise WrongError(f"the statements of keys do not hold: {error}", seq=0, file=KEYS) from error
+
+    def open(self, note: str) -> Signed:
+        """The head of a note, whose signatures hold as far as keys are known. Raises NoteError. The quorum is not counted."""
+        text, lines = read_note(note)
+        head = read_checkpoint(note)
+        signed = signed_by(text, lines, self.terms)
+        if not signed and self.trust.keys:
+            raise NoteError("the note is not signed by a trusted key")
+        cosigned = cosigned_by(text, lines, self.trust.witnesses, (head.origin, head.size, head.root))
+        terms = [self.terms[key] for key in signed]
+        seen_s = min((one.time_s for one in cosigned), default=None)
+        outdated = bool(terms) and all(
+            term.until_s is not None and (seen_s is None or seen_s > term.until_s) for term in terms
+        )
+        return Signed(head, signed, cosigned, outdated)
+
+
+def read_statements(log: Source) -> bytes | None:
+    """The file `keys` beside a log. Raises OSError."""
+    return log.beside("").read(KEYS, KEYS_BYTES_MAX)
