@@ -1,9 +1,10 @@
-"""The auditor's door, asked as an ASGI application, over journals on the disk."""
+"""The auditor's door, asked as an ASGI application, over sealed logs on the disk."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -14,21 +15,33 @@ import httpx2 as httpx
 import pytest
 from starlette.types import Message, Receive
 
-from gateway import auditors
+from gateway.audit.digest import DigestKeys
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note
-from gateway.auditors import AuditDoor
+from gateway.audit.recovery import recover
+from gateway.audit.sealed import log_dir, sealed_head
+from gateway.auditors import TOPIC, AuditDoor, answers
+from gateway.auditors import door as auditors
 from gateway.callers import new_key
 from gateway.errors import AuditError
 from gateway.reasons import Reason
+from gateway.seal.sealer import Sealer
 from gateway.settings import Auditor
 from gateway.signing.logkey import LogKey
 from gateway.tlog import frames, tree
-from gateway.tlog.checkpoint import open_checkpoint
+from gateway.tlog.checkpoint import open_checkpoint, verifier_key
+from gateway.tlog.note import parse_key
+from gateway.tlog.proof import verify_proof
+from gateway.tlog.tiles import TILE_WIDTH, entries_path, tile_path, tiles_of, unpack_entries
 from tests.gateway.audit.samples import call, check_log, open_journal, payloads
+from tests.gateway.completeness.logs import NOON, answered, write
 
 KEY, DIGEST = new_key()
 AUDITOR = Auditor("authority", DIGEST)
+
+
+def seal(data: Path) -> None:
+    Sealer(data, "gw", LogKey.load(data)).round()
 
 
 def journal_of(data: Path, *, calls: int = 5) -> None:
@@ -40,6 +53,7 @@ def journal_of(data: Path, *, calls: int = 5) -> None:
             await journal.close()
 
     asyncio.run(run())
+    seal(data)
 
 
 @asynccontextmanager
@@ -55,7 +69,7 @@ async def client(door: AuditDoor, key: str | None = KEY) -> AsyncIterator[httpx.
 
 def door_of(data: Path, seen: list[Note] | None = None, on_access: Callable[[Note], object] | None = None) -> AuditDoor:
     record = on_access or (seen if seen is not None else []).append
-    return AuditDoor(frames.journal_dir(data), LogKey.load(data), "gw", [Auditor("other", "0" * 64), AUDITOR], record)
+    return AuditDoor(data, [Auditor("other", "0" * 64), AUDITOR], record)
 
 
 def test_an_audit_from_outside_needs_only_the_public_key(tmp_path: Path) -> None:
@@ -65,10 +79,12 @@ def test_an_audit_from_outside_needs_only_the_public_key(tmp_path: Path) -> None
     async def run() -> None:
         journal = open_journal(tmp_path)
         call(journal)
+        seal(tmp_path)
         async with client(door_of(tmp_path, seen)) as http:
             (first,) = (await http.get("/audit/checkpoints")).json()["streams"]
             for _ in range(400):
                 call(journal)
+            seal(tmp_path)
             (second,) = (await http.get("/audit/checkpoints")).json()["streams"]
             public = LogKey.load(tmp_path).public
             heads = [open_checkpoint(s["note"], public, name="gw") for s in (first, second)]
@@ -85,7 +101,7 @@ def test_an_audit_from_outside_needs_only_the_public_key(tmp_path: Path) -> None
             proof = [bytes.fromhex(h) for h in found["proof"]]
             assert tree.verify_inclusion(tree.leaf_hash(stored), 300, heads[1].size, proof, heads[1].root)
         await journal.close()
-        assert [n.topic for n in seen] == [auditors.TOPIC] * 4
+        assert [n.topic for n in seen] == [TOPIC] * 4
         assert seen[-1].detail == {
             "auditor": "authority",
             "what": "record",
@@ -110,7 +126,7 @@ def test_streams_of_all_workers_are_listed_and_may_be_asked_for_in_parts(
             assert all(set(s) == {"stream", "size", "root", "note"} for s in listed)
             rest = (await http.get("/audit/checkpoints", params={"after": listed[0]["stream"]})).json()["streams"]
             assert rest == listed[1:]
-            monkeypatch.setattr(auditors, "STREAMS_MAX", 1)
+            monkeypatch.setattr(answers, "STREAMS_MAX", 1)
             assert (await http.get("/audit/checkpoints")).json()["streams"] == listed[:1]
 
     asyncio.run(run())
@@ -159,7 +175,17 @@ def test_whoever_is_no_auditor_learns_nothing(tmp_path: Path, headers: list[tupl
         pytest.param("GET", "record?stream=%2e%2e%2fkeys&seq=1&size=2", 404, id="escaped path"),
         pytest.param("GET", "record?stream=%ff&seq=1&size=2", 400, id="not unicode"),
         pytest.param("GET", "record?stream=none&seq=1&size=2", 404, id="no such stream"),
-        pytest.param("GET", "record?" + "x" * 2000, 400, id="long query"),
+        pytest.param("GET", "record?" + "x" * 5000, 400, id="long query"),
+        pytest.param("GET", "log/s/ended", 404, id="another file of a log"),
+        pytest.param("GET", "log/s/tile/0/../../checkpoint", 404, id="a way up"),
+        pytest.param("GET", "log/../keys/log-1.key", 404, id="a key"),
+        pytest.param("GET", "log/s/checkpoint", 404, id="no such log"),
+        pytest.param("GET", "proof/s/one", 400, id="no number"),
+        pytest.param("GET", "proof/s/1", 404, id="nothing sealed"),
+        pytest.param("GET", "call/" + "f" * 32, 404, id="no such call"),
+        pytest.param("GET", "call/CALL", 404, id="no call id"),
+        pytest.param("GET", "match", 404, id="a text by GET"),
+        pytest.param("POST", "match", 400, id="no text"),
     ],
 )
 def test_what_is_not_there_is_said_and_nothing_else(tmp_path: Path, method: str, path: str, status: int) -> None:
@@ -191,14 +217,16 @@ def test_looks_are_records_of_the_journal_itself(tmp_path: Path) -> None:
     async def run() -> None:
         journal = Journal.open(tmp_path, gateway_id="gw", worker=0, build="test")
         async with client(door_of(tmp_path, on_access=journal.append)) as http:
+            assert (await http.get("/audit/checkpoints")).json()["streams"] == []  # nothing is sealed yet
+            seal(tmp_path)
             (told,) = (await http.get("/audit/checkpoints")).json()["streams"]
-            assert told["size"] == 2  # the head covers the very look
+            assert told["size"] == 2  # the head covers the first look
         await journal.close()
 
     asyncio.run(run())
     report = check_log(tmp_path)
     assert any(b'"audit_access"' in p for p in payloads(tmp_path).values())
-    assert report.records == 3
+    assert report.records == 4
 
 
 def test_damage_is_told_to_the_auditor(tmp_path: Path) -> None:
@@ -207,11 +235,13 @@ def test_damage_is_told_to_the_auditor(tmp_path: Path) -> None:
     data = bytearray(segment.read_bytes())
     data[-40] ^= 1
     segment.write_bytes(data)
+    (segment.parent / frames.ENDED_NAME).unlink()
+    assert recover(tmp_path, by="gw").damaged
 
     async def run() -> None:
         async with client(door_of(tmp_path)) as http:
             first, second = (await http.get("/audit/checkpoints")).json()["streams"]
-            assert "CRC" in first["problem"]
+            assert "damaged" in first["problem"]
             assert "problem" not in second
 
     asyncio.run(run())
@@ -224,7 +254,8 @@ def test_records_that_changed_refuse_and_are_logged(tmp_path: Path, caplog: pyte
     async def run() -> None:
         async with client(door_of(tmp_path)) as http:
             size = (await http.get("/audit/checkpoints")).json()["streams"][0]["size"]
-            (stream / frames.segment_name(1)).write_bytes(b"licetseg")
+            bundle = log_dir(tmp_path) / stream.name / entries_path(0, size)
+            bundle.write_bytes(bundle.read_bytes().replace(b'"tenant":"t1"', b'"tenant":"t2"'))
             query = {"stream": stream.name, "seq": 1, "size": size}
             with caplog.at_level(logging.ERROR):
                 answer = await http.get("/audit/record", params=query)
@@ -295,8 +326,7 @@ def test_looks_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     now_s = [60.0]
 
     async def run() -> None:
-        key = LogKey.load(tmp_path)
-        door = AuditDoor(frames.journal_dir(tmp_path), key, "gw", [AUDITOR], seen.append, now_s=lambda: now_s[0])
+        door = AuditDoor(tmp_path, [AUDITOR], seen.append, now_s=lambda: now_s[0])
         async with client(door) as http:
             for expected in (200, 200, 429):
                 assert (await http.get("/audit/checkpoints")).status_code == expected
@@ -321,3 +351,104 @@ def test_an_auditor_who_left_breaks_nothing(tmp_path: Path) -> None:
         door.close()
 
     asyncio.run(run(nothing))
+
+
+def public_of(data: Path) -> str:
+    return verifier_key("gw", LogKey.load(data).public)
+
+
+def test_a_log_is_read_as_any_client_of_tiles_reads_it(tmp_path: Path) -> None:
+    """Every tile and bundle comes out as it is; the look into the log is recorded once a minute."""
+    journal_of(tmp_path, calls=150)
+    seen: list[Note] = []
+    stream = frames.streams(tmp_path)[0].name
+    head = sealed_head(tmp_path, stream)
+
+    async def run() -> None:
+        async with client(door_of(tmp_path, seen)) as http:
+            found = await http.get(f"/audit/log/{stream}/checkpoint")
+            assert found.text == head.note
+            assert found.headers["content-type"].startswith("text/plain")
+            hashes = list(tiles_of(head.size))
+            for level, index, width in hashes:
+                tile = await http.get(f"/audit/log/{stream}/{tile_path(level, index, width)}")
+                assert (tile.status_code, len(tile.content)) == (200, width * 32)
+            records: list[bytes] = []
+            for index in range(-(-head.size // TILE_WIDTH)):
+                width = min(TILE_WIDTH, head.size - index * TILE_WIDTH)
+                bundle = await http.get(f"/audit/log/{stream}/{entries_path(index, width)}")
+                records += unpack_entries(bundle.content, width)
+            written = payloads(tmp_path)
+            assert records == [written[f"{stream}/{seq}"] for seq in range(head.size)]
+
+    asyncio.run(run())
+    assert [note.detail for note in seen] == [{"auditor": "authority", "what": "log", "stream": stream, "for_s": 60}]
+
+
+def test_a_proof_is_a_file_that_anyone_checks(tmp_path: Path) -> None:
+    journal_of(tmp_path)
+    stream = frames.streams(tmp_path)[0].name
+
+    async def run() -> None:
+        async with client(door_of(tmp_path)) as http:
+            proof = (await http.get(f"/audit/proof/{stream}/3")).text
+            record = payloads(tmp_path)[f"{stream}/3"]
+            assert verify_proof(proof, record, [parse_key(public_of(tmp_path))]).checkpoint.size == 12
+            assert (await http.get(f"/audit/proof/{stream}/12")).status_code == 404
+
+    asyncio.run(run())
+
+
+def test_a_call_is_shown_once_it_is_sealed(tmp_path: Path) -> None:
+    async def run() -> None:
+        journal = open_journal(tmp_path)
+        first, second = call(journal)
+        call_id = json.loads(payloads(tmp_path)[first.id])["call_id"]
+        async with client(door_of(tmp_path)) as http:
+            for sealed in (False, True):
+                told = (await http.get(f"/audit/call/{call_id}")).json()["records"]
+                assert [(one["record"], one["kind"], one["sealed"]) for one in told] == [
+                    (first.id, "intent", sealed),
+                    (second.id, "outcome", sealed),
+                ]
+                assert ["content" in one for one in told] == [sealed, sealed]
+                seal(tmp_path)
+            assert told[1]["content"] == json.loads(payloads(tmp_path)[second.id])
+        await journal.close()
+
+    asyncio.run(run())
+
+
+def test_a_delivered_text_is_found_by_its_digest(tmp_path: Path) -> None:
+    key = DigestKeys.load(tmp_path)
+    stream = write(tmp_path, [answered(NOON + i, texts=key.all_texts(f"Answer {i}")) for i in range(4)])
+    seen: list[Note] = []
+
+    async def run() -> None:
+        async with client(door_of(tmp_path, seen)) as http:
+            found = (await http.post("/audit/match", content="  Ans\twer 2\r\n\n")).json()
+            assert [match["record"] for match in found["matches"]] == [f"{stream}/6"]
+            record = payloads(tmp_path)[f"{stream}/6"]
+            key_of_log = parse_key(public_of(tmp_path))
+            assert verify_proof(found["matches"][0]["proof"], record, [key_of_log]).signed == (key_of_log,)
+            assert (await http.post("/audit/match", content="Answer 9")).json()["matches"] == []
+            assert (await http.post("/audit/match", content=b"x" * (1 << 20 | 1))).status_code == 413
+            assert (await http.post("/audit/match", content=b"\xff")).status_code == 400
+
+    asyncio.run(run())
+    # The look says how much was asked, and nothing of the text.
+    assert seen[0].detail == {"auditor": "authority", "what": "match", "bytes": 14}
+
+
+def test_guesses_at_texts_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditors, "MATCHES_PER_MINUTE", 1)
+    journal_of(tmp_path)
+    DigestKeys.load(tmp_path)
+
+    async def run() -> None:
+        async with client(door_of(tmp_path)) as http:
+            assert (await http.post("/audit/match", content="a")).status_code == 200
+            assert (await http.post("/audit/match", content="b")).status_code == 429
+            assert (await http.get("/audit/checkpoints")).status_code == 200
+
+    asyncio.run(run())

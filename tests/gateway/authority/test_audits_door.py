@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
+from gateway.audit.sealed import log_dir
 from gateway.auditors import AuditDoor
 from gateway.authority.audits import FetchError, audit
 from gateway.authority.authority import Authority
 from gateway.callers import new_key
+from gateway.seal.sealer import Sealer
 from gateway.settings import Auditor
 from gateway.signing.logkey import LogKey
-from gateway.tlog import frames
 from gateway.tlog.checkpoint import public_jwk
 from tests.gateway.audit.samples import call, open_journal
 from tests.gateway.authority.offices import AUDITOR, OFFICER, Hands
@@ -30,7 +32,9 @@ def write(data: Path, calls: int) -> str:
         await journal.close()
         return journal.stream
 
-    return asyncio.run(run())
+    stream = asyncio.run(run())
+    Sealer(data, "gw", LogKey.load(data)).round()
+    return stream
 
 
 def test_a_gateway_is_audited_through_its_door(tmp_path: Path, authority: Authority, clock: Hands) -> None:
@@ -38,7 +42,7 @@ def test_a_gateway_is_audited_through_its_door(tmp_path: Path, authority: Author
     data = tmp_path / "gateway"
     first = write(data, 5)
     key = LogKey.load(data)
-    door = AuditDoor(frames.journal_dir(data), key, "gw", [Auditor("authority", DIGEST)], lambda _: None)
+    door = AuditDoor(data, [Auditor("authority", DIGEST)], lambda _: None)
 
     def fetch(url: str) -> bytes:
         async def ask() -> bytes:
@@ -62,10 +66,8 @@ def test_a_gateway_is_audited_through_its_door(tmp_path: Path, authority: Author
     second = write(data, 3)
     found = audit(authority, AUDITOR, "gw", fetch)
     assert (found.findings, [head.stream for head in found.heads]) == ((), sorted([first, second]))
-    for segment in (frames.journal_dir(data) / first).iterdir():
-        segment.unlink()
-    (frames.journal_dir(data) / first).rmdir()
+    shutil.rmtree(log_dir(data) / first)
     door.close()
-    door = AuditDoor(frames.journal_dir(data), key, "gw", [Auditor("authority", DIGEST)], lambda _: None)
+    door = AuditDoor(data, [Auditor("authority", DIGEST)], lambda _: None)
     assert [finding.code for finding in audit(authority, AUDITOR, "gw", fetch).findings] == ["VANISHED"]
     door.close()

@@ -1,0 +1,197 @@
+"""What auditors are shown, read from the sealed log by the door's one thread. Nothing here knows who asks.
+
+Heads are those that the sealer signed and put there; proofs come from its tiles, and are checked against the head before they are given out. What
+was pruned away is said to be, and so is a stream that is damaged behind its head.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+
+from gateway.audit import query as journal
+from gateway.audit import sealed_tree
+from gateway.audit.sealed import (
+    SealedError,
+    SealedHead,
+    first_kept,
+    log_dir,
+    sealed_head,
+    sealed_records,
+)
+from gateway.auditors.paths import Asked
+from gateway.completeness.match import Found, MatchError, digests_of, find_delivered, prove
+from gateway.history.fleet import record_streams
+from gateway.history.port import Completeness
+from gateway.tlog import frames, tree
+
+STREAMS_MAX = 2_000  # of one answer, some 1 MB; `after` asks for those that follow
+JSON, TEXT, BYTES = "application/json", "text/plain; charset=utf-8", "application/octet-stream"
+
+
+class AnswerError(ValueError):
+    """There is no such stream, record, size or proof; safe to show. `status` is 404, or 400 for a question that cannot be asked."""
+
+    def __init__(self, message: str, status: int = 404) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class ChangedError(Exception):
+    """The log on the disk is no longer what was signed."""
+
+
+class Answer(NamedTuple):
+    """What goes out."""
+
+    type: str
+    body: bytes
+
+
+class Answers:
+    """Reads one data folder. For one thread at a time; `pause` may raise to give up."""
+
+    def __init__(self, data_dir: Path, pause: Callable[[], None]) -> None:
+        self._data_dir = data_dir
+        self._pause = pause
+
+    def answer(self, asked: Asked, body: bytes) -> Answer:
+        """The answer to a question. Raises AnswerError, ChangedError, SealedError, OSError."""
+        return getattr(self, f"_{asked.what}")(asked, body)  # type: ignore[no-any-return]  # all of them answer so
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+    # -- heads and proofs
+
+    def _checkpoints(self, asked: Asked, _: bytes) -> Answer:
+        sealed = set(record_streams(self._data_dir))
+        damaged = {d.name for d in frames.streams(self._data_dir) if (d / frames.DAMAGED_NAME).exists()}
+        names = [name for name in sorted(sealed | damaged) if name > asked.name]
+        return _json({"streams": [self._checkpoint(name, name in damaged) for name in names[:STREAMS_MAX]]})
+
+    def _checkpoint(self, stream: str, damaged: bool) -> Mapping[str, Any]:
+        self._pause()
+        try:
+            head = sealed_head(self._data_dir, stream)
+        except FileNotFoundError:
+            head = SealedHead(stream, 0, tree.EMPTY_ROOT, "")
+        told = {"stream": stream, "size": head.size, "root": head.root.hex(), "note": head.note}
+        return {**told, "problem": "the journal is damaged behind these records"} if damaged else told
+
+    def _consistency(self, asked: Asked, _: bytes) -> Answer:
+        self._head(asked.stream)
+        try:
+            return _json({"proof": _hexes(sealed_tree.consistency(self._data_dir, asked.stream, *asked.numbers))})
+        except ValueError as error:
+            raise AnswerError(str(error)) from error
+
+    def _record(self, asked: Asked, _: bytes) -> Answer:
+        stream, (seq, size) = asked.stream, asked.numbers
+        head = self._head(stream)
+        if not seq < size <= head.size:
+            raise AnswerError(f"record {seq} is not in a tree of {size}; {head.size} records are sealed")
+        payload = self._payload(head, seq)
+        if payload is None:
+            raise AnswerError(f"record {seq} was pruned away; /audit/proof still proves that it was there")
+        hashes = sealed_tree.SealedHashes(log_dir(self._data_dir) / stream, head.size)
+        proof = tree.inclusion_proof(seq, size, hashes)
+        if not tree.verify_inclusion(tree.leaf_hash(payload), seq, size, proof, hashes.root(size)):
+            raise ChangedError(f"{stream}: records are no longer what was sealed")
+        return _json({"record": base64.b64encode(payload).decode(), "proof": _hexes(proof)})
+
+    def _proof(self, asked: Asked, _: bytes) -> Answer:
+        head, seq = self._head(asked.stream), asked.numbers[0]
+        if seq >= head.size:
+            raise AnswerError(f"record {seq} is not sealed; {head.size} records of this stream are")
+        return Answer(TEXT, prove(self._data_dir, head, seq, self._payload(head, seq)).encode())
+
+    def _log(self, asked: Asked, _: bytes) -> Answer:
+        path = log_dir(self._data_dir) / asked.stream / asked.name
+        try:
+            found = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise AnswerError("this log has no such file") from error
+        return Answer(BYTES if asked.name.startswith("tile/") else TEXT, found)
+
+    def _head(self, stream: str) -> SealedHead:
+        if not frames.STREAM_NAME.fullmatch(stream):
+            raise AnswerError("there is no such stream")
+        try:
+            return sealed_head(self._data_dir, stream)
+        except FileNotFoundError as error:
+            raise AnswerError("there is no such stream, or nothing of it is sealed yet") from error
+
+    def _payload(self, head: SealedHead, seq: int) -> bytes | None:
+        """A sealed record; None if it was pruned away."""
+        try:
+            return next(iter(sealed_records(self._data_dir, head.stream, seq, seq + 1)))[1]
+        except SealedError:
+            if seq < first_kept(self._data_dir, head.stream):
+                return None
+            raise
+
+    # -- calls
+
+    def _call(self, asked: Asked, _: bytes) -> Answer:
+        found = journal.find(self._data_dir, asked.name)
+        if not isinstance(found, journal.Call):
+            raise AnswerError("no record of this call is in the journal of this gateway")
+        entries = [entry for entry in (found.intent, found.outcome) if entry is not None]
+        return _json({"call_id": asked.name, "records": [self._entry(entry) for entry in entries]})
+
+    def _entry(self, entry: journal.Entry) -> Mapping[str, Any]:
+        """A record as it is sealed; of one that is not, only that it is there."""
+        told = {"record": entry.id, "kind": entry.record.__struct_config__.tag, "sealed": False}
+        try:
+            head = sealed_head(self._data_dir, entry.stream)
+        except FileNotFoundError:
+            return told
+        if entry.seq >= head.size:
+            return told
+        return {**told, "sealed": True, "content": msgspec.Raw(entry.payload), "size": head.size}
+
+    # -- texts
+
+    def _match(self, _: Asked, body: bytes) -> Answer:
+        try:
+            digests = digests_of(self._data_dir, body)
+        except MatchError as error:
+            raise AnswerError(str(error), 400) from error
+        return _json(told(find_delivered(self._data_dir, digests, pause=self._pause)))
+
+
+def told(found: Found) -> Mapping[str, Any]:
+    """What was found, as JSON says it."""
+    return {
+        "matches": [asdict(match) for match in found.matches],
+        "more": found.more,
+        "keys": found.digests,
+        "streams": found.streams,
+        "records": found.records,
+        "missing": list(found.missing),
+    }
+
+
+def completeness(of: Completeness) -> Mapping[str, Any]:
+    """As JSON says it."""
+    return {**asdict(of), "complete": of.complete}
+
+
+def _json(value: Mapping[str, Any]) -> Answer:
+    return Answer(JSON, msgspec.json.encode(value))
+
+
+def _hexes(hashes: Sequence[bytes]) -> list[str]:
+    return [one.hex() for one in hashes]
+
+
+def error(message: str) -> bytes:
+    """The body of an answer that is none."""
+    return orjson.dumps({"error": {"message": message}})

@@ -1,0 +1,176 @@
+"""Whether a text was delivered: its keyed digest, looked for in the records of answers.
+
+The digest is that of the text without its white space, under each digest key that is here, so only the keys' custodian can ask. What is found
+is the record of the answer, and the proof that it is in the sealed log. Looked for is one delivered text as a whole: the content of an
+answer, not a part of it and not a conversation. An answer from before texts were recorded is not found, nor is one whose key is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from gateway.audit.digest import DigestKeys
+from gateway.audit.record import OutcomeRecord, decode
+from gateway.audit.sealed import (
+    SealedError,
+    SealedHead,
+    first_kept,
+    log_dir,
+    sealed_head,
+    sealed_records,
+    sealed_streams,
+)
+from gateway.audit.sealed_tree import SealedHashes
+from gateway.history.port import Tables
+from gateway.tlog import tree
+from gateway.tlog.proof import write_proof
+
+TEXT_BYTES_MAX = 1 << 20  # our choice: some four times the longest answer of today's models
+MATCHES_MAX = 1_000  # our choice: a short text ("Yes.") is delivered often
+
+
+class MatchError(ValueError):
+    """The text cannot be looked for. Safe to show: names the remedy, and nothing of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An answer that delivered the text."""
+
+    record: str  # <stream>/<seq> of the outcome
+    call_id: str
+    at_ms: int  # of the outcome
+    digest: str  # that was found, with its key's number
+    proof: str  # a .tlog-proof, with the record in it
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found, and what was looked through."""
+
+    matches: tuple[Match, ...]
+    digests: int  # keys that were tried
+    streams: int
+    records: int  # sealed; fewer were read where an index answered
+    missing: tuple[str, ...]  # what could not be looked through
+
+    @property
+    def more(self) -> bool:
+        """Whether there may be more matches than are told."""
+        return len(self.matches) >= MATCHES_MAX
+
+
+def digests_of(data_dir: Path, text: bytes) -> tuple[str, ...]:
+    """The text's digests under every key that is here. Raises MatchError, OSError."""
+    if len(text) > TEXT_BYTES_MAX:
+        raise MatchError(f"the text has more than {TEXT_BYTES_MAX:,} bytes; give one delivered text")
+    try:
+        words = text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MatchError("the text is not UTF-8") from error
+    if not words.strip():
+        raise MatchError("the text is empty, or nothing but white space")
+    if not any((data_dir / "keys").glob("digest-*.key")):
+        raise MatchError(
+            f"there is no digest key under {data_dir / 'keys'}; only the keys' custodian can look for a text"
+        )
+    try:
+        return DigestKeys.load(data_dir).all_texts(words)
+    except ValueError as error:
+        raise MatchError("a digest key cannot be used; restore it") from error
+
+
+def find_delivered(
+    data_dir: Path,
+    digests: Sequence[str],
+    tables: Tables | None = None,
+    *,
+    pause: Callable[[], None] = lambda: None,
+    progress: Callable[[int, int], object] = lambda *_: None,
+) -> Found:
+    """Answers that delivered a text of one of these digests: by the index, or by a look at every sealed record.
+
+    `pause` is called after each 256 records that were read. Raises OSError, and what the tables raise.
+    """
+    heads = {name: sealed_head(data_dir, name) for name in sealed_streams(data_dir)}
+    sealed = sum(head.size for head in heads.values())
+    if tables is not None:
+        marks = ", ".join("?" * len(digests))
+        found = tables.rows(
+            "SELECT t.stream, c.outcome FROM texts t JOIN calls c ON c.stream = t.stream AND c.intent = t.intent"  # noqa: S608
+            f" WHERE t.digest IN ({marks}) ORDER BY c.ts LIMIT {MATCHES_MAX}",
+            list(digests),
+        )
+        places = [(str(stream), int(str(seq))) for stream, seq in found if seq is not None]
+        missing = list(tables.completeness().missing)
+    else:
+        missing = []
+        places = _scan(data_dir, heads, digests, missing, pause, progress)
+    matches = []
+    for stream, seq in places[:MATCHES_MAX]:
+        match = _match(data_dir, heads.get(stream), stream, seq, digests)
+        if match is not None:
+            matches.append(match)
+    return Found(tuple(matches), len(digests), len(heads), sealed, tuple(missing))
+
+
+def _scan(
+    data_dir: Path,
+    heads: dict[str, SealedHead],
+    digests: Sequence[str],
+    missing: list[str],
+    pause: Callable[[], None],
+    progress: Callable[[int, int], object],
+) -> list[tuple[str, int]]:
+    needles = [f'"{digest}"'.encode() for digest in digests]
+    total, done = sum(head.size for head in heads.values()), 0
+    places: list[tuple[str, int]] = []
+    for stream, head in heads.items():
+        first = first_kept(data_dir, stream)
+        if first:
+            missing.append(f"{stream}: the first {first:,} records were pruned away")
+        at = first
+        try:
+            for at, payload in sealed_records(data_dir, stream, first, head.size):
+                if at % 256 == 0:
+                    pause()
+                    progress(done + at, total)
+                if any(needle in payload for needle in needles):
+                    places.append((stream, at))
+                    if len(places) >= MATCHES_MAX:
+                        return places
+        except SealedError as error:
+            missing.append(f"{stream}: records from {at:,} on could not be read ({error})")
+        done += head.size
+    return places
+
+
+def _match(data_dir: Path, head: SealedHead | None, stream: str, seq: int, digests: Sequence[str]) -> Match | None:
+    """The record there, if it tells that the text was delivered."""
+    if head is None or seq >= head.size:
+        return None
+    _, payload = next(iter(sealed_records(data_dir, stream, seq, seq + 1)))
+    try:
+        record = decode(payload)
+    except msgspec.MsgspecError as error:
+        raise SealedError(f"{stream}/{seq}: not a record of this version; verify the log") from error
+    if not isinstance(record, OutcomeRecord) or record.answer is None:
+        return None
+    held = next((digest for digest in digests if digest in (record.answer.texts or ())), None)
+    if held is None:
+        return None
+    return Match(f"{stream}/{seq}", record.call_id, record.ts, held, prove(data_dir, head, seq, payload))
+
+
+def prove(data_dir: Path, head: SealedHead, seq: int, payload: bytes | None) -> str:
+    """The .tlog-proof of one record under a head; the record itself is in it, unless it was pruned away. Raises SealedError."""
+    hashes = SealedHashes(log_dir(data_dir) / head.stream, head.size)
+    path = tree.inclusion_proof(seq, head.size, hashes)
+    leaf = hashes.leaf(seq) if payload is None else tree.leaf_hash(payload)
+    if not tree.verify_inclusion(leaf, seq, head.size, path, head.root):
+        raise SealedError(f"{head.stream}: records or tiles are no longer what was signed")
+    return write_proof(seq, path, head.note, payload)
