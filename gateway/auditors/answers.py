@@ -7,6 +7,7 @@ was pruned away is said to be, and so is a stream that is damaged behind its hea
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,8 @@ from gateway.audit.sealed import (
 from gateway.auditors.paths import Asked
 from gateway.completeness.match import Found, MatchError, digests_of, find_delivered, prove
 from gateway.history.fleet import record_streams
-from gateway.history.port import Completeness
+from gateway.history.local import LocalHistory
+from gateway.history.port import Completeness, HistoryError, Query, QueryError
 from gateway.tlog import frames, tree
 
 STREAMS_MAX = 2_000  # of one answer, some 1 MB; `after` asks for those that follow
@@ -60,13 +62,29 @@ class Answers:
     def __init__(self, data_dir: Path, pause: Callable[[], None]) -> None:
         self._data_dir = data_dir
         self._pause = pause
+        self._history: LocalHistory | None = None
 
     def answer(self, asked: Asked, body: bytes) -> Answer:
         """The answer to a question. Raises AnswerError, ChangedError, SealedError, OSError."""
-        return getattr(self, f"_{asked.what}")(asked, body)  # type: ignore[no-any-return]  # all of them answer so
+        try:
+            return getattr(self, f"_{asked.what}")(asked, body)  # type: ignore[no-any-return]  # all of them answer so
+        except QueryError as problem:
+            raise AnswerError(str(problem), 400) from problem
+        except HistoryError as problem:
+            raise AnswerError(str(problem), 503) from problem
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Let go of what is open. By the thread that answers."""
+        if self._history is not None:
+            self._history.close()
+            self._history = None
+
+    def _index(self) -> LocalHistory:
+        """The index, with all that is sealed now in it. Raises HistoryError, OSError."""
+        if self._history is None:
+            self._history = LocalHistory(self._data_dir, fresh=False)
+        self._history.refresh(told=lambda *_: self._pause())
+        return self._history
 
     # -- heads and proofs
 
@@ -140,22 +158,61 @@ class Answers:
     # -- calls
 
     def _call(self, asked: Asked, _: bytes) -> Answer:
-        found = journal.find(self._data_dir, asked.name)
-        if not isinstance(found, journal.Call):
+        page = self._index().find(Query(ids=frozenset({asked.name})), limit=1)
+        for row in page.rows:
+            if row.outcome is not None:
+                found = [("intent", row.intent), ("outcome", row.outcome)]
+                return _json({"call_id": asked.name, "records": [self._sealed(row.stream, *one) for one in found]})
+        # Not sealed whole: what of it is in the journal is told, and not shown.
+        call = journal.find(self._data_dir, asked.name)
+        if not isinstance(call, journal.Call):
             raise AnswerError("no record of this call is in the journal of this gateway")
-        entries = [entry for entry in (found.intent, found.outcome) if entry is not None]
-        return _json({"call_id": asked.name, "records": [self._entry(entry) for entry in entries]})
+        entries = [("intent", call.intent), ("outcome", call.outcome)]
+        records = [self._sealed(one.stream, kind, one.seq) for kind, one in entries if one is not None]
+        return _json({"call_id": asked.name, "records": records})
 
-    def _entry(self, entry: journal.Entry) -> Mapping[str, Any]:
+    def _sealed(self, stream: str, kind: str, seq: int) -> Mapping[str, Any]:
         """A record as it is sealed; of one that is not, only that it is there."""
-        told = {"record": entry.id, "kind": entry.record.__struct_config__.tag, "sealed": False}
+        told = {"record": f"{stream}/{seq}", "kind": kind, "sealed": False}
         try:
-            head = sealed_head(self._data_dir, entry.stream)
+            head = sealed_head(self._data_dir, stream)
         except FileNotFoundError:
             return told
-        if entry.seq >= head.size:
+        if seq >= head.size:
             return told
-        return {**told, "sealed": True, "content": msgspec.Raw(entry.payload), "size": head.size}
+        payload = self._payload(head, seq)
+        content = {"pruned": True} if payload is None else {"content": msgspec.Raw(payload)}
+        return {**told, "sealed": True, "size": head.size, **content}
+
+    def _query(self, asked: Asked, _: bytes) -> Answer:
+        history = self._index()
+        if asked.by is not None:
+            counts = history.count(asked.query, by=asked.by)
+            return _json(
+                {
+                    "by": counts.by,
+                    "counts": [{"values": values, "count": count} for values, count in counts.counts],
+                    "total": counts.total,
+                    "completeness": completeness(counts.completeness),
+                }
+            )
+        page = history.find(asked.query, cursor=asked.cursor, limit=asked.limit)
+        return _json({"rows": page.rows, "cursor": page.cursor, "completeness": completeness(page.completeness)})
+
+    def _report(self, asked: Asked, _: bytes) -> Answer:
+        # Here, since the reports know all rooms whose records they explain, and most workers never make one.
+        from gateway.reports import model, registry, render
+
+        now_ms = time.time_ns() // 1_000_000
+        params = {name: value for name, value in asked.params.items() if name not in ("from", "to")}
+        since = 0 if asked.since_ms is None else asked.since_ms
+        until = now_ms if asked.until_ms is None else asked.until_ms
+        source = model.Source(self._index(), (self._data_dir,), now_ms)
+        try:
+            result = registry.make(source, asked.name, model.Asked(since, until, params))
+        except model.ReportError as problem:
+            raise AnswerError(str(problem), 400) from problem
+        return Answer(JSON, render.as_json(result))
 
     # -- texts
 
@@ -164,7 +221,7 @@ class Answers:
             digests = digests_of(self._data_dir, body)
         except MatchError as error:
             raise AnswerError(str(error), 400) from error
-        return _json(told(find_delivered(self._data_dir, digests, pause=self._pause)))
+        return _json(told(find_delivered(self._data_dir, digests, self._index(), pause=self._pause)))
 
 
 def told(found: Found) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ from gateway.auditors import TOPIC, AuditDoor, answers
 from gateway.auditors import door as auditors
 from gateway.callers import new_key
 from gateway.errors import AuditError
-from gateway.reasons import Reason
+from gateway.reasons import Outcome, Reason
 from gateway.seal.sealer import Sealer
 from gateway.settings import Auditor
 from gateway.signing.logkey import LogKey
@@ -186,6 +186,13 @@ def test_whoever_is_no_auditor_learns_nothing(tmp_path: Path, headers: list[tupl
         pytest.param("GET", "call/CALL", 404, id="no call id"),
         pytest.param("GET", "match", 404, id="a text by GET"),
         pytest.param("POST", "match", 400, id="no text"),
+        pytest.param("GET", "query?count=color", 400, id="a count by nothing known"),
+        pytest.param("GET", "query?limit=0", 400, id="no rows"),
+        pytest.param("GET", "query?since=yesterday", 400, id="no time"),
+        pytest.param("GET", "query?cursor=x", 400, id="no cursor"),
+        pytest.param("GET", "query?color=red", 400, id="an unknown condition"),
+        pytest.param("GET", "report/Q99", 400, id="no such report"),
+        pytest.param("GET", "report/Q01?color=red", 400, id="a parameter that the report does not take"),
     ],
 )
 def test_what_is_not_there_is_said_and_nothing_else(tmp_path: Path, method: str, path: str, status: int) -> None:
@@ -450,5 +457,47 @@ def test_guesses_at_texts_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             assert (await http.post("/audit/match", content="a")).status_code == 200
             assert (await http.post("/audit/match", content="b")).status_code == 429
             assert (await http.get("/audit/checkpoints")).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_questions_are_answered_with_their_completeness(tmp_path: Path) -> None:
+    how = [Outcome.ALLOWED, Outcome.BLOCKED, Outcome.ALLOWED, Outcome.MASKED]
+    stream = write(tmp_path, [answered(NOON + i, how=one) for i, one in enumerate(how)])
+    seen: list[Note] = []
+
+    async def run() -> None:
+        async with client(door_of(tmp_path, seen)) as http:
+            query = "/audit/query?decision=allowed,masked&since=2026-03-01T12:00:00Z&until=2026-03-01T13:00:00Z&limit=2"
+            first = (await http.get(query)).json()
+            assert [(row["stream"], row["intent"]) for row in first["rows"]] == [(stream, 1), (stream, 5)]
+            assert first["completeness"]["complete"] is True
+            rest = (await http.get(f"{query}&cursor={first['cursor']}")).json()
+            assert [row["intent"] for row in rest["rows"]] == [7]
+            counted = (await http.get("/audit/query?count=decision")).json()
+            assert counted["counts"] == [
+                {"values": ["allowed"], "count": 2},
+                {"values": ["blocked"], "count": 1},
+                {"values": ["masked"], "count": 1},
+            ]
+            assert counted["total"] == 4
+            bundle = log_dir(tmp_path) / stream / entries_path(0, sealed_head(tmp_path, stream).size)
+            bundle.unlink()
+            told = (await http.get("/audit/query?count=decision")).json()["completeness"]
+            assert told["complete"] is False
+            assert stream in told["missing"][0]
+
+    asyncio.run(run())
+    assert seen[0].detail is not None
+    assert seen[0].detail["decision"] == "allowed,masked"
+
+
+def test_a_named_report_is_made_for_an_auditor(tmp_path: Path) -> None:
+    write(tmp_path, [answered(NOON)])
+
+    async def run() -> None:
+        async with client(door_of(tmp_path)) as http:
+            found = (await http.get("/audit/report/Q05?from=2026-03-01&to=2026-03-02")).json()
+            assert (found["report"], found["completeness"]["complete"]) == ("Q05", True)
 
     asyncio.run(run())
