@@ -67,14 +67,16 @@ def rotate_command(
 
     A running sealer takes it up by itself. Tell witnesses and authorities the new key before the old one's time is over.
     """
+    if name is None and not (data / "keys" / SIGNERS_NAME).exists():
+        raise _usage(ValueError("nothing was sealed here yet: give the gateway's id with --name"))
+    if module is not None and (pin_file is None or not token or not label):
+        raise _usage(ValueError("a token needs --pkcs11-token, --pkcs11-label and --pkcs11-pin-file"))
     to = None
+    if command:
+        to = SignerSettings(command=tuple(shlex.split(command)), public=public)
+    elif module is not None and pin_file is not None:
+        to = SignerSettings(pkcs11=Pkcs11(module.absolute(), token, label, pin_file.absolute()))
     try:
-        if command:
-            to = SignerSettings(command=tuple(shlex.split(command)), public=public)
-        elif module is not None:
-            if pin_file is None or not token or not label:
-                raise ConfigError("a token needs --pkcs11-token, --pkcs11-label and --pkcs11-pin-file")
-            to = SignerSettings(pkcs11=Pkcs11(module.absolute(), token, label, pin_file.absolute()))
         change = rotate(data, SignerSettings(), _name(data, name), to=to, overlap_s=round(overlap_days * DAY_S))
     except (ConfigError, OSError, ValueError) as error:
         raise _usage(error) from error
@@ -91,7 +93,7 @@ def rotate_command(
 def list_command(data: Data = Path("var"), name: Name = None, as_json: Json = False) -> None:
     """Show all keys that ever signed this gateway's log, oldest first."""
     try:
-        terms = LogKeys(SignerSettings(), data, _name(data, name)).terms
+        terms = _terms(data, name)
     except (ConfigError, OSError, ValueError) as error:
         raise _usage(error) from error
     if as_json:
@@ -102,11 +104,15 @@ def list_command(data: Data = Path("var"), name: Name = None, as_json: Json = Fa
 
 
 def _newest(data: Path, name: str | None) -> VerifierKey:
-    """The key that signs now; of a gateway that never sealed anything, the one in its file."""
+    return _terms(data, name)[-1].key
+
+
+def _terms(data: Path, name: str | None) -> tuple[Term, ...]:
+    """All keys; of a gateway that never sealed anything, the one in its file. Looking writes nothing but a first key."""
     named = _name(data, name)
     if (data / "keys" / SIGNERS_NAME).exists():
-        return LogKeys(SignerSettings(), data, named).terms[-1].key
-    return VerifierKey(named, ED25519, open_signer(SignerSettings(), data).public)
+        return LogKeys(SignerSettings(), data, named).terms
+    return (Term(VerifierKey(named, ED25519, open_signer(SignerSettings(), data).public)),)
 
 
 def _name(data: Path, name: str | None) -> str:

@@ -137,10 +137,13 @@ class LogKeys:
         if seen == self._seen and self._terms:
             return
         known = read_signers(self._data_dir)
+        if known.name != self.name and not keys_path(self._data_dir).exists():  # no statement holds the name yet
+            known = Signers(self.name, known.keys)
+            write_signers(self._data_dir, known)
         if known.name != self.name:
             raise ConfigError(
                 f"audit.sealing.signer.name: the log's keys sign under the name {known.name!r}, not {self.name!r}; "
-                "a name is for ever, give back the old one"
+                "a name that statements hold is for ever, give back the old one"
             )
         self._where = {where.key: where for where in known.keys}
         root = VerifierKey(self.name, ED25519, known.keys[0].key)
