@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from gateway.history.tables import CallRow
+from gateway.tlog.frames import TRACE_VERSION
 
 Scalar = str | bool | int | float
 
@@ -103,6 +104,28 @@ COLUMNS: Final[Mapping[str, str]] = {
 }
 _BOOLEANS: Final = frozenset({"streamed"})
 _PLAIN = re.compile(r"[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*")
+
+
+class _Head(msgspec.Struct, frozen=True):
+    v: str = ""
+    kind: str = ""
+
+
+_heads = msgspec.json.Decoder(_Head)
+
+
+def kind_of(payload: bytes) -> str:
+    """Of a record of `trace.v1`; "" for entries of other logs, such as the fleet's heads."""
+    try:
+        head = _heads.decode(payload)
+    except msgspec.MsgspecError:
+        return ""
+    return head.kind if head.v == TRACE_VERSION else ""
+
+
+def has_span(payload: bytes) -> bool:
+    """Whether a record becomes a span of its own: each but intents, which are told with their outcome."""
+    return kind_of(payload) not in ("", "intent")
 
 
 def named(family: str, value: str) -> str:

@@ -19,16 +19,16 @@ import msgspec
 
 from gateway.audit.places import Place
 from gateway.audit.sealed import SealedError, first_kept, sealed_head, sealed_records, sealed_streams
+from gateway.history.attributes import has_span
+from gateway.history.missing import missing_ranges
 from gateway.ship.cursor import Cursors, Position, Range, ask_again, folder_of
 from gateway.ship.port import SinkError
-from gateway.ship.spans import has_span
 from gateway.whole_file import put
 
 log = logging.getLogger("licet.ship")
 
 CONFIRMED_NAME = "confirmed"  # in the sink's folder, without the ending of positions
 STRETCH = 65_536  # our choice: records that are held against the backend at a time, a byte each
-BLOCK = 256  # our choice: a range that is not halved any more is sent again whole; a bundle
 SETTLE_S = 60.0  # our choice: some seconds more than a backend writes in one go
 EVERY_S = 30.0  # our choice: how often the backend is asked
 
@@ -138,9 +138,9 @@ class Reconciler:
             if wait is None or wait.found != found or wait.stop != stop:
                 self._waits[stream] = _Wait(stop, found, self._clock())
             elif self._clock() - wait.since >= self._settle_s:
-                gaps = tuple(self._gaps(stream, start, start, stop, spans))
+                gaps = self._gaps(stream, start, spans)
                 self._ask(stream, gaps)
-                del self._waits[stream]
+                self._waits.pop(stream)
             return False
         return True
 
@@ -148,7 +148,7 @@ class Reconciler:
         """A stretch as it stands now, and what it lacks; `resend`: have that sent again. Raises SinkError, SealedError, OSError."""
         spans = self._expected(stream, start, stop)
         found = self._backend.count(stream, start, stop)
-        gaps = tuple(self._gaps(stream, start, start, stop, spans)) if found < sum(spans) else ()
+        gaps = self._gaps(stream, start, spans) if found < sum(spans) else ()
         if resend:
             self._ask(stream, gaps)
         return Finding(stream, start, stop, sum(spans), found, gaps)
@@ -186,19 +186,8 @@ class Reconciler:
             raise SealedError(f"{stream}: fewer records are sealed than were sent")
         return bytearray(has_span(payload) for _, payload in sealed_records(self._data_dir, stream, start, stop))
 
-    def _gaps(self, stream: str, base: int, start: int, stop: int, spans: bytearray) -> Iterator[Range]:
-        expected = spans.count(1, start - base, stop - base)
-        if expected == 0:
-            return
-        found = self._backend.count(stream, start, stop)
-        if found == expected:
-            return
-        if found == 0 or stop - start <= BLOCK:
-            yield start, stop
-            return
-        middle = start + (stop - start) // 2
-        yield from self._gaps(stream, base, start, middle, spans)
-        yield from self._gaps(stream, base, middle, stop, spans)
+    def _gaps(self, stream: str, start: int, spans: bytearray) -> tuple[Range, ...]:
+        return tuple(missing_ranges(lambda a, b: self._backend.count(stream, a, b), start, spans))
 
     def _ask(self, stream: str, gaps: tuple[Range, ...]) -> None:
         for start, stop in gaps:

@@ -65,12 +65,6 @@ def head_of(payload: bytes) -> Head:
         return Head()
 
 
-def has_span(payload: bytes) -> bool:
-    """Whether a record becomes a span: all of `trace.v1` but intents. Entries of other logs (the fleet's heads) do not."""
-    head = head_of(payload)
-    return head.v == mapping.SCHEMA and head.kind != "intent"
-
-
 @dataclass(frozen=True, slots=True)
 class Semantics:
     """Which names are sent beside our own."""
