@@ -36,6 +36,7 @@ from gateway.clocks import Alarms, measure, metadata_clocks, standing_clocks
 from gateway.conversation import Conversations
 from gateway.errors import AuditError
 from gateway.evidence.kept import keep
+from gateway.keeping import Keeping
 from gateway.license.standing import NO_STANDING, GatewayFacts, Standing
 from gateway.licensing import Licensing
 from gateway.metrics import CONTENT_TYPE, GatewayMetrics
@@ -56,6 +57,8 @@ from gateway.standing_notes import standing_notes
 from gateway.state import MemoryState, RedisState, SharedState
 from gateway.tlog.frames import host_id
 from gateway.training.calls import Training
+from gateway.vault.cases import Vault
+from gateway.vault.transcripts import Transcripts
 from gateway.wall import MARK_NAME as CLOCK_MARK
 from gateway.wall import Wall
 
@@ -131,6 +134,7 @@ class Gateway:
         self._store = store
         self._gateway_id = gateway_id or host_id()
         self._digests: DigestKeys | None = None
+        self._keeping: Keeping | None = None
         self._door: AuditDoor | None = None
         self._alarms = Alarms()
         self._clocks_at_s = 0.0
@@ -163,6 +167,11 @@ class Gateway:
         )
         for recovered in self.journal.recovery.recovered:
             log.warning("recovered stream %s", recovered.stream)
+        self._keeping = Keeping(
+            Transcripts.open(data, worker=self._worker),
+            Vault(data, self.settings.audit.custodians) if self.settings.audit.custodians else None,
+            self.journal.append,
+        )
         self._note_configuration(self.journal, first=True)
         self._pipeline = Pipeline(
             catalog=self.catalog,
@@ -173,6 +182,7 @@ class Gateway:
             metrics=self.metrics,
             refusals=self.refusals,
             spool=self.spool,
+            keeping=self._keeping,
             digests=self._digests,
             live=self.live,
             licensing=Licensing(self.catalog, self.wall.now_s),
@@ -266,6 +276,8 @@ class Gateway:
         await asyncio.gather(*tasks, return_exceptions=True)
         journal, self.journal, self._pipeline = self.journal, None, None
         try:
+            if self._keeping is not None:
+                await self._keeping.close()
             if journal is not None:
                 await self._end(journal)
         finally:

@@ -83,6 +83,19 @@ class Stop:
 
 
 @dataclass(slots=True)
+class Kept:
+    """What of a call is held until it can be kept, where its policy asks for that."""
+
+    transcript: bool  # the exchange as it left, both ways
+    evidence: bool  # what was blocked, as it came
+    prompt: bytes = b""  # as it came
+    sent: bytes = b""  # as it went upstream
+    raw: bytearray = field(default_factory=bytearray)  # the answer as it came
+    answer: bytearray = field(default_factory=bytearray)  # the answer as it left
+    written: bool = False  # the exchange was handed on
+
+
+@dataclass(slots=True)
 class Call:
     """What is known of one call so far."""
 
@@ -119,6 +132,9 @@ class Call:
     status: int | None = None  # sent to the caller
     sent_bytes: int = 0
     sent_digest: str = ""  # keyed, of the body that the caller was sent
+    kept: Kept | None = None  # None: nothing of its content is
+    transcript: str | None = None  # where the exchange is
+    case: str | None = None  # of the evidence vault
     texts: tuple[str, ...] = ()  # keyed digests of the texts in a whole answer, as they left
     unrecorded: bool = False  # the journal failed; the caller is told, and nothing more is appended
     would_be: tuple[Outcome, tuple[str, ...]] | None = None

@@ -35,6 +35,7 @@ from gateway.license.trust import Trust
 from gateway.protocols import ModelEntry
 from gateway.protocols.base import Adapter
 from gateway.reasons import Reason
+from gateway.record_rules import unkept
 from gateway.reload import Reloadable
 from gateway.routes import read_pins
 from gateway.screen import RoleRules
@@ -337,6 +338,7 @@ class Catalog:
         self.entities = entities
         self.detectors = detectors
         self._now_s = now_s
+        self._audit = settings.audit
         self._due: dict[Path, float] = {}  # of each policy whose presets' rows began or ended: when to read it next
         self._breaks: dict[Path, tuple[Break, ...]] = {}  # of each policy, what it will no longer keep
         self._texts: dict[Path, bytes] = {}  # of each policy, the file that was read
@@ -380,6 +382,8 @@ class Catalog:
             why = self._names_missing(mode)
             if why is not None:
                 raise ConfigError(f"{source}: names: {mode}: {why}")
+        if problems := unkept(policy, self._audit):
+            raise ConfigError(problems)
         read = functools.partial(read_policy, data, source=source, entities=self.entities)
         self._texts[Path(source)] = data
         self._breaks[Path(source)] = coming(policy, lambda day: read(today=day), today)

@@ -24,6 +24,7 @@ from gateway.license.token import Failure, License, open_license
 from gateway.license.trust import FILE_BYTES_MAX, NO_TRUST, load_trust, united
 from gateway.license.trust import Trust as TrustedKeys
 from gateway.reasons import Reason
+from gateway.record_rules import unkept
 from gateway.settings import Model, Settings, Target, load_settings, read_file
 from gateway.trust import TrustOptions, open_source
 from policies import Policy, PolicyError, explain, load
@@ -67,6 +68,7 @@ def check(
             loaded[model.policy] = _usable(model.policy, read_policy, problems)
         policy = loaded[model.policy]
         if policy is not None:
+            problems += unkept(policy, settings.audit)
             problems += _license_problems(settings, model, policy, known, now_s)
         problems += _permit_problems(model, known, now_s)
     return problems

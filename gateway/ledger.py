@@ -97,6 +97,8 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
         would_be_reasons=would_be[1] or None if would_be is not None else None,
         flags=call.flags or None,
         unsynced=call.unsynced or None,
+        transcript=call.transcript,
+        case=call.case,
     )
 
 

@@ -33,6 +33,7 @@ from gateway.delivered import dropped, readable, text_digests
 from gateway.edge import ClientDisconnect, DisconnectWatch, body_length, read_body
 from gateway.errors import AuditError, CallerError, GatewayError, UpstreamError
 from gateway.headers import answer_fields, media_type, request_fields, request_id, traceparent
+from gateway.keeping import Keeping
 from gateway.ledger import count_findings, intent_of, measure, outcome_of
 from gateway.licensing import Licensing
 from gateway.metrics import GatewayMetrics
@@ -70,6 +71,7 @@ class Pipeline:
     metrics: GatewayMetrics
     refusals: RefusalCounter
     spool: Spool
+    keeping: Keeping
     digests: DigestKeys
     live: LiveStreams
     licensing: Licensing
@@ -126,6 +128,7 @@ class Pipeline:
                     call.stop = await self._answer(call, scope, outlet, interrupt)
         except ClientDisconnect:
             self.metrics.client_cancelled.inc()
+            await self.keeping.ended(call)
             return
         except asyncio.CancelledError:
             cut = interrupt.absorb()
@@ -177,7 +180,7 @@ class Pipeline:
             await call.training.find(body, call.caller, self.catalog, self.licensing.now_s())
         stop = (
             self._resolve(call, body)
-            or self._deliverable(call)
+            or self._deliverable(call, body)
             or await self._admit(call)
             or self.licensing.begin(call)
         )
@@ -213,10 +216,12 @@ class Pipeline:
             )
         return None
 
-    def _deliverable(self, call: Call) -> Stop | None:
-        """Whether the policy lets calls go on while records do not reach the places that they must reach."""
+    def _deliverable(self, call: Call, body: bytes) -> Stop | None:
+        """Whether what the policy wants to have kept can be, and records reach the places that they must reach."""
         assert call.model is not None
-        return Stop(Reason.AUDIT_SPOOL) if self.spool.refuses(call.model.policy.spool_full) else None
+        if self.spool.refuses(call.model.policy.spool_full):
+            return Stop(Reason.AUDIT_SPOOL)
+        return self.keeping.begin(call, body)
 
     async def _admit(self, call: Call) -> Stop | None:
         assert call.caller is not None
@@ -288,6 +293,8 @@ class Pipeline:
         edits = call.screening.edits if call.screening is not None and not call.shadow else {}
         body = prompt.document.rewrite(edits, model=model.target_model)
         headers = request_fields(model.target_fields, scope["headers"], protocol=model.protocol, stream=prompt.stream)
+        if call.kept is not None and call.kept.transcript:
+            call.kept.sent, outlet.copy = body, call.kept.answer
         method = "POST"
         if call.training is not None:
             method, headers = call.training.method, call.training.fields(headers)
@@ -321,6 +328,8 @@ class Pipeline:
         call.clock.upstream_done_ns = time.monotonic_ns()
         if model.secret and model.secret in body:
             raise UpstreamError(Reason.UPSTREAM_UNREADABLE, KEY_ECHOED)
+        if call.kept is not None and call.kept.evidence:
+            call.kept.raw += body
         answer = call.answer = call.adapter.answer(body)
         if call.training is not None:
             await call.training.remember(reply.status, answer)
@@ -346,9 +355,6 @@ class Pipeline:
         call.answer_findings = screening.findings
         count_findings(self.metrics, "answer", screening.findings)
         stop = self._answer_stop(call, screening)
-        if stop is None:
-            await self._durable(call)  # nothing is waited for between the last look at the license and the answer
-            stop = self.licensing.again(call)
         if stop is not None:
             return stop
         edits = {} if call.shadow else screening.edits | gone
@@ -356,6 +362,11 @@ class Pipeline:
         shown = answer.document.rewrite(edits, model=alias)
         if model.policy.content is not Content.NONE:
             call.texts = text_digests(answer, edits, self.digests)
+        await self.keeping.exchange(call, shown)
+        await self._durable(call)  # nothing is waited for between the last look at the license and the answer
+        stop = self.licensing.again(call)
+        if stop is not None:
+            return stop
         outlet.add_field(b"content-length", b"%d" % len(shown))
         await outlet.write(shown, last=True)
         return None
@@ -396,6 +407,7 @@ class Pipeline:
                 heartbeat=call.codec.heartbeat(),
                 answer_bytes_max=policy.limits.answer_bytes_max,
                 secret=call.model.secret,
+                copy=call.kept.raw if call.kept is not None and call.kept.evidence else None,
             )
         finally:
             self.live.discard(interrupt)
@@ -419,6 +431,7 @@ class Pipeline:
             call.would(Outcome.BLOCKED, (reason_of(screen.findings.blocked).code,))
         elif call.shadow and screen.findings.masked:
             call.would(Outcome.MASKED, ())
+        await self.keeping.exchange(call, last)
         await self._durable(call)  # of a stream that was held until its end nothing has left yet
         stop = self.licensing.cut(call)
         if stop is not None:
@@ -494,6 +507,7 @@ class Pipeline:
             self.refusals.add(self.digests.source(call.source), call.stop.reason.code, call.clock.started_ms)
         else:
             await self._record_refusal(call)
+        await self.keeping.ended(call)
         refusal = refusal_of(call, scope["headers"])
         if outlet.started:
             codec = call.adapter.stream() if call.codec is None else call.codec

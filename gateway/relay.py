@@ -147,6 +147,7 @@ class Outlet:
         self._ready = ready
         self._ending = ending
         self.content = content  # takes in the body as it leaves
+        self.copy: bytearray | None = None  # as well, where the policy has the exchange kept
         self._head: tuple[int, list[tuple[bytes, bytes]]] | None = None
         self.started = False
         self.bytes = 0
@@ -175,6 +176,8 @@ class Outlet:
             self._clock.caller_first_ns = time.monotonic_ns()
         self.bytes += len(data)
         self.content.feed(data)
+        if self.copy is not None:
+            self.copy += data
         self.written_s = time.monotonic()
         if last:
             self._ending()  # before the head: if the outcome cannot be written, a refusal can still have a status
@@ -192,6 +195,7 @@ async def pump(
     answer_bytes_max: int,
     heartbeat: bytes,
     secret: bytes = b"",
+    copy: bytearray | None = None,
 ) -> bytes:
     """Moves the stream until it ends, is blocked, or is refused; the caller of this looks at `screen` to see which.
 
@@ -201,6 +205,7 @@ async def pump(
     too large, or it holds `secret`: the gateway's own key, which callers never see) and FilterError (could not decide), each behind what was final before it.
     """
     room = answer_bytes_max
+    # `copy` takes in what comes, as far as there is room for it.
     tail = b""  # the end of what came before, in which the secret may have begun
     while True:
         data = await _read(reply, screen, outlet, interrupt, heartbeat)
@@ -209,6 +214,8 @@ async def pump(
             if secret in window:
                 raise UpstreamError(Reason.UPSTREAM_UNREADABLE, KEY_ECHOED)
             tail = window[1 - len(secret) :] if len(secret) > 1 else b""
+        if copy is not None:
+            copy += data[: max(room, 0)]
         shown = await screen.feed(data[:room]) if data else await screen.close()
         if screen.over and screen.failure is None:
             return shown

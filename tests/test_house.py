@@ -102,9 +102,10 @@ MAY: dict[str, set[str]] = {
     },
     "gateway.standing_notes": {"gateway.audit", "gateway.license"},
     "gateway.callers": {"gateway.state", "policies"},
+    "gateway.record_rules": {"gateway.settings", "policies"},
     "gateway.reload": {"policies"},
     "gateway.settings": {"gateway.license", "policies"},
-    "gateway.checkup": {"gateway.license", "gateway.settings", "gateway.trust", "policies"},
+    "gateway.checkup": {"gateway.license", "gateway.record_rules", "gateway.settings", "gateway.trust", "policies"},
     "gateway.policy_cli": {
         "filters",
         "gateway.checkup",
@@ -137,6 +138,7 @@ MAY: dict[str, set[str]] = {
         "gateway.headers",
         "gateway.license",
         "gateway.protocols",
+        "gateway.record_rules",
         "gateway.reload",
         "gateway.screen",
         "gateway.settings",
@@ -164,6 +166,7 @@ MAY: dict[str, set[str]] = {
         "gateway.training",
         "policies",
     },
+    "gateway.keeping": {"gateway.audit", "gateway.call", "gateway.refusals", "gateway.vault", "policies"},
     "gateway.licensing": {"gateway.call", "gateway.catalog", "gateway.license"},
     "gateway.delivered": {
         "filters",
