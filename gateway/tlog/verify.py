@@ -145,6 +145,7 @@ class _Check:
             problem: Problem | None = None
             try:
                 sealing.read()
+                sealing.demand_quorum(vouched=False)
                 held, inclusions, _ = self._holding(found.name, sealing.origin)
                 walk = Walk(
                     found.name,
@@ -156,7 +157,6 @@ class _Check:
                     inclusions=inclusions,
                 )
                 walk.run()
-                sealing.demand_quorum(vouched=False)
             except WrongError as error:
                 problem = _problem(found.name, walk, None, error)
             if problem is None or not sealing.changed():
@@ -250,7 +250,7 @@ class _Check:
         """Whether a fleet's log that is vouched for itself has this very head."""
         for fleet in self.fleets:
             heads = fleet.entries.heads.get(sealing.origin) if fleet.vouched else None
-            if heads is not None and sealing.size in heads.sizes[-1:]:
+            if heads is not None and (heads.last.size, heads.last.root) == (sealing.size, sealing.root):
                 return True
         return False
 
@@ -264,6 +264,7 @@ class _Check:
             try:
                 self._demand_log(found)
                 sealing.read()
+                sealing.demand_quorum(vouched=self._vouched(sealing))
                 held, inclusions, committed = self._holding(found.name, sealing.origin)
                 if found.journal is not None:
                     journal = Journal(found.journal, pruned=sealing.minimum, told=self._told)
@@ -278,7 +279,6 @@ class _Check:
                     inclusions=inclusions,
                 )
                 walk.run()
-                sealing.demand_quorum(vouched=self._vouched(sealing))
             except (WrongError, frames.DamagedError) as error:
                 problem = _problem(found.name, walk, journal, error)
             if problem is None or not sealing.changed():

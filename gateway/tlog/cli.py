@@ -1,0 +1,187 @@
+"""`licet-verify`: the verifier as a command of its own. Plain text; what takes long tells so on standard error.
+
+Exit code 0: nothing is damaged. 1: something is; the first bad record of each log is named. 2: it could not be checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TextIO
+
+import orjson
+
+from .note import ED25519, NoteError, VerifierKey, parse_key
+from .proof import SUFFIX
+from .report import Report, StreamReport
+from .verify import Kept, Trust, check, kept_head
+
+OK, DAMAGED, UNUSABLE = 0, 1, 2
+_FILE_BYTES_MAX = 1 << 20  # our choice: of a file of keys or a kept note
+_EVERY_S = 2.0  # our choice: between two lines of progress
+_OPEN_SHOWN = 5  # our choice: of the calls that are open in a stream
+
+_ABOUT = """\
+Check the audit log of a Licet gateway: every byte of its journal and of its sealed logs, every signature, and that no record
+is missing. It needs nothing but the files (or the URL of a published log) and the public keys that you trust."""
+_MORE = f"""\
+PLACE is a gateway's data directory, a folder of logs, one log, a folder of several of these, or the http(s) URL of a log. Without
+--key, signatures are checked against nothing that you trust: get the gateway's key from its operator by another way.
+--since-note takes a checkpoint or a {SUFFIX} file that you kept: the log must still have what it had then.
+Exit code 0: nothing is damaged. 1: something is. 2: it could not be checked."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code."""
+    asked = _parser().parse_args(argv)
+    try:
+        trust = trust_of(asked.key, asked.keys, asked.witness, asked.witnesses_required)
+        kept = kept_heads(asked.since_note, trust)
+        with_progress = None if asked.quiet else _teller(sys.stderr)
+        report = check(asked.place, trust, kept=kept, progress=with_progress)
+    except (ValueError, OSError) as error:
+        print(f"licet-verify: {_sentence(error)}", file=sys.stderr)  # noqa: T201 - a command's own output
+        return UNUSABLE
+    text = as_json(report) if asked.json else "\n".join(lines(report))
+    print(text)  # noqa: T201 - as above
+    return OK if report.ok else DAMAGED
+
+
+def trust_of(
+    keys: Sequence[str] = (), files: Sequence[Path] = (), witnesses: Sequence[str] = (), required: int = 0
+) -> Trust:
+    """What options say. A file has a key a line, a log's or a witness'. Raises ValueError with the remedy, OSError."""
+    found = [_key(text, "--key") for text in keys]
+    for path in files:
+        lines_ = _text(path).splitlines()
+        found += [_key(line.strip(), str(path)) for line in lines_ if line.strip() and not line.startswith("#")]
+    found += [_key(text, "--witness") for text in witnesses]
+    logs = tuple(dict.fromkeys(one for one in found if one.kind == ED25519))
+    watching = tuple(dict.fromkeys(one for one in found if one.kind != ED25519))
+    wrong = [one.name for one in (_key(text, "--witness") for text in witnesses) if one.kind == ED25519]
+    if wrong:
+        raise ValueError(f"--witness {wrong[0]}: this is a log's key (type 1); a witness' key is of type 4 or 6")
+    return Trust(logs, watching, required)
+
+
+def kept_heads(paths: Sequence[Path], trust: Trust) -> list[Kept]:
+    """The checkpoints and proofs that somebody kept. Raises ValueError, OSError."""
+    return [kept_head(_text(path), path.name, trust) for path in paths]
+
+
+def as_json(report: Report) -> str:
+    """One document."""
+    return orjson.dumps(
+        {
+            "ok": report.ok,
+            "limits": report.limits,
+            "streams": [asdict(one) for one in report.streams],
+            "fleets": [asdict(one) for one in report.fleets],
+            "remarks": report.remarks,
+        }
+    ).decode()
+
+
+def lines(report: Report) -> Iterator[str]:
+    """The report for people."""
+    for one in (*report.fleets, *report.streams):
+        yield from _stream_lines(one)
+    for remark in report.remarks:
+        yield f"Note: {remark}"
+    yield ""
+    if report.ok:
+        yield f"OK: {report.records:,} records of {report.calls:,} calls in {len(report.streams)} streams, nothing is damaged."
+    else:
+        yield f"DAMAGED: {len(report.problems)} of {len(report.streams) + len(report.fleets)} logs. First bad records:"
+        for problem in report.problems:
+            yield f"  {problem.record}  {problem.segment} at byte {problem.offset:,}: {problem.problem}"
+    yield report.limits
+
+
+def _stream_lines(one: StreamReport) -> Iterator[str]:
+    sealed = f"{one.sealed:,} sealed" if one.origin else "not sealed"
+    yield f"{one.stream}: {one.state}, {one.records:,} records, {sealed}"
+    if one.origin:
+        signed = ", ".join(one.signed_by) or "nobody that is trusted"
+        seen = f"; cosigned by {', '.join(one.witnesses)}" if one.witnesses else ""
+        yield f"  signed by {signed}{seen}"
+    if one.pruned:
+        yield f"  records before {one.pruned:,} were pruned; the tree still proves what is left"
+    if one.origin and one.records > one.sealed and one.problem is None:
+        yield f"  {one.records - one.sealed:,} records at its end are not sealed yet"
+    if one.open_calls:
+        more = "" if len(one.open_calls) <= _OPEN_SHOWN else f" and {len(one.open_calls) - _OPEN_SHOWN:,} more"
+        yield f"  {len(one.open_calls):,} calls have no outcome yet: {', '.join(one.open_calls[:_OPEN_SHOWN])}{more}"
+    if one.torn_bytes:
+        yield f"  {one.torn_bytes:,} bytes of an incomplete frame at the end"
+    for remark in one.remarks:
+        yield f"  note: {remark}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="licet-verify", description=_ABOUT, epilog=_MORE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("place", nargs="+", metavar="PLACE", help="a folder, or the URL of a log")
+    parser.add_argument("--key", action="append", default=[], metavar="VKEY", help="a log's key that you trust")
+    parser.add_argument(
+        "--keys", action="append", default=[], type=Path, metavar="FILE", help="keys that you trust, one a line"
+    )
+    parser.add_argument("--witness", action="append", default=[], metavar="VKEY", help="a witness' key that you trust")
+    parser.add_argument(
+        "--witnesses-required", type=int, default=0, metavar="N", help="how many witnesses must have cosigned each log"
+    )
+    parser.add_argument(
+        "--since-note", action="append", default=[], type=Path, metavar="FILE", help="a checkpoint or proof you kept"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document, for programs")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    return parser
+
+
+def _key(text: str, where: str) -> VerifierKey:
+    try:
+        return parse_key(text)
+    except NoteError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as handle:
+        data = handle.read(_FILE_BYTES_MAX + 1)
+    if len(data) > _FILE_BYTES_MAX:
+        raise ValueError(f"{path}: has more than {_FILE_BYTES_MAX:,} bytes; give a key file, checkpoint or proof")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not text; give a key file, checkpoint or proof") from error
+
+
+def _teller(to: TextIO) -> Callable[[int, int], None]:
+    """Tells how far the check is, now and then."""
+    due_s = time.monotonic() + _EVERY_S
+
+    def told(done: int, total: int) -> None:
+        nonlocal due_s
+        if time.monotonic() < due_s:
+            return
+        due_s = time.monotonic() + _EVERY_S
+        share = f" of {total / 1e6:,.0f} MB ({100 * done / total:.0f} %)" if total > done else " MB"
+        print(f"verified {done / 1e6:,.0f}{share}", file=to, flush=True)
+
+    return told
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())
