@@ -1,0 +1,246 @@
+"""The Parquet archive, asked by DuckDB: no extensions, no network, no files but its own. An `AuditQuery`, and `Tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from gateway.history import ask, batches, schema
+from gateway.history.archiver import contradiction
+from gateway.history.batches import Cursor, File, Manifest
+from gateway.history.coverage import Held, Words, cover, merged
+from gateway.history.disk import Disk, Ranges
+from gateway.history.port import Completeness, Counts, HistoryError, Page, Query, QueryError, Value
+from gateway.history.rows import Row
+
+MEMORY_MB = 1024  # our choice: what DuckDB may take
+THREADS = 2  # our choice: an archive is asked beside a gateway
+_TRIES = 2  # the open calls' files are replaced with each batch
+_WORDS = Words(
+    "archive",
+    catch_up="run `licet audit archive`",
+    restore="restore the archive's files from a copy",
+    stands_alone=True,
+)
+_Made = Callable[[str], tuple[str, list[Value]]]
+_SETTINGS = (  # words of SQL that mean the same as in SQLite
+    "SET integer_division = true",
+    "SET default_null_order = 'nulls_first_on_asc_last_on_desc'",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+
+
+@dataclass(slots=True)
+class _Contents:
+    """What the manifests say, and what of it is there."""
+
+    files: dict[str, list[File]] = field(default_factory=dict)  # by table: those that are there
+    cursors: dict[str, Cursor] = field(default_factory=dict)
+    ranges: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    lost: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    root: str = ""  # of the files' paths
+    versions: set[int] = field(default_factory=set)
+
+
+class ArchiveHistory:
+    """Answers from the archive. For one thread at a time."""
+
+    def __init__(self, data_dir: Path, *, memory_mb: int = MEMORY_MB, threads: int = THREADS) -> None:
+        """Raises HistoryError where there is no archive."""
+        self._data_dir = data_dir
+        self._folder = batches.archive_dir(data_dir)
+        self._disk = Disk(data_dir)
+        self._manifests: dict[Path, tuple[tuple[int, int], Manifest, str]] = {}
+        self._shown: dict[str, tuple[str, ...]] = {}
+        if not self._folder.is_dir():
+            raise HistoryError(f"there is no archive at {self._folder}; run `licet audit archive`")
+        try:
+            self._db = duckdb.connect(
+                config={
+                    "memory_limit": f"{memory_mb}MB",
+                    "threads": threads,
+                    "temp_directory": "",  # what does not fit is an error, not a file
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                }
+            )
+            self._db.execute(f"SET allowed_directories = [{_quoted(str(self._folder.resolve()))}]")
+            for setting in _SETTINGS:
+                self._db.execute(setting)
+        except duckdb.Error as error:
+            raise HistoryError(f"the archive cannot be opened: {error}") from error
+
+    def find(self, query: Query, *, cursor: str | None = None, limit: int = 100) -> Page:
+        """As `AuditQuery.find`."""
+        ask.find(query, cursor, limit)
+        found, contents = self._run(lambda calls: ask.find(query, cursor, limit, calls), query)
+        rows, after = ask.page(found, limit)
+        return Page(rows, after, self._completeness(contents))
+
+    def count(self, query: Query, *, by: Sequence[str] = ()) -> Counts:
+        """As `AuditQuery.count`."""
+        ask.count(query, by)
+        found, contents = self._run(lambda calls: ask.count(query, by, calls), query)
+        return Counts(tuple(by), ask.counted(found), self._completeness(contents))
+
+    def completeness(self) -> Completeness:
+        """As `AuditQuery.completeness`."""
+        contents = self._contents()
+        self._show(contents)
+        return self._completeness(contents)
+
+    def rows(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """As `Tables.rows`."""
+        ask.check_select(sql)
+        return self._run(lambda calls: (sql, list(params)), Query())[0]
+
+    def close(self) -> None:
+        """Let go. Harmless twice."""
+        self._db.close()
+
+    def _run(self, made: _Made, query: Query) -> tuple[list[Row], _Contents]:
+        """The rows of a SELECT that is made once it is known where calls are: in files whose times the question asks about."""
+        for left in reversed(range(_TRIES)):
+            contents = self._contents()
+            self._show(contents)
+            sql, params = made(_reading([one for one in contents.files["calls"] if _asked(one, query)], contents))
+            try:
+                return self._db.execute(sql, params).fetchall(), contents
+            except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+                raise QueryError(f"sql: {error}") from error
+            except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.PermissionException) as error:
+                raise QueryError(f"sql: {error}") from error
+            except duckdb.OutOfMemoryException as error:
+                raise HistoryError("the question takes more memory than it may; ask about a shorter time") from error
+            except duckdb.Error as error:
+                if not left:
+                    raise HistoryError(f"the archive cannot be read ({error}); {_WORDS.restore}") from error
+        raise AssertionError("the last try answers or raises")
+
+    def _show(self, contents: _Contents) -> None:
+        """Have every table of the schema stand for its files."""
+        for table in schema.TABLES:
+            names = tuple(one.path for one in contents.files[table])
+            if self._shown.get(table) == names:
+                continue
+            source = _reading(contents.files[table], contents, table)
+            self._db.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM {source}")  # noqa: S608
+            self._shown[table] = names
+
+    def _contents(self) -> _Contents:
+        found = _Contents(root=f"{self._folder.resolve()}/")
+        found.files = {table: [] for table in schema.TABLES}
+        previous, expected = "", 1
+        newest: Manifest | None = None
+        for path in batches.manifest_paths(self._folder):
+            manifest, digest = self._manifest(path)
+            if manifest.number != expected or (newest is not None and manifest.previous != previous):
+                found.problems.append(
+                    f"the archive's batches before {path.name} are not those that were written; {_WORDS.restore}"
+                )
+            previous, expected, newest = digest, manifest.number + 1, manifest
+            self._add(manifest, found)
+        for file in newest.open if newest else ():
+            if self._is_there(file):
+                found.files[file.table].append(file)
+            else:
+                found.problems.append(
+                    f"{file.path} is gone or changed: {file.rows:,} rows of {file.table}, of calls that were open; {_WORDS.restore}"
+                )
+        return found
+
+    def _manifest(self, path: Path) -> tuple[Manifest, str]:
+        stat = path.stat()
+        known = self._manifests.get(path)
+        if known is None or known[0] != (stat.st_mtime_ns, stat.st_size):
+            known = self._manifests[path] = ((stat.st_mtime_ns, stat.st_size), *batches.read_manifest(path))
+        return known[1], known[2]
+
+    def _add(self, manifest: Manifest, found: _Contents) -> None:
+        found.versions.add(manifest.version)
+        found.cursors |= manifest.cursors
+        gone = []
+        for file in manifest.files:
+            if self._is_there(file):
+                found.files[file.table].append(file)
+            else:
+                gone.append(file)
+        for stream, start, stop in manifest.ranges:
+            (found.lost if gone else found.ranges).setdefault(stream, []).append((start, stop))
+        for stream, start, stop in manifest.gaps:
+            found.gaps.setdefault(stream, []).append((start, stop))
+        for file in gone:
+            found.problems.append(
+                f"{file.path} is gone or changed: {file.rows:,} rows of {file.table}"
+                f"{', also of calls that began in earlier batches' if file.table == 'calls' else ''}; {_WORDS.restore}"
+            )
+
+    def _is_there(self, file: File) -> bool:
+        try:
+            return (self._folder / file.path).stat().st_size == file.bytes
+        except FileNotFoundError:
+            return False
+
+    def _completeness(self, contents: _Contents) -> Completeness:
+        sight = self._disk.look()
+        db = self._db
+        ended = {name for (name,) in db.execute("SELECT stream FROM streams WHERE ended IS NOT NULL").fetchall()}
+        unread: dict[str, list[tuple[str, int, int]]] = {}
+        told = db.execute("SELECT stream, problem, count(*), min(seq) FROM unread GROUP BY stream, problem").fetchall()
+        for stream, problem, count, seq in told:
+            unread.setdefault(stream, []).append((problem, count, seq))
+        held = {}
+        for stream, cursor in contents.cursors.items():
+            gaps = merged(contents.gaps.get(stream, ()))
+            here = merged([*contents.ranges.get(stream, ()), *gaps])
+            on_disk = sight.streams.get(stream)
+            wrong = on_disk is not None and on_disk.head is not None and on_disk.sealed > cursor.next
+            problem = contradiction(self._data_dir, on_disk.head, cursor) if wrong and on_disk and on_disk.head else ""
+            held[stream] = Held(
+                first=cursor.first,
+                next=cursor.next,
+                root=cursor.root,
+                gaps=gaps,
+                lost=_without(cursor.first, cursor.next, here),
+                ended=stream in ended,
+                unread=tuple(unread.get(stream, ())),
+                problems=(problem,) if problem else (),
+            )
+        return cover(sight, held, _WORDS, contents.problems)
+
+
+def _reading(files: Sequence[File], contents: _Contents, table: str = "calls") -> str:
+    """What stands for a table in a FROM."""
+    if not files:
+        columns = ", ".join(f'CAST(NULL AS {type_}) AS "{name}"' for name, type_ in schema.TABLES[table])
+        return f"(SELECT {columns} WHERE false)"
+    older = ", union_by_name = true" if contents.versions != {batches.VERSION} else ""
+    return f"read_parquet([{', '.join(_quoted(contents.root + one.path) for one in files)}]{older})"
+
+
+def _asked(file: File, query: Query) -> bool:
+    if file.ts_min is None or file.ts_max is None:
+        return True
+    return (query.since_ms is None or file.ts_max >= query.since_ms) and (
+        query.until_ms is None or file.ts_min < query.until_ms
+    )
+
+
+def _without(first: int, stop: int, here: Ranges) -> Ranges:
+    """What of [first, stop) is in none of these."""
+    found, at = [], first
+    for a, b in (*here, (stop, stop)):
+        if at < a:
+            found.append((at, a))
+        at = max(at, b)
+    return tuple(found)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
