@@ -96,13 +96,14 @@ def q19(source: Source, asked: Asked) -> Answer:
 def _notes(source: Source, documents: Documents, asked: Asked) -> Iterator[_Change]:
     """What notes tell. Configurations are told whole each time: what differs from before is a change."""
     known: dict[tuple[str, str, str], str] = {}
+    gateways = dict(source.ask("SELECT stream, gateway FROM streams"))
     for stream, seq, ts, topic, text in source.ask(
         f"SELECT stream, seq, ts, topic, detail FROM notes WHERE topic IN ({', '.join('?' for _ in _TOPICS)}) AND ts < ? ORDER BY ts, stream, seq",
         *(*_TOPICS, asked.until_ms),
     ):
         detail, record = orjson.loads(text or b"{}"), record_id(stream, seq)
         if topic == "config":
-            made = list(_configured(source, documents, known, stream, seq, ts, detail))
+            made = list(_configured(source, documents, known, gateways.get(stream, ""), stream, seq, ts, detail))
         elif topic == changes.TOPIC:
             made = [_standing(stream, ts, detail, record)] if "subject" in detail else []
         else:
@@ -116,6 +117,7 @@ def _configured(
     source: Source,
     documents: Documents,
     known: dict[tuple[str, str, str], str],
+    gateway: str,
     stream: str,
     seq: int,
     ts: int,
@@ -126,13 +128,16 @@ def _configured(
         if len(words) != 4:  # of a form that is not known
             continue
         for what, kind, now in (("policy", "policies", words[1]), ("license", "licenses", words[3])):
-            key = stream, model, what
-            before = known.get(key) or _before(source, stream, seq, model, what)
-            known[key] = now
+            # Of the stream itself; of a stream that begins, what another of the gateway had last.
+            before = known.get((stream, model, what)) or _before(source, stream, seq, model, what)
+            before = before or known.get((gateway, model, what), "")
+            known[stream, model, what] = known[gateway, model, what] = now
             if before == now:
                 continue
             whole = documents.whole(kind, now.rpartition("@")[2])
-            yield _Change(ts, stream, what, model, before or NOT_STATED, now, "", whole, record_id(stream, seq), "note")
+            yield _Change(
+                ts, stream, what, model, before or "first known", now, "", whole, record_id(stream, seq), "note"
+            )
 
 
 def _before(source: Source, stream: str, seq: int, model: str, what: str) -> str:

@@ -112,7 +112,7 @@ def q06(source: Source, asked: Asked) -> Answer:
         else ["Nothing was blocked."]
     )
     if bare:
-        remarks.append(f"{bare:,} blocked calls have no finding that blocks in their records.")
+        remarks.append(f"Blocked calls without a finding that blocks in their records: {bare:,}.")
     return Answer(rows, remarks)
 
 
@@ -198,9 +198,9 @@ def q08(source: Source, asked: Asked) -> Answer:
     caseless = source.count(f"{where} AND c.case_ref = ''", *given)
     remarks = []
     if unreported:
-        remarks.append(f"{unreported:,} cases have no report.")
+        remarks.append(f"Cases without a report: {unreported:,}.")
     if caseless:
-        remarks.append(f"{caseless:,} blocked calls have no case: their policies do not keep what was blocked.")
+        remarks.append(f"Blocked calls without a case, as their policies do not keep what was blocked: {caseless:,}.")
     return Answer(rows, remarks, breaches=unreported, rows_in_all=in_all)
 
 
@@ -286,7 +286,7 @@ def q10(source: Source, asked: Asked) -> Answer:
                     (*told, NOT_COLLECTED, source_of(tag, entity)), records_of(source, where, *given, entity, direction)
                 )
             )
-    remarks = [f"{breaches:,} findings of sensitive personal information passed."] if breaches else []
+    remarks = [f"Findings of sensitive personal information that passed: {breaches:,}."] if breaches else []
     return Answer(rows, remarks, breaches=breaches)
 
 
@@ -321,5 +321,5 @@ def q14(source: Source, asked: Asked) -> Answer:
         )
         rows.append(Row((*told, stated(subject), NOT_COLLECTED), (record_id(stream, intent),)))
     passed = source.count(f"{where} AND f.action = 'block' AND c.mode = 'shadow' AND {SENT}", *given)
-    remarks = [f"{passed:,} that policies would have blocked passed in shadow mode."] if passed else []
+    remarks = [f"Passed in shadow mode although the policy would have blocked them: {passed:,}."] if passed else []
     return Answer(rows, remarks, breaches=passed, rows_in_all=in_all)

@@ -19,7 +19,7 @@ from gateway.evidence.kept import KEPT_NAME, kept
 from gateway.license.claims import Claims
 from gateway.license.orders import OrderList, read_orders
 from gateway.license.permits import Permit, read_permit
-from gateway.license.published import CLOCK_SKEW_S, StandingError
+from gateway.license.published import StandingError
 from gateway.license.standing import EnrolledList, read_gateways
 from gateway.license.status import StatusList, read_status_list
 from gateway.license.token import License, open_license
@@ -159,5 +159,5 @@ def _newest(lists: Sequence[_L], at_s: float) -> Iterator[_L]:
 
 
 def _last(lists: Sequence[_L], at_s: float) -> _L | None:
-    known = [one for one in lists if one.iat - CLOCK_SKEW_S <= at_s]
+    known = [one for one in lists if one.iat <= at_s]
     return max(known, key=lambda one: one.iat, default=None)

@@ -85,7 +85,7 @@ def q12(source: Source, asked: Asked) -> Answer:
         told = (
             when(ts),
             call,
-            model,
+            stated(model),
             operation,
             decision,
             id_ or "none",

@@ -137,34 +137,45 @@ def _remarks(rows: list[Row]) -> list[str]:
 def _used(source: Source, documents: Documents, model: str, at_ms: int) -> Iterator[_Used]:
     """For each alias that the name means."""
     aliases = source.ask(
-        "SELECT DISTINCT model FROM calls WHERE (model = ? OR target_model = ? OR license = ?) AND ts <= ? ORDER BY model",
-        *(model, model, model, at_ms),
+        "SELECT DISTINCT model FROM calls WHERE (model = ? OR target_model = ? OR license = ?) AND verdict <> '' ORDER BY model",
+        *(model, model, model),
     )
     for (alias,) in aliases:
-        found = source.ask(
-            f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE model = ? AND verdict <> '' AND ts <= ?"
-            " ORDER BY ts DESC, stream DESC, intent DESC LIMIT 1",
-            *(alias, at_ms),
+        before = _call(source, "ts <= ? ORDER BY ts DESC, stream DESC, intent DESC", alias, at_ms)
+        call = before or _call(source, "ts > ? ORDER BY ts, stream, intent", alias, at_ms)
+        used = (
+            None
+            if call is None
+            else _noted(source, documents, alias, call, at_ms, since_ms=call["ts"] if before else 0)
         )
-        if not found:
-            continue
-        call = dict(zip(_COLUMNS, found[0], strict=True))
-        yield _later(source, documents, alias, call, at_ms)
+        if used is None and before is not None:
+            used = _Used(before, before["license_digest"], before["policy_digest"], "")
+        if used is not None:
+            yield used
 
 
-def _later(source: Source, documents: Documents, alias: str, call: dict[str, Any], at_ms: int) -> _Used:
-    """The license of the call, or a later one that a note on the configuration tells of."""
+def _call(source: Source, when_: str, alias: str, at_ms: int) -> dict[str, Any] | None:
+    found = source.ask(
+        f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE model = ? AND verdict <> '' AND {when_} LIMIT 1", alias, at_ms
+    )
+    return dict(zip(_COLUMNS, found[0], strict=True)) if found else None
+
+
+def _noted(
+    source: Source, documents: Documents, alias: str, call: dict[str, Any], at_ms: int, *, since_ms: int
+) -> _Used | None:
+    """The license that a note on the configuration tells of, the last up to a time; of the endpoint the call tells."""
     notes = source.ask(
         "SELECT stream, seq, detail FROM notes WHERE topic = 'config' AND ts > ? AND ts <= ? ORDER BY ts DESC, stream, seq",
-        *(call["ts"], at_ms),
+        *(since_ms, at_ms),
     )
     for stream, seq, detail in notes:
         said = str(orjson.loads(detail or b"{}").get(alias, "")).split()
         if len(said) == 4 and said[0] == "policy" and said[2] == "license":
-            license_digest = "" if said[3] == "none" else documents.whole("licenses", said[3])
+            license_digest = _NO_LICENSE if said[3] == "none" else documents.whole("licenses", said[3]) or said[3]
             policy_digest = documents.whole("policies", said[1].rpartition("@")[2])
             return _Used(call, license_digest, policy_digest or call["policy_digest"], record_id(stream, seq))
-    return _Used(call, call["license_digest"], call["policy_digest"], "")
+    return None
 
 
 def _row(source: Source, documents: Documents, used: _Used, asked: Asked, at_ms: int) -> Row:
@@ -174,13 +185,14 @@ def _row(source: Source, documents: Documents, used: _Used, asked: Asked, at_ms:
     record = record_id(call["stream"], call["intent"])
     own = f"{call['verdict']} at {when(call['ts'])}"
     shared = (", ".join(scope.territories) or NOT_STATED, modality, stated(scope.purpose), stated(scope.audience))
-    license_ = documents.license(used.license_digest)
+    license_ = None if used.license_digest == _NO_LICENSE else documents.license(used.license_digest)
     records = (record, used.since) if used.since else (record,)
     if license_ is None or license_.claims is None:
         reasons = [code for (code,) in source.ask(
             "SELECT code FROM reasons WHERE stream = ? AND intent = ? AND kind = 'license' ORDER BY code", call["stream"], call["intent"]
         )]  # fmt: skip
-        told: tuple[Value, ...] = (call["model"], when(at_ms), "not known", " ".join(reasons), stated(call["license"]))
+        known = "no" if used.license_digest == _NO_LICENSE else "not known"
+        told: tuple[Value, ...] = (call["model"], when(at_ms), known, " ".join(reasons), stated(call["license"]))
         told += (stated(used.license_digest), NOT_STATED, NOT_STATED, NOT_STATED, NOT_STATED, stated(call["status"]))
         told += (when_s(call["status_iat"]) or NOT_STATED, NOT_STATED, *shared, used.policy_digest, "records", own)
         return Row(told, records)

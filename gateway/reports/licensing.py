@@ -113,10 +113,10 @@ def q02(source: Source, asked: Asked) -> Answer:
     remarks = []
     if unasked:
         remarks.append(
-            f"{unasked:,} calls were served under policies that ask for no license; of these nothing is said here."
+            f"Served under policies that ask for no license, of which nothing is said here: {unasked:,} calls."
         )
     if grace:
-        remarks.append(f"{grace:,} calls were served within the offline grace that the policy allows a status list.")
+        remarks.append(f"Served within the offline grace that the policy allows a status list: {grace:,} calls.")
     return Answer(rows, remarks, breaches=in_all, rows_in_all=in_all)
 
 
@@ -182,9 +182,9 @@ def q03(source: Source, asked: Asked) -> Answer:
         rows.append(Row((*told, " ".join(why), decision, mode), (record_id(stream, intent),)))
     silent = source.count(f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND c.served_model = ''", *given)
     unknown = source.count(f"FROM calls c WHERE {IN_PERIOD} AND c.verdict <> '' AND c.binding_min = ''", *given)
-    remarks = [f"{silent:,} served calls in which the endpoint did not say what it is."] if silent else []
+    remarks = [f"Served calls in which the endpoint did not say what it is: {silent:,}."] if silent else []
     if unknown:
-        remarks.append(f"{unknown:,} records are older than the field for the binding that the policy asks for.")
+        remarks.append(f"Records that do not say which binding the policy asked for: {unknown:,}.")
     return Answer(rows, remarks, breaches=source.count(f"{where} AND {SERVED}", *given), rows_in_all=in_all)
 
 
@@ -223,8 +223,8 @@ def q04(source: Source, asked: Asked) -> Answer:
     )
     documents, rows = Documents(source.data), []
     for model, audience, last_ms, count in routes:
-        ((stream, intent, license_, digest, regime, filing, version, state),) = source.ask(
-            "SELECT stream, intent, license, license_digest, regime, filing, model_version, state FROM calls"
+        ((stream, intent, license_, digest, regime, filing, version, state, verdict),) = source.ask(
+            "SELECT stream, intent, license, license_digest, regime, filing, model_version, state, verdict FROM calls"
             " WHERE model = ? AND audience = ? AND ts = ? AND verdict <> '' ORDER BY stream, intent LIMIT 1",
             *(model, audience, last_ms),
         )
@@ -239,13 +239,13 @@ def q04(source: Source, asked: Asked) -> Answer:
             model,
             stated(audience),
             ", ".join(code for (code,) in places) or NOT_STATED,
-            stated(license_),
+            stated(license_ or (claims.jti if claims is not None else None)),
             stated(regime or (claims.license.regime if claims is not None else None)),
             stated(filing or (filed.no if filed is not None else None)),
             stated(filed.algo_no if filed is not None else None),
             claims.license.model.name if claims is not None else NOT_STATED,
             stated(version or (claims.license.model.version if claims is not None else None)),
-            stated(state),
+            "not asked for" if verdict == "off" else stated(state),
             int(count),
             when(last_ms),
             NOT_COLLECTED,

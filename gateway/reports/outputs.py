@@ -59,7 +59,7 @@ def q15(source: Source, asked: Asked) -> Answer:
         *(asked.since_ms, asked.until_ms),
     )
     remarks = (
-        [f"{undigested:,} served calls of the period have no digest of a text: such a text cannot be found."]
+        [f"Served calls of the period without a digest of a text, in which nothing can be found: {undigested:,}."]
         if undigested
         else []
     )
