@@ -41,6 +41,7 @@ _OF_THE_GATEWAY = {
     Reason.CONDITION: ("the condition enrolled_gateway", "the condition witness", "the condition lexicon_min"),
     Reason.AUDIENCE: ("the license is for the gateway",),
 }
+_NO_LICENSE = "none"  # instead of a digest: the model had none
 _TEXTS = (
     "call_id",
     "stream",
