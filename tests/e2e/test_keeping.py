@@ -66,7 +66,7 @@ def test_an_exchange_is_kept_as_it_left_both_ways(tmp_path: Path, stream: bool) 
 
 def test_a_caller_who_leaves_leaves_what_was_delivered(tmp_path: Path) -> None:
     def slow(seen: Seen) -> Reply:
-        return Reply([*chat_stream(["One two three ", "four five six "])[:3], Wait(seconds=30)])
+        return Reply([*chat_stream(["Once upon a time ", "there was a fox "])[:3], Wait(seconds=30)])
 
     with stack(tmp_path, ENCRYPTED, slow) as gateway:
         body = {"model": "chat", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
@@ -74,17 +74,17 @@ def test_a_caller_who_leaves_leaves_what_was_delivered(tmp_path: Path) -> None:
             call_id = answer.headers["x-licet-call-id"]
             read = answer.iter_raw()
             received = b""
-            while b"two" not in received:
+            while b"upon" not in received:
                 received += next(read)
         outcome = gateway.outcome(call_id)
     assert outcome["outcome"] == "cancelled"
     kept = json.loads(transcripts.read(tmp_path / "data", call_id, outcome["transcript"]))
-    assert "One two" in kept["answer"]
+    assert "Once upon" in kept["answer"]
 
 
 def test_a_refusal_in_the_middle_is_part_of_what_was_kept(tmp_path: Path) -> None:
     def broken(seen: Seen) -> Reply:
-        return Reply([*chat_stream(["One two three ", "four "])[:2], CUT])
+        return Reply([*chat_stream(["Once upon a time ", "there "])[:2], CUT])
 
     with stack(tmp_path, ENCRYPTED, broken) as gateway:
         answer = gateway.chat(stream=True)
