@@ -25,7 +25,6 @@ _WORDS = Words(
     restore="restore the archive's files from a copy",
     stands_alone=True,
 )
-_Made = Callable[[str], tuple[str, list[Value]]]
 _SETTINGS = (  # words of SQL that mean the same as in SQLite
     "SET integer_division = true",
     "SET default_null_order = 'nulls_first_on_asc_last_on_desc'",
@@ -77,16 +76,37 @@ class ArchiveHistory:
             raise HistoryError(f"the archive cannot be opened: {error}") from error
 
     def find(self, query: Query, *, cursor: str | None = None, limit: int = 100) -> Page:
-        """As `AuditQuery.find`."""
+        """As `AuditQuery.find`: first where the rows stand, by few columns, then these rows whole."""
         ask.find(query, cursor, limit)
-        found, contents = self._run(lambda calls: ask.find(query, cursor, limit, calls), query)
+        since = query.since_ms if cursor is None else ask.place_of(cursor).ts
+
+        def look(contents: _Contents) -> list[Row]:
+            asked = [one for one in contents.files["calls"] if _asked(one, since, query.until_ms)]
+            sql, params = ask.find(query, cursor, limit, _reading(asked, contents), ask.PLACE)
+            places = self._db.execute(sql, params).fetchall()
+            if not places:
+                return []
+            low, high = places[0][0], places[-1][0]
+            near = [one for one in asked if _asked(one, low, high + 1)]
+            sql = (
+                f"SELECT {ask.COLUMNS} FROM {_reading(near, contents)} c WHERE c.ts >= ? AND c.ts <= ?"  # noqa: S608
+                " AND (c.stream, c.intent) IN (SELECT unnest(?), unnest(?)) ORDER BY c.ts, c.stream, c.intent"
+            )
+            return self._db.execute(sql, [low, high, [p[1] for p in places], [p[2] for p in places]]).fetchall()
+
+        found, contents = self._run(look)
         rows, after = ask.page(found, limit)
         return Page(rows, after, self._completeness(contents))
 
     def count(self, query: Query, *, by: Sequence[str] = ()) -> Counts:
         """As `AuditQuery.count`."""
         ask.count(query, by)
-        found, contents = self._run(lambda calls: ask.count(query, by, calls), query)
+
+        def look(contents: _Contents) -> list[Row]:
+            asked = [one for one in contents.files["calls"] if _asked(one, query.since_ms, query.until_ms)]
+            return self._db.execute(*ask.count(query, by, _reading(asked, contents))).fetchall()
+
+        found, contents = self._run(look)
         return Counts(tuple(by), ask.counted(found), self._completeness(contents))
 
     def completeness(self) -> Completeness:
@@ -98,20 +118,19 @@ class ArchiveHistory:
     def rows(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """As `Tables.rows`."""
         ask.check_select(sql)
-        return self._run(lambda calls: (sql, list(params)), Query())[0]
+        return self._run(lambda contents: self._db.execute(sql, list(params)).fetchall())[0]
 
     def close(self) -> None:
         """Let go. Harmless twice."""
         self._db.close()
 
-    def _run(self, made: _Made, query: Query) -> tuple[list[Row], _Contents]:
-        """The rows of a SELECT that is made once it is known where calls are: in files whose times the question asks about."""
+    def _run(self, look: Callable[[_Contents], list[Row]]) -> tuple[list[Row], _Contents]:
+        """What `look` finds, and in what. Once more if a file went away meanwhile, as those of open calls do."""
         for left in reversed(range(_TRIES)):
             contents = self._contents()
             self._show(contents)
-            sql, params = made(_reading([one for one in contents.files["calls"] if _asked(one, query)], contents))
             try:
-                return self._db.execute(sql, params).fetchall(), contents
+                return look(contents), contents
             except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
                 raise QueryError(f"sql: {error}") from error
             except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.PermissionException) as error:
@@ -224,12 +243,11 @@ def _reading(files: Sequence[File], contents: _Contents, table: str = "calls") -
     return f"read_parquet([{', '.join(_quoted(contents.root + one.path) for one in files)}]{older})"
 
 
-def _asked(file: File, query: Query) -> bool:
+def _asked(file: File, since_ms: int | None, until_ms: int | None) -> bool:
+    """Whether it may have calls of that time."""
     if file.ts_min is None or file.ts_max is None:
         return True
-    return (query.since_ms is None or file.ts_max >= query.since_ms) and (
-        query.until_ms is None or file.ts_min < query.until_ms
-    )
+    return (since_ms is None or file.ts_max >= since_ms) and (until_ms is None or file.ts_min < until_ms)
 
 
 def _without(first: int, stop: int, here: Ranges) -> Ranges:

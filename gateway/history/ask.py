@@ -21,6 +21,7 @@ _NO_CURSOR = "cursor: this is none; give the cursor of the page before as it cam
 TIME_MAX = 2**63 - 1  # what a BIGINT holds
 
 COLUMNS = ", ".join(f"c.{name}" for name in CallRow.__struct_fields__)
+PLACE = "c.ts, c.stream, c.intent"  # as `Place`
 _OWN = {
     "decision": "decision",
     "model": "model",
@@ -94,7 +95,9 @@ def check_by(by: Sequence[str]) -> tuple[str, ...]:
     return tuple(by)
 
 
-def find(query: Query, cursor: str | None, limit: int, calls: str = "calls") -> tuple[str, list[Value]]:
+def find(
+    query: Query, cursor: str | None, limit: int, calls: str = "calls", columns: str = COLUMNS
+) -> tuple[str, list[Value]]:
     """The SELECT of one page and one row more, which tells whether there is a next. `calls` is where calls are."""
     check(query)
     check_limit(limit)
@@ -104,7 +107,7 @@ def find(query: Query, cursor: str | None, limit: int, calls: str = "calls") -> 
         where.append("c.ts >= ? AND (c.ts, c.stream, c.intent) > (?, ?, ?)")
         params += [place.ts, *place]
     order = "ORDER BY c.ts, c.stream, c.intent LIMIT ?"
-    return f"SELECT {COLUMNS} FROM {calls} c{_where(where)} {order}", [*params, limit + 1]  # noqa: S608  # constants of this file
+    return f"SELECT {columns} FROM {calls} c{_where(where)} {order}", [*params, limit + 1]  # noqa: S608  # constants of this file
 
 
 def page(found: Iterable[Sequence[Value]], limit: int) -> tuple[tuple[CallRow, ...], str | None]:
