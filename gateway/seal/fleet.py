@@ -16,7 +16,7 @@ named, and each live stream's at least once in `NAMED_EVERY` rounds. Beside them
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, KeysView, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import orjson
 
 from gateway.audit.sealed import SealedError, first_kept, log_dir
 from gateway.seal.log import DisagreementError, Log, read_bundle
+from gateway.seal.others import Other
 from gateway.tlog import tiles
 from gateway.tlog.checkpoint import VerifierKey, origin_of
 
@@ -58,7 +59,7 @@ class Said:
     streams: int = 0  # that have a signed head
     live: int = 0
     keys: Sequence[str] = ()
-    others: Sequence[tuple[str, int, bytes, bool]] = ()
+    others: Sequence[Other] = ()
     others_problems: dict[str, str] = field(default_factory=dict)
     closed: bool = False
 
@@ -100,9 +101,9 @@ class Fleet:
                     return found
         return None
 
-    def lately(self) -> list[str]:
+    def lately(self) -> KeysView[str]:
         """Origins that were named in the last rounds and had not ended."""
-        return list(self._named)
+        return self._named.keys()
 
     def add(self, said: Said, now_ms: int) -> dict[str, int]:
         """Take a round into the log, which is not stored yet; for each origin named, the number of the entry that names it."""
@@ -199,10 +200,10 @@ def _facts(said: Said) -> dict[str, Any]:
 def _others(said: Said) -> dict[str, Any]:
     """What is known of other gateways' logs."""
     facts: dict[str, Any] = {}
-    named = [one for one in said.others if len(one[0]) <= _ORIGIN_CHARS][:_OTHERS_MAX]
+    named = [one for one in said.others if len(one.origin) <= _ORIGIN_CHARS][:_OTHERS_MAX]
     problems = list(said.others_problems.items())[:_OTHERS_MAX]
     if named:
-        facts["others"] = [(origin, size, root.hex(), verified) for origin, size, root, verified in named]
+        facts["others"] = [(one.origin, one.size, one.root.hex(), one.verified) for one in named]
     if problems:
         facts["others_problems"] = [
             (_clip(place, _ORIGIN_CHARS), _clip(why, _PROBLEM_CHARS)) for place, why in problems

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import math
 import os
 import secrets
 import time
@@ -18,15 +19,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit.sealed import SealedError, log_dir, sealed_streams
+from gateway.audit.sealed import VKEYS_NAME, SealedError, log_dir, sealed_streams
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.errors import ConfigError
+from gateway.seal.adopted import ADOPTED_NAME, adopted
 from gateway.seal.batch import make_folder
 from gateway.seal.fleet import FLEET_PREFIX, Fleet, Head, Said, fleet_stream
 from gateway.seal.follow import Follower
 from gateway.seal.keys import OneKey, SigningKeys
 from gateway.seal.log import DisagreementError, Log
-from gateway.seal.others import OtherLogs
+from gateway.seal.others import Other, OtherLogs
 from gateway.seal.witnesses import Witnesses
 from gateway.tlog import frames, tree
 from gateway.tlog.checkpoint import Signer, VerifierKey, origin_of, verifier_key
@@ -38,9 +40,11 @@ LOCK_NAME = ".sealing"  # held by flock(2) while a round writes
 COMMITTED_NAME = (
     "committed"  # beside a stream's checkpoint: it ended, is sealed whole, and the fleet log named its last head
 )
-VKEYS_NAME = "vkeys"  # in DATA/log: verifier keys of this gateway's logs, one a line, newest last
+
 FLEET_EVERY_S = 60.0  # our choice: silence is proven to the minute
 REFUSED_AGAIN_S = 60.0  # our choice: a stream that was refused is read again so often, in case somebody restored it
+
+_KEYS_SAID_MAX = 16  # our choice: the newest keys of a log, in an entry of limited length
 
 _log = logging.getLogger("licet.seal")
 
@@ -122,13 +126,17 @@ class Sealer:
         self._unsaid: tuple[Said, dict[str, int]] | None = None  # a round of the fleet log that could not be signed yet
         self._token = secrets.token_hex(16).encode()  # in the lock file, as long as nobody else sealed
         self.sealed = 0  # records, since this sealer was made
+        self.failures = 0  # attempts that failed since then
 
-    def round(self, now_ms: int | None = None, *, all_now: bool = True, last: bool = False) -> Round:
+    def round(
+        self, now_ms: int | None = None, *, all_now: bool = True, last: bool = False, limit_s: float = math.inf
+    ) -> Round:
         """Read what is whole in the journal now, and seal it: all, or where not `all_now` what is due. `last`: the sealer ends in order.
 
-        Raises OSError and ConfigError only where nothing at all can be done: the log's folder, or the keys.
+        After `limit_s` what is left waits for the next round; each stream gets its turn. Raises OSError and ConfigError only where nothing at all can be done: the log's folder, or the keys.
         """
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        deadline = time.monotonic() + limit_s
         with self._locked():
             trusted = tuple(self._keys.trusted)
             heads: dict[str, int] = {}
@@ -137,10 +145,10 @@ class Sealer:
             before = self.sealed
             names = self._names()
             for name in names:
-                if self._try(name, trusted, now_ms, all_now=all_now):
+                if self._try(name, trusted, now_ms, all_now=all_now, deadline=deadline):
                     heads[name] = self._streams[name].log.signed
             self._missing(set(names), now_ms)
-            if last or self._fleet_at is None or time.monotonic() - self._fleet_at >= self._fleet_every_s:
+            if last or self._is_fleet_due():
                 self._commit(now_ms, heads, last=last)
             return Round(self.sealed - before, heads, {name: one.problem for name, one in self._refused.items()})
 
@@ -170,7 +178,8 @@ class Sealer:
         self._publish_keys(trusted)
         try:
             fleet = Fleet.load(self._data_dir, self._gateway_id, trusted)
-            if not fleet.log.signed and others:
+            own = (name for name in others if not (log_dir(self._data_dir) / name / ADOPTED_NAME).exists())
+            if not fleet.log.signed and any(own):
                 raise DisagreementError("the fleet log is gone, and streams were signed; restore it")  # noqa: TRY301
         except (DisagreementError, OSError) as error:
             self._refuse(fleet_stream(self._gateway_id), error, now_ms)
@@ -192,13 +201,13 @@ class Sealer:
             return []
         return sorted(name for name in names if frames.STREAM_NAME.fullmatch(name))
 
-    def _try(self, name: str, trusted: tuple[VerifierKey, ...], now_ms: int, *, all_now: bool) -> bool:
+    def _try(self, name: str, trusted: tuple[VerifierKey, ...], now_ms: int, *, all_now: bool, deadline: float) -> bool:
         """Seal one stream, if it can be; whether it has a new head."""
         refused = self._refused.get(name)
         if refused is not None and not all_now and time.monotonic() - refused.at < REFUSED_AGAIN_S:
             return False
         try:
-            sealed = self._seal(name, trusted, now_ms, all_now=all_now)
+            sealed = self._seal(name, trusted, now_ms, all_now=all_now, deadline=deadline)
         except (DisagreementError, SealedError) as error:
             self._refuse(name, error, now_ms)
             self._streams.pop(name, None)  # nothing that was read of it counts any more
@@ -216,7 +225,9 @@ class Sealer:
             _log.info("stream %s is sealed again", name)
         return sealed
 
-    def _seal(self, name: str, trusted: tuple[VerifierKey, ...], now_ms: int, *, all_now: bool) -> bool:
+    def _seal(
+        self, name: str, trusted: tuple[VerifierKey, ...], now_ms: int, *, all_now: bool, deadline: float
+    ) -> bool:
         directory = frames.journal_dir(self._data_dir) / name
         known = self._streams.get(name) or self._open(name, directory, trusted, now_ms)
         if known.ended:
@@ -238,6 +249,8 @@ class Sealer:
                 new = True
             if follower.whole:
                 break
+            if time.monotonic() >= deadline:  # at least one batch a round, so that each gets on
+                return new
         if log.size == log.signed:
             known.since_ms = None if follower.problem is None else known.since_ms or now_ms
         if ended is not None and follower.problem is None:
@@ -248,7 +261,11 @@ class Sealer:
         return new
 
     def _open(self, name: str, directory: Path, trusted: tuple[VerifierKey, ...], now_ms: int) -> _Stream:
-        origin = origin_of(self._gateway_id, name)
+        word = adopted(log_dir(self._data_dir) / name)
+        if word is not None and word.findings:
+            raise DisagreementError(word.findings[0])
+        origin = origin_of(self._gateway_id, name) if word is None else word.origin
+        trusted = trusted if word is None else (*word.trusted, *trusted)
         log = Log.load(log_dir(self._data_dir) / name, origin, trusted)
         named = self._fleet.named(origin) if self._fleet is not None else None
         if named is not None and named.size > log.signed:
@@ -299,7 +316,7 @@ class Sealer:
             del self._streams[name]
         for origin in self._fleet.lately() if self._fleet is not None else ():
             name = origin.rpartition("/")[2]
-            if name not in self._done | self._refused.keys() | self._streams.keys():
+            if name not in names and name not in self._done and name not in self._refused and name not in self._streams:
                 error = DisagreementError("the fleet log names this stream, and its journal is not here any more")
                 self._refuse(name, error, now_ms)
 
@@ -327,15 +344,25 @@ class Sealer:
             return
         self._refused.pop(fleet.stream, None)
         self._fleet_at = time.monotonic()
-        self._said_keys = tuple(said.keys) or self._said_keys
+        if said.keys:
+            self._said_keys = tuple(said.keys)
         heads[fleet.stream] = fleet.log.signed
+
+    def _is_fleet_due(self) -> bool:
+        """Its time has come, or there is a stream that no entry names: a loss of it could not be told."""
+        if self._fleet is None:
+            return False
+        if self._fleet_at is None or time.monotonic() - self._fleet_at >= self._fleet_every_s:
+            return True
+        lately = self._fleet.lately()
+        return any(one.log.signed and not one.ended and one.log.origin not in lately for one in self._streams.values())
 
     def _said(self, *, last: bool) -> Said:
         trusted = tuple(self._keys.trusted)
         keys = tuple(verifier_key(key.name, key.public) for key in trusted)
         said = Said(streams=self._signed, closed=last)
-        if keys != self._said_keys:
-            said.keys = keys
+        if keys[-_KEYS_SAID_MAX:] != self._said_keys:
+            said.keys = keys[-_KEYS_SAID_MAX:]
             self._publish_keys(trusted)
         named = [(name, one) for name, one in sorted(self._streams.items()) if one.log.signed]
         said.heads = [Head(one.log.origin, one.log.signed, one.log.signed_root) for _, one in named]
@@ -344,15 +371,17 @@ class Sealer:
         said.problems = {origin_of(self._gateway_id, name): one.problem for name, one in self._refused.items()}
         if self._others is not None and self._fleet is not None:
             found, said.others_problems = self._others.heads()
-            said.others = []
-            for one in found:
-                size, root = self._fleet.others.get(one.origin, (0, b""))
-                if one.size < size or (one.size == size and one.root != root):
-                    said.others_problems[one.origin] = (
-                        f"it shows {one.size} records with another root than before, or fewer than the {size} before"
-                    )
-                said.others.append((one.origin, one.size, one.root, one.verified))
+            said.others = [one for one in found if self._follows(one, said.others_problems)]
         return said
+
+    def _follows(self, other: Other, problems: dict[str, str]) -> bool:
+        """Whether another log's head may follow what was named of it; if not, what it showed is told, and its older head stays."""
+        size, root = self._fleet.others.get(other.origin, (0, b"")) if self._fleet is not None else (0, b"")
+        if other.size > size or (other.size == size and other.root == root and size):
+            return True
+        what = "another root for" if other.size == size else "fewer records than"
+        problems[other.origin] = f"it shows {what} the {size} before: {other.size} with root {other.root.hex()}"
+        return False
 
     def _mark_committed(self, name: str, fleet: str, entry: int) -> None:
         """From here on the stream is not looked at again. A marker that is lost costs one look more."""
@@ -363,6 +392,7 @@ class Sealer:
 
     def _refuse(self, name: str, error: Exception, now_ms: int) -> None:
         problem = _told(error)
+        self.failures += 1
         before = self._refused.get(name)
         known = self._streams.get(name)
         since = before.since_ms if before is not None else (known.since_ms if known is not None else None)

@@ -1,0 +1,60 @@
+"""`licet audit seal`: seal a journal by hand, or in a process that nothing else starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from gateway.audit.sealed import log_dir
+from gateway.errors import ConfigError
+from gateway.seal.fleet import FLEET_PREFIX
+from gateway.seal.process import Stop, run
+from gateway.settings.audit import AuditSettings
+from gateway.tlog.frames import host_id
+
+
+def seal_command(
+    data: Annotated[Path, typer.Option("--data", help="The gateway's data directory.")] = Path("var"),
+    once: Annotated[bool, typer.Option("--once", help="Seal what is there, then end.")] = False,
+    gateway: Annotated[
+        str, typer.Option("--gateway", help="The gateway's id. Default: whose logs are there, or this host's name.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False,
+) -> None:
+    """Seal the journal into signed logs. Exit code 1 if a stream cannot be sealed as far as it goes, 2 if nothing can.
+
+    A gateway that serves seals by itself; this refuses to run beside it.
+    """
+    seal(data, gateway or gateway_of(data), AuditSettings(), once=once, as_json=as_json)
+
+
+def seal(data: Path, gateway_id: str, settings: AuditSettings, *, once: bool, as_json: bool) -> None:
+    """The command, once what it works on is known."""
+    if not data.is_dir():
+        typer.echo(f"{data} is no directory; give the gateway's with --data.", err=True)
+        raise typer.Exit(2)
+    wait = (lambda _: True) if once else Stop(child=False).wait
+    try:
+        done = run(data, gateway_id, settings, wait=wait)
+    except (ConfigError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    if as_json:
+        typer.echo(orjson.dumps({"ok": not done.problems, "heads": done.heads, "problems": done.problems}))
+    else:
+        for name, problem in sorted(done.problems.items()):
+            typer.echo(f"{name}: {problem}", err=True)
+        if not done.problems:
+            typer.echo("All that is whole in the journal is sealed.")
+    if done.problems:
+        raise typer.Exit(1)
+
+
+def gateway_of(data: Path) -> str:
+    """The gateway whose fleet log is there; this host's name if there is none, or several."""
+    folder = log_dir(data)
+    found = [one.name for one in folder.iterdir() if one.name.startswith(FLEET_PREFIX)] if folder.is_dir() else []
+    return found[0].removeprefix(FLEET_PREFIX) if len(found) == 1 else host_id()

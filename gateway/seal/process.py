@@ -1,0 +1,305 @@
+"""The sealer as a process: seals as records come, until it is told to stop, and says in DATA/run how far it is.
+
+`SealerProcess` starts it and owns it. It ends in order, with a last round, when its standard input does: the gateway holds the other end, so it never
+outlives it. One runs on a data folder at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from gateway.audit.places import RUN_NAME, Place, Progress, tell
+from gateway.audit.sealed import log_dir
+from gateway.errors import ConfigError
+from gateway.seal.fleet import fleet_stream
+from gateway.seal.others import OtherLogs
+from gateway.seal.sealer import FLEET_EVERY_S, VKEYS_NAME, Round, Sealer
+from gateway.seal.witness_group import WitnessGroup
+from gateway.settings.audit import AuditSettings, Sealing
+from gateway.signing.keys import LogKeys
+
+PROCESS = "sealer"  # DATA/run/sealer.json
+SEAL = "seal"  # the place
+POLL_S = 0.25  # our choice: how long a full `every_records` may wait unseen, and how old what is told may be
+TELL_S = 1.0
+ROUND_S_MAX = 2.0  # our choice: after so long in a great backlog, it is told how far it is, and a signal is heard
+END_S_MAX = 30.0  # our choice: the last round, with witnesses that take their time
+NICENESS = 5  # the gateway's workers come first when a core is short. Our choice.
+
+_log = logging.getLogger("licet.seal")
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What the process is told in the first line of its standard input."""
+
+    data_dir: Path
+    gateway_id: str
+    sealing: Sealing
+
+
+def run(
+    data_dir: Path,
+    gateway_id: str,
+    settings: AuditSettings,
+    *,
+    wait: Callable[[float], bool],
+    on_ready: Callable[[Sequence[str]], None] = lambda _: None,
+) -> Round:
+    """Seal until `wait(seconds)` answers true, then once more; the last round. `on_ready` gets the verifier keys once the first heads are there.
+
+    Raises ConfigError (the settings, the keys, another sealer that runs here) and OSError (the log cannot be written at the start).
+    """
+    with held(data_dir):
+        sealing = settings.sealing
+        keys = LogKeys(sealing.signer, data_dir, gateway_id)
+        witnesses = _witnesses(sealing, data_dir)
+        sealer = Sealer(
+            data_dir,
+            gateway_id,
+            keys,
+            every_s=sealing.every_s,
+            every_records=sealing.every_records,
+            fleet_every_s=fleet_every_s(sealing),
+            others=_others(sealing),
+            witnesses=witnesses,
+        )
+        try:
+            _tell(data_dir, sealer, sealer.round(limit_s=ROUND_S_MAX), witnesses)
+            on_ready((log_dir(data_dir) / VKEYS_NAME).read_text("utf-8").split())
+            told_at = time.monotonic()
+            while not wait(min(POLL_S, sealing.every_s)):
+                done = _round(sealer)
+                if time.monotonic() - told_at >= TELL_S:
+                    _tell(data_dir, sealer, done, witnesses)
+                    told_at = time.monotonic()
+            done = sealer.round(last=True, limit_s=END_S_MAX / 2)
+            _tell(data_dir, sealer, done, witnesses)
+            return done
+        finally:
+            if witnesses is not None:
+                witnesses.close()
+
+
+def fleet_every_s(sealing: Sealing) -> float:
+    """How often the fleet log gets an entry: each minute, and often enough for a witness whose silence counts."""
+    return min(FLEET_EVERY_S, sealing.lag_max_s / 3) if sealing.required else FLEET_EVERY_S
+
+
+@contextlib.contextmanager
+def held(data_dir: Path) -> Iterator[None]:
+    """Be the one sealer of this data folder. Raises ConfigError if another process is."""
+    folder = data_dir / RUN_NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / f"{PROCESS}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"{data_dir}: another sealer runs here; it seals by itself, end it first") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _round(sealer: Sealer) -> Round:
+    """One that must not end the process: what fails now may work at the next."""
+    try:
+        return sealer.round(all_now=False, limit_s=ROUND_S_MAX)
+    except (OSError, ConfigError) as error:
+        told = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error.strerror}"
+        _log.exception("a round of the sealer failed")
+        sealer.failures += 1
+        return Round(0, {}, {"": told})
+
+
+def _tell(data_dir: Path, sealer: Sealer, done: Round, witnesses: WitnessGroup | None) -> None:
+    behind = sealer.behind()
+    problems = [f"{name}: {problem}" if name else problem for name, problem in done.problems.items()]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    seal = Place(
+        name=SEAL,
+        required=True,
+        behind_records=behind.records,
+        behind_bytes=behind.bytes,
+        since_ms=behind.since_ms,
+        problem=problems[0] + more if problems else "",
+        sent=sealer.sealed,
+        failures=sealer.failures,
+    )
+    places = (seal, *(witnesses.places() if witnesses is not None else ()))
+    try:
+        tell(data_dir, Progress(PROCESS, os.getpid(), time.time_ns() // 1_000_000, places))
+    except OSError as error:
+        _log.error(
+            "how far the sealer is cannot be told: %s", error.strerror
+        )  # the kind is enough; what is told grows old, and age counts
+
+
+def _witnesses(sealing: Sealing, data_dir: Path) -> WitnessGroup | None:
+    if not sealing.witnesses:
+        return None
+    return WitnessGroup(sealing.witnesses, sealing.required, data_dir / RUN_NAME / "witnesses")
+
+
+def _others(sealing: Sealing) -> OtherLogs | None:
+    if not sealing.fleet:
+        return None
+    try:
+        return OtherLogs(sealing.fleet)
+    except ValueError as error:
+        raise ConfigError(f"audit.sealing.fleet: {error}") from error
+
+
+class SealerProcess:
+    """A gateway's sealer, running. `close` has it seal what is left, and ends it."""
+
+    who: Final = "the sealer"
+
+    def __init__(self, data_dir: Path, gateway_id: str, settings: AuditSettings) -> None:
+        """Starts it; `ready` waits for it."""
+        self._start_line = _encoder.encode(Start(data_dir.absolute(), gateway_id, settings.sealing)) + b"\n"
+        self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def ready(self) -> tuple[str, ...]:
+        """Blocks until the first heads are there; the log's verifier keys. Raises ConfigError if it cannot be."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()  # ends at the latest with the process
+        if not line:
+            code = self._process.wait()
+            self.close()
+            raise ConfigError(f"{self.who} could not be started (exit {code}); see the log above")
+        said = _said.decode(line)
+        if isinstance(said, str):
+            self.close()
+            raise ConfigError(said)
+        return tuple(said)
+
+    def keep_alive(self) -> bool:
+        """Starts the process again if it ended; true if it had."""
+        if self._process.poll() is None:
+            return False
+        self._let_go()
+        self._process = self._start()
+        return True
+
+    def close(self) -> None:
+        """Ends it after a last round: journals are to be ended before. Harmless twice."""
+        self._let_go()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_S_MAX)
+        self._process.kill()
+        self._process.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(  # our own interpreter and module
+            [sys.executable, "-m", "gateway.seal"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended at once: `ready` tells
+            process.stdin.write(self._start_line)
+            process.stdin.flush()
+        return process
+
+    def _let_go(self) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+
+class Stop:
+    """When to stop: at SIGTERM, at SIGINT unless a parent sees to that, and at the end of standard input if a parent holds it."""
+
+    def __init__(self, *, child: bool) -> None:
+        self._reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            ignored = child and number == signal.SIGINT  # Ctrl-C reaches the gateway, which ends us in its own time
+            signal.signal(number, signal.SIG_IGN if ignored else lambda *_: None)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._reader, selectors.EVENT_READ)
+        if child:
+            self._selector.register(0, selectors.EVENT_READ)
+
+    def wait(self, seconds: float) -> bool:
+        """At most so long; whether to stop."""
+        return bool(self._selector.select(seconds))
+
+
+def main() -> int:
+    """The child of a `SealerProcess`."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    stop = Stop(child=True)
+    os.nice(NICENESS)
+    start = _decoder.decode(_first_line())
+    try:
+        run(
+            start.data_dir,
+            start.gateway_id,
+            AuditSettings(sealing=start.sealing),
+            wait=stop.wait,
+            on_ready=lambda keys: _say(list(keys)),
+        )
+    except (ConfigError, OSError) as error:
+        told = str(error) if isinstance(error, ConfigError) else f"the sealer: {type(error).__name__}: {error}"
+        _log.error("%s", told)  # the kind is enough for operators
+        _say(told)
+        return 1
+    return 0
+
+
+def _first_line() -> bytes:
+    """Read without a buffer: what follows is the end of input, which `Stop` waits for."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        one = os.read(0, 1)
+        if not one:
+            break
+        line += one
+    return bytes(line)
+
+
+def _say(what: list[str] | str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # who started us has left; the end of input follows
+        os.write(1, msgspec.json.encode(what) + b"\n")
+
+
+def _path_out(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(type(value).__name__)
+
+
+def _path_in(kind: type, value: Any) -> Any:
+    if issubclass(kind, Path):
+        return kind(value)
+    raise NotImplementedError(kind.__name__)
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_path_out)
+_decoder: Final = msgspec.json.Decoder(Start, dec_hook=_path_in)
+# What the process says first: the verifier keys, or why it cannot seal.
+_said: Final[msgspec.json.Decoder[list[str] | str]] = msgspec.json.Decoder(list[str] | str)
+
+__all__ = ["PROCESS", "SEAL", "SealerProcess", "Stop", "fleet_every_s", "fleet_stream", "held", "main", "run"]
