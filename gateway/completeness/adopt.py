@@ -1,0 +1,456 @@
+"""A lost gateway's volume taken over by another: its streams are closed, checked against their own heads, and sealed on by the adopter.
+
+The order is what a kill on any line relies on; done again, the same command goes on where it stopped:
+1. Nobody writes the volume: all streams' locks and the sealer's are free. A mark on the volume says who adopts it: nobody else may then.
+2. Each stream is held to the newest head that was signed for it, by its checkpoint or by the fleet log. One that is shorter, or
+   another, is not repaired: it is refused, or taken over as it is with the finding beside it, and never sealed any further.
+3. The others are recovered in place: a torn end is cut, open calls are closed as unknown, `by` the adopter.
+4. Each is copied under a name that nobody reads, synced, and renamed: first the log with its old head and the note of its origin, then the
+   journal, whose coming the sealer waits for. From its end record on a stream is dead, so there are never two copies that live.
+5. Kept documents are copied, and a note of it all is written into a stream of the adopter's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import orjson
+
+from gateway.audit.journal import Journal
+from gateway.audit.proofs import ChangedError, ProofError, Trees
+from gateway.audit.record import Note, Start, decode
+from gateway.audit.recovery import recover
+from gateway.audit.sealed import first_kept, log_dir, sealed_head, sealed_records, sealed_streams
+from gateway.audit.shard import mark_damaged
+from gateway.audit.store import OsStore
+from gateway.evidence.kept import KEPT_NAME, KINDS, keep
+from gateway.seal.adopted import ADOPTED_NAME, Adopted, adopted, encode
+from gateway.seal.fleet import FLEET_PREFIX
+from gateway.seal.sealer import COMMITTED_NAME, LOCK_NAME, VKEYS_NAME
+from gateway.signing.logkey import KEY_NAME, LogKey
+from gateway.tlog import frames
+from gateway.tlog.checkpoint import (
+    CheckpointError,
+    VerifierKey,
+    open_cosigned,
+    origin_of,
+    read_checkpoint,
+    verifier_key,
+)
+from gateway.tlog.note import NoteError, parse_key
+from gateway.whole_file import put
+
+TOPIC = "adopted"
+ROLE = "adopt"
+MARK_NAME = "adopted-by"  # on the volume
+DOCUMENT_BYTES_MAX = 64 << 20  # our choice: the largest kept documents are lexicons of some MB
+_COPY_BYTES = 1 << 20
+_NOT_COPIED = frozenset({frames.LOCK_NAME, COMMITTED_NAME})
+
+Progress = Callable[[str, int, int], object]
+
+
+class AdoptError(Exception):
+    """The volume cannot be taken over. Says what to do; nothing was changed where it says so."""
+
+
+class TailLostError(AdoptError):
+    """A stream is not what its own signed head says. `findings` by stream."""
+
+    def __init__(self, findings: dict[str, str]) -> None:
+        self.findings = findings
+        told = "; ".join(f"{stream}: {finding}" for stream, finding in sorted(findings.items())[:5])
+        super().__init__(
+            f"{told}. Nothing was changed. Look for the rest of the volume, or adopt it with what is lost: --with-loss"
+        )
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """Who takes a volume over."""
+
+    by: str
+    into: str
+    at_ms: int
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What was taken over."""
+
+    gateways: tuple[str, ...]  # as they were called
+    streams: tuple[str, ...]
+    records: int
+    closed: int  # open calls, as unknown
+    cut_bytes: int
+    documents: int
+    findings: dict[str, str]  # streams that are not whole, and what is wrong
+    already: bool = False  # it was all done before
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The newest head that was signed for a stream."""
+
+    origin: str
+    size: int
+    root: bytes
+    note: str  # "": only the fleet log names it
+
+
+def adopt(
+    volume: Path,
+    data_dir: Path,
+    gateway_id: str,
+    *,
+    build: str,
+    keys: Sequence[VerifierKey] = (),
+    with_loss: bool = False,
+    progress: Progress = lambda *_: None,
+) -> Adoption:
+    """Take over what is on `volume`. `keys` are those of the lost gateway; without them, those that the volume itself names.
+
+    Raises AdoptError, TailLostError, OSError. After a kill the same call goes on.
+    """
+    if not frames.journal_dir(volume).is_dir() and not log_dir(volume).is_dir():
+        raise AdoptError(f"{volume}: neither a journal nor a log is there; name the data folder of the lost gateway")
+    if volume.resolve() == data_dir.resolve():
+        raise AdoptError("a gateway cannot adopt its own data folder; its own streams are recovered at its start")
+    with _nobody_writes(volume):
+        mark = _mark(volume, data_dir, gateway_id)
+        held, trusted = _heads(volume, tuple(keys) or _own_keys(volume))
+        findings = _check(volume, held, progress)
+        if findings and not with_loss:
+            raise TailLostError(findings)
+        if mark.done:
+            return Adoption((), tuple(_names(volume)), 0, 0, 0, 0, findings, already=True)
+        put(volume / MARK_NAME, msgspec.json.encode(mark), durable=True)
+        for stream, finding in findings.items():
+            _leave(volume, stream, finding)
+        report = recover(volume, by=gateway_id)
+        if report.live or report.failed:
+            raise AdoptError(
+                f"{volume}: a stream could not be closed: {(report.failed or ('a process writes it',))[0]}"
+            )
+        unsealable = dict(findings)
+        for one in report.damaged:  # what is before the damage is sound, and is sealed
+            findings.setdefault(one.stream, f"{one.segment or 'the journal'}: {one.problem}")
+        streams = _names(volume)
+        gateways, records = set(), 0
+        for done, stream in enumerate(streams):
+            progress("copying", done, len(streams))
+            head = held.get(stream)
+            origin = head.origin if head is not None else _origin(volume, stream)
+            gateways.add(origin.rpartition("/")[0])
+            records += _size(volume, stream)
+            told = (unsealable[stream],) if stream in unsealable else ()
+            note = head.note if head is not None else ""
+            word = Adopted(origin, gateway_id, mark.at_ms, tuple(str(key) for key in trusted), note, told)
+            _take(volume, data_dir, stream, word, lambda: progress("step", 0, 0))
+        documents = _documents(volume, data_dir)
+        progress("noting", len(streams), len(streams))
+        if _names(volume) != streams:
+            raise AdoptError(f"{volume}: a stream was begun there meanwhile; stop that gateway and adopt again")
+        # Told by what the streams say of themselves, so that an adoption that was killed and done again tells the same.
+        closed, cut = _ends(volume, streams)
+        made = Adoption(tuple(sorted(gateways)), tuple(streams), records, closed, cut, documents, findings)
+        _note(data_dir, gateway_id, build, made)
+        put(volume / MARK_NAME, msgspec.json.encode(msgspec.structs.replace(mark, done=True)), durable=True)
+        return made
+
+
+# -- 1: nobody writes
+
+
+@contextmanager
+def _nobody_writes(volume: Path) -> Iterator[None]:
+    """Raises AdoptError where a process holds a lock. The sealer's stays ours meanwhile; those of streams are recovery's."""
+    store = OsStore()
+    with ExitStack() as stack:
+        folder = log_dir(volume)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        stack.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AdoptError(f"{volume}: a sealer writes its log, or it is being adopted; stop that first") from error
+        for directory in frames.streams(volume):
+            lock = store.lock(directory / frames.LOCK_NAME)
+            if lock is None:
+                raise AdoptError(f"{volume}: a process writes {directory.name}; stop that gateway first")
+            store.close(lock)
+        yield
+
+
+def _mark(volume: Path, data_dir: Path, gateway_id: str) -> _Mark:
+    """The mark on the volume, or one to be put there. Raises AdoptError where it is another's."""
+    into = str(data_dir.resolve())
+    try:
+        mark = msgspec.json.decode((volume / MARK_NAME).read_bytes(), type=_Mark)
+    except FileNotFoundError:
+        return _Mark(gateway_id, into, _now_ms())
+    except msgspec.MsgspecError as error:
+        raise AdoptError(
+            f"{volume / MARK_NAME}: cannot be read; look into it, and remove it if nobody adopts"
+        ) from error
+    if (mark.by, mark.into) != (gateway_id, into):
+        raise AdoptError(f"{volume}: {mark.by} adopts it into {mark.into}; nobody else can")
+    return mark
+
+
+# -- 2: what was signed
+
+
+def _own_keys(volume: Path) -> tuple[VerifierKey, ...]:
+    """The keys that the volume names for its log: good to find accidents, not those who could write the volume."""
+    try:
+        lines = (log_dir(volume) / VKEYS_NAME).read_text("utf-8").split()
+        return tuple(parse_key(line) for line in lines)
+    except FileNotFoundError:
+        pass
+    except (NoteError, ValueError) as error:
+        raise AdoptError(f"{log_dir(volume) / VKEYS_NAME}: {error}; give the keys by --key") from error
+    if not (volume / "keys" / KEY_NAME).exists():
+        return ()
+    public = LogKey.load(volume).public
+    names = {_origin(volume, stream).rpartition("/")[0] for stream in _names(volume)}
+    return tuple(parse_key(verifier_key(name, public)) for name in sorted(names))
+
+
+def _heads(volume: Path, keys: Sequence[VerifierKey]) -> tuple[dict[str, _Held], Sequence[VerifierKey]]:
+    """By stream, the newest head that was signed. Raises AdoptError for a head whose signature does not count."""
+    held: dict[str, _Held] = {}
+    for stream in sealed_streams(volume):
+        note = sealed_head(volume, stream).note
+        try:
+            head = open_cosigned(note, keys).checkpoint if keys else read_checkpoint(note)
+        except CheckpointError as error:
+            raise AdoptError(
+                f"{stream}: its head does not count ({error}); give the lost gateway's keys by --key"
+            ) from error
+        if not keys:
+            raise AdoptError(f"{stream} has a head, and no key of that log is known; give the lost gateway's by --key")
+        held[stream] = _Held(head.origin, head.size, head.root, note)
+    for fleet in [name for name in held if name.startswith(FLEET_PREFIX)]:
+        for _, payload in sealed_records(volume, fleet, first_kept(volume, fleet), held[fleet].size):
+            for origin, size, root in orjson.loads(payload).get("heads", ()):
+                stream = str(origin).rpartition("/")[2]
+                if stream not in held or held[stream].size < size:
+                    note = held[stream].note if stream in held else ""
+                    held[stream] = _Held(str(origin), int(size), bytes.fromhex(root), note)
+    return held, keys
+
+
+def _check(volume: Path, held: dict[str, _Held], progress: Progress) -> dict[str, str]:
+    """What of the streams is not as it was signed."""
+    findings: dict[str, str] = {}
+    trees = Trees(frames.journal_dir(volume))
+    there = {directory.name: directory for directory in frames.streams(volume)}
+    for done, (stream, head) in enumerate(sorted(held.items())):
+        progress("checking", done, len(held))
+        if stream.startswith(FLEET_PREFIX):
+            continue
+        if stream not in there:
+            if not (log_dir(volume) / stream).is_dir():
+                findings[stream] = f"{head.size:,} records were signed, and the stream is not there"
+            continue  # its journal was pruned away; the log is all of it
+        first = frames.segments(there[stream])
+        if not first or first[0][0] > 1:
+            continue  # its first segments were pruned away: the sealer holds what is left to the head before it goes on
+        try:
+            root = trees.root(stream, head.size)
+        except ProofError:
+            have = trees.head(stream)
+            why = f" ({have.problem})" if have.problem else ""
+            findings[stream] = f"tail lost: {head.size:,} records were signed, {have.size:,} are there{why}"
+            continue
+        except (ChangedError, frames.DamagedError) as error:
+            findings[stream] = f"cannot be read: {error}"
+            continue
+        if root != head.root:
+            findings[stream] = f"the first {head.size:,} records are not those that were signed"
+    return findings
+
+
+def _leave(volume: Path, stream: str, finding: str) -> None:
+    """Have recovery leave a stream as it is: closed, it would contradict what was signed."""
+    directory = frames.journal_dir(volume) / stream
+    if directory.is_dir() and not (directory / frames.DAMAGED_NAME).exists():
+        mark_damaged(OsStore(), directory, segment="", offset=0, problem=finding)
+
+
+# -- 4: copies
+
+
+def _names(volume: Path) -> list[str]:
+    """All streams and logs on the volume."""
+    return sorted({directory.name for directory in frames.streams(volume)} | set(sealed_streams(volume)))
+
+
+def _origin(volume: Path, stream: str) -> str:
+    """Of a stream that was never sealed: as its first record says."""
+    payload = _first_record(frames.journal_dir(volume) / stream)
+    try:
+        first = decode(payload)
+    except msgspec.MsgspecError:
+        first = None
+    if not isinstance(first, Start):
+        raise AdoptError(f"{stream}: its first record does not say whose it is; restore its first segment")
+    return origin_of(first.gateway, stream)
+
+
+def _first_record(directory: Path) -> bytes:
+    try:
+        with (directory / frames.segment_name(1)).open("rb") as file:
+            data = file.read(frames.HEADER_BYTES_MAX + 2 * frames.RECORD_BYTES_MAX)
+        opened = frames.read_header(data)
+        found = frames.read_frame(data, opened[1]) if opened is not None else None
+    except (FileNotFoundError, frames.DamagedError):
+        return b""
+    return found[1] if found is not None else b""
+
+
+def _size(volume: Path, stream: str) -> int:
+    """Records, as far as the end of the stream or its head says."""
+    try:
+        return int(orjson.loads((frames.journal_dir(volume) / stream / frames.ENDED_NAME).read_bytes())["size"])
+    except FileNotFoundError:
+        pass
+    try:
+        return sealed_head(volume, stream).size if not stream.startswith(FLEET_PREFIX) else 0
+    except FileNotFoundError:
+        return 0
+
+
+def _take(volume: Path, data_dir: Path, stream: str, word: Adopted, step: Callable[[], object]) -> None:
+    """Copy one stream: its log and the word of its origin first, then its journal."""
+    source, target = log_dir(volume) / stream, log_dir(data_dir) / stream
+    known = adopted(target) if target.exists() else None
+    if target.exists() and (known is None or known.origin != word.origin or known.by != word.by):
+        raise AdoptError(f"{target}: a log of that name is there already; nothing of it was touched")
+    if known is None:
+        draft = _draft(target)
+        _copy(source, draft) if source.is_dir() else draft.mkdir(mode=0o700)
+        step()
+        put(draft / ADOPTED_NAME, encode(word), durable=True)
+        step()
+        _appear(draft, target)
+        step()
+    source, target = frames.journal_dir(volume) / stream, frames.journal_dir(data_dir) / stream
+    if source.is_dir() and not target.exists():
+        draft = _draft(target)
+        _copy(source, draft)
+        step()
+        _appear(draft, target)
+        step()
+
+
+def _draft(target: Path) -> Path:
+    """A name beside it that nobody reads, free of what a kill left there."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = target.with_name(f".adopt.{target.name}")
+    if draft.exists():
+        shutil.rmtree(draft)
+    return draft
+
+
+def _copy(source: Path, draft: Path) -> None:
+    """The folder with all that belongs to it, synced."""
+    draft.mkdir(mode=0o700)
+    for path in sorted(source.iterdir()):
+        if path.is_symlink() or path.name in _NOT_COPIED or path.name.startswith("."):
+            continue
+        if path.is_dir():
+            _copy(path, draft / path.name)
+        elif path.is_file():
+            _copy_file(path, draft / path.name)
+    OsStore().sync_dir(draft)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with source.open("rb") as reader, os.fdopen(os.open(target, flags, 0o600), "wb") as writer:
+        shutil.copyfileobj(reader, writer, _COPY_BYTES)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def _appear(draft: Path, target: Path) -> None:
+    draft.rename(target)
+    OsStore().sync_dir(target.parent)
+
+
+def _documents(volume: Path, data_dir: Path) -> int:
+    """Copy kept documents that are what their names say; how many there are."""
+    count = 0
+    for kind in KINDS:
+        folder = volume / KEPT_NAME / kind
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.name.startswith(".") or not path.is_file() or path.stat().st_size > DOCUMENT_BYTES_MAX:
+                continue
+            count += 1
+            if not (data_dir / KEPT_NAME / kind / path.name).exists():
+                keep(data_dir, kind, path.read_bytes())  # under the digest of its bytes, whatever its name says
+    return count
+
+
+# -- 5: the record of it
+
+
+def _ends(volume: Path, streams: Sequence[str]) -> tuple[int, int]:
+    """How many open calls the ends of these streams say were closed, and how many bytes cut."""
+    closed = cut = 0
+    for stream in streams:
+        directory = frames.journal_dir(volume) / stream
+        found = frames.segments(directory) if directory.is_dir() else []
+        if not found or not (directory / frames.ENDED_NAME).exists():
+            continue
+        end = _last_record(found[-1][1])
+        if end.get("reason") == "recovered":
+            closed += int(end.get("closed", 0))
+            cut += int(end.get("cut_bytes", 0))
+    return closed, cut
+
+
+def _last_record(path: Path) -> dict[str, int | str]:
+    data = path.read_bytes()
+    opened = frames.read_header(data)
+    last, at = b"{}", opened[1] if opened is not None else len(data)
+    while (found := frames.read_frame(data, at)) is not None:
+        last, at = found[1], found[2]
+    record = orjson.loads(last)
+    return record if isinstance(record, dict) else {}
+
+
+def _note(data_dir: Path, gateway_id: str, build: str, made: Adoption) -> None:
+    detail: dict[str, str | int | bool] = {
+        "from": ",".join(made.gateways),
+        "streams": len(made.streams),
+        "records": made.records,
+        "closed": made.closed,
+        "documents": made.documents,
+    }
+    if made.findings:
+        detail["findings"] = len(made.findings)
+        detail["finding"] = next(f"{stream}: {finding}" for stream, finding in sorted(made.findings.items()))[:256]
+
+    async def write() -> None:
+        journal = Journal.open(data_dir, gateway_id=gateway_id, worker=0, build=build, role=ROLE, recover_dead=False)
+        journal.append(Note(ts=_now_ms(), topic=TOPIC, detail=detail))
+        await journal.close()
+
+    asyncio.run(write())
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
