@@ -23,7 +23,6 @@ from gateway.audit.sealed import VKEYS_NAME, SealedError, log_dir, sealed_stream
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.errors import ConfigError
 from gateway.seal.adopted import ADOPTED_NAME, adopted
-from gateway.seal.adopted import ADOPTED_NAME, adopted
 from gateway.seal.batch import make_folder
 from gateway.seal.fleet import FLEET_PREFIX, Fleet, Head, Said, fleet_stream
 from gateway.seal.follow import Follower
