@@ -33,6 +33,15 @@ _L = TypeVar("_L", StatusList, OrderList, EnrolledList)
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was known at a time: lists that were made by then, and those that records of that time name, whose issuer's clock was ahead."""
+
+    at_s: float
+    digests: frozenset[str] = frozenset()
+    iat: int | None = None
+
+
 @dataclass
 class Documents:
     """The kept documents of some gateways. Everything is read once."""
@@ -115,17 +124,17 @@ class Documents:
         """The permit of that id."""
         return next((one for one in self.permits() if one.id == id_), None)
 
-    def status_list(self, iss: str, uri: str, at_s: float) -> StatusList | None:
+    def status_list(self, iss: str, uri: str, at: Known) -> StatusList | None:
         """What an issuer had published last, of a status list, at a time."""
-        return _last([one for one in self._statuses if (one.iss, one.uri) == (iss, uri)], at_s)
+        return _last([one for one in self._statuses if (one.iss, one.uri) == (iss, uri)], at)
 
-    def orders(self, at_s: float) -> tuple[OrderList, ...]:
+    def orders(self, at: Known) -> tuple[OrderList, ...]:
         """Of each issuer the orders that it had published last."""
-        return tuple(_newest(self._orders, at_s))
+        return tuple(_newest(self._orders, at))
 
-    def gateways(self, at_s: float) -> dict[str, EnrolledList]:
+    def gateways(self, at: Known) -> dict[str, EnrolledList]:
         """Of each issuer the gateways that it had enrolled."""
-        return {one.iss: one for one in _newest(self._gateways, at_s)}
+        return {one.iss: one for one in _newest(self._gateways, at)}
 
     @cached_property
     def _statuses(self) -> list[StatusList]:
@@ -151,13 +160,13 @@ class Documents:
         return None
 
 
-def _newest(lists: Sequence[_L], at_s: float) -> Iterator[_L]:
+def _newest(lists: Sequence[_L], at: Known) -> Iterator[_L]:
     for issuer in sorted({one.iss for one in lists}):
-        found = _last([one for one in lists if one.iss == issuer], at_s)
+        found = _last([one for one in lists if one.iss == issuer], at)
         if found is not None:
             yield found
 
 
-def _last(lists: Sequence[_L], at_s: float) -> _L | None:
-    known = [one for one in lists if one.iat <= at_s]
+def _last(lists: Sequence[_L], at: Known) -> _L | None:
+    known = [one for one in lists if one.iat <= at.at_s or one.digest in at.digests or one.iat == at.iat]
     return max(known, key=lambda one: one.iat, default=None)

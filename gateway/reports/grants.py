@@ -9,7 +9,7 @@ import orjson
 from gateway.history.port import Value
 from gateway.license.permits import Permit
 from gateway.license.status import StatusValue
-from gateway.reports.documents import Documents
+from gateway.reports.documents import Documents, Known
 from gateway.reports.model import (
     IN_PERIOD,
     NOT_COLLECTED,
@@ -40,7 +40,7 @@ def _validity(documents: Documents, permit: Permit | None, at_ms: int) -> str:
         return "no: out of its time"
     if permit.status is None:
         return "yes"
-    listed = documents.status_list(permit.iss, permit.status.uri, at_s)
+    listed = documents.status_list(permit.iss, permit.status.uri, Known(at_s))
     if listed is None:
         return "not known: its status list was not kept"
     return "yes" if listed.value(permit.status.idx) is StatusValue.VALID else "no: withdrawn"
@@ -50,7 +50,7 @@ def _withdrawn(documents: Documents, permit: Permit | None, until_ms: int) -> st
     """Whether the permit's entry says that it was withdrawn, as of the end of the period."""
     if permit is None or permit.status is None:
         return "cannot be withdrawn" if permit is not None else NOT_STATED
-    listed = documents.status_list(permit.iss, permit.status.uri, until_ms / 1000)
+    listed = documents.status_list(permit.iss, permit.status.uri, Known(until_ms / 1000))
     if listed is None:
         return NOT_STATED
     return "no" if listed.value(permit.status.idx) is StatusValue.VALID else f"yes, by {when(listed.iat * 1000)}"

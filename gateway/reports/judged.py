@@ -11,13 +11,14 @@ from typing import Any
 
 import orjson
 
+from gateway.audit import changes
 from gateway.history.port import Value
 from gateway.license.check import check
 from gateway.license.facts import ModelFacts, Scope, Use, Verdict
 from gateway.license.standing import GatewayFacts, Standing
 from gateway.license.token import Failure, License
 from gateway.reasons import Reason
-from gateway.reports.documents import Documents
+from gateway.reports.documents import Documents, Known
 from gateway.reports.model import (
     NOT_STATED,
     Answer,
@@ -254,13 +255,14 @@ def _judge(
     call, claims = used.call, license_.claims
     assert claims is not None
     status = claims.status.status_list if claims.status is not None else None
-    found = documents.status_list(claims.iss, status.uri, at_s) if status is not None else None
+    known = Known(at_s, _received(source, at_s), call["status_iat"] if call["ts"] <= at_s * 1000 else None)
+    found = documents.status_list(claims.iss, status.uri, known) if status is not None else None
     detectors = (part.partition("=") for part in call["detectors"].split(",") if part)
     standing = Standing(
         trust=documents.trust_of(used.license_digest),
         statuses={(found.iss, found.uri): found} if found is not None else {},
-        orders=documents.orders(at_s),
-        gateways=documents.gateways(at_s),
+        orders=documents.orders(known),
+        gateways=documents.gateways(known),
         gateway=GatewayFacts(
             name=call["gateway"], stream=call["stream"], lexicons={name: version for name, _, version in detectors}
         ),
@@ -285,6 +287,12 @@ def _judge(
     }
     failures = tuple(one for one in verdict.failures if one.reason.code in own or not _of_the_gateway(one))
     return replace(verdict, failures=failures), found.digest if found is not None else ""
+
+
+def _received(source: Source, at_s: float) -> frozenset[str]:
+    """Digests of lists that notes on standing say were in force by a time."""
+    notes = source.ask("SELECT detail FROM notes WHERE topic = ? AND ts <= ?", changes.TOPIC, int(at_s * 1000))
+    return frozenset(str(orjson.loads(text or b"{}").get("digest", "")) for (text,) in notes)
 
 
 def _of_the_gateway(failure: Failure) -> bool:
