@@ -27,6 +27,10 @@ class VaultError(Exception):
     """The vault cannot do what was asked. Says why and what to do; safe to show."""
 
 
+class MissingError(VaultError):
+    """What was asked for is not here."""
+
+
 class AccessLog:
     """Where looks are recorded. For one thread. Use `opened`."""
 

@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.settings.audit import Custodian
 from gateway.vault import custody
-from gateway.vault.access import CASE, AccessLog, Detail, VaultError, who
+from gateway.vault.access import CASE, AccessLog, Detail, MissingError, VaultError, who
 from gateway.vault.custody import Holder, Keyring
 from gateway.vault.subjects import NONCE_BYTES, make_folder, sync_folder
 from gateway.whole_file import new, put
@@ -355,7 +355,7 @@ def _folder(data_dir: Path, case: str) -> Path:
         raise VaultError("a case has the form case-<32 hex digits>; see `licet audit case list`")
     folder = data_dir / VAULT_NAME / case
     if not (folder / EVIDENCE_NAME).is_file():
-        raise VaultError(f"there is no {case} under {data_dir}; see `licet audit case list`")
+        raise MissingError(f"there is no {case} under {data_dir}; see `licet audit case list`")
     return folder
 
 

@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.keyfile import load_key
-from gateway.vault.access import VaultError
+from gateway.vault.access import MissingError, VaultError
 from gateway.whole_file import new
 
 TRANSCRIPTS_NAME = "transcripts"
@@ -40,7 +40,7 @@ NAME_BYTES = 16
 CACHED = 4_096  # our choice: users of one worker in some minutes; an entry is some 500 bytes
 
 
-class ErasedError(VaultError):
+class ErasedError(MissingError):
     """The key was destroyed, so what it opened stays closed."""
 
 

@@ -31,7 +31,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.vault.access import VaultError
+from gateway.vault.access import MissingError, VaultError
 from gateway.vault.subjects import (
     NAME_BYTES,
     NONCE_BYTES,
@@ -347,7 +347,7 @@ def read(data_dir: Path, call_id: str, ref: str | None = None) -> bytes:
         raise VaultError("a call id has 32 hex digits; take it from x-licet-call-id or the journal")
     frame = find(data_dir, call_id) if ref is None else _at(data_dir, ref)
     if frame is None or frame.call_id != call_id:
-        raise VaultError("there is no transcript of this call: none was kept, or it is past its retention")
+        raise MissingError("there is no transcript of this call: none was kept, or it is past its retention")
     day, file, _ = frame.ref.split("/")
     key = SubjectKeys(data_dir).read(day[:6], frame.name)
     with (data_dir / TRANSCRIPTS_NAME / day[:6] / day / (file + _SUFFIX)).open("rb") as opened:

@@ -1,0 +1,89 @@
+"""One run of pruning: under a lock, the floors first, then streams, then files. What `licet audit prune` does."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.audit.sealed import log_dir
+from gateway.settings.audit import Retention
+from gateway.vault import past, retention
+from gateway.vault.access import VaultError, opened
+from gateway.vault.classes import below_floor
+from gateway.vault.past import FilePlan
+from gateway.vault.retention import StreamPlan
+from policies.model import Policy
+
+LOCK_NAME = ".pruning"  # held by flock(2) while a run removes something
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What went, or may go."""
+
+    streams: tuple[StreamPlan, ...]
+    files: FilePlan
+    stream: str = ""  # that the notes are in; "": nothing was changed
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was nothing to do."""
+        return not self.streams and self.files.empty
+
+
+def run(
+    data_dir: Path,
+    gateway_id: str,
+    keep: Retention,
+    policies: Iterable[Policy],
+    *,
+    dry: bool,
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    told: Callable[[StreamPlan], object] = lambda _: None,
+) -> Done:
+    """Prune, or with `dry` tell what would go. `told` hears of each stream once it is done.
+
+    Raises VaultError, also where the settings are below what a policy asks or another run is under way; AuditError where it cannot be
+    recorded, SealedError, OSError. What is done until then is recorded and stays done.
+    """
+    now = now_ms()
+    short = below_floor(keep, policies, today=datetime.datetime.fromtimestamp(now / 1000, datetime.UTC).date())
+    if short:
+        raise VaultError("nothing is pruned: " + "; ".join(short))
+    closed = past.closed_cases(data_dir)
+    if dry:
+        return Done(tuple(retention.plans(data_dir, keep, closed, now)), past.plan(data_dir, keep, now))
+    with _alone(data_dir):
+        retention.sweep(data_dir)
+        streams = tuple(retention.plans(data_dir, keep, closed, now))
+        files = past.plan(data_dir, keep, now)
+        if not streams and files.empty:
+            return Done((), files)
+        with opened(data_dir, gateway_id, now_ms=now_ms) as log:
+            for one in streams:
+                retention.prune(data_dir, one, keep, log)
+                told(one)
+            past.prune(data_dir, files, keep, log)
+            return Done(streams, files, log.stream)
+
+
+@contextlib.contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    top = log_dir(data_dir)
+    top.mkdir(parents=True, exist_ok=True)
+    handle = os.open(top / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise VaultError("another run is pruning; wait for it") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
