@@ -85,7 +85,10 @@ class Pkcs11Signer:
             raise OSError(f"{wanted.pin_file}: a PIN has 1 to {PIN_BYTES_MAX} bytes")
         try:
             token = pkcs11.lib(str(wanted.module)).get_token(token_label=wanted.token)
-            session = token.open(user_pin=pin.decode("utf-8"))
+            try:
+                session = token.open(user_pin=pin.decode("utf-8"))
+            except pkcs11.UserAlreadyLoggedIn:  # PKCS#11: a login is the process', and holds for all its sessions
+                session = token.open()
             named: dict[str, Any] = {"key_type": pkcs11.KeyType.EC_EDWARDS, "label": wanted.label}
             key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, **named)
             point = session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, **named)[pkcs11.Attribute.EC_POINT]
