@@ -24,10 +24,12 @@ from gateway.audit.changes import TOPIC as STANDING
 from gateway.audit.digest import DigestKeys
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note
+from gateway.audit.sealed import sealing_key
 from gateway.audit.store import Store
 from gateway.auditors import PREFIX as AUDIT
 from gateway.auditors import AuditDoor
 from gateway.authorities import Authorities
+from gateway.beside import Beside
 from gateway.call import Stop
 from gateway.callers import Callers, Limiter
 from gateway.catalog import Catalog
@@ -51,10 +53,10 @@ from gateway.recognizers import SOCKET as RECOGNIZERS
 from gateway.recognizers import RecognizerPool, RecognizerProcesses
 from gateway.relay import LiveStreams
 from gateway.settings import Settings
-from gateway.signing.logkey import LogKey
 from gateway.spool import Spool
 from gateway.standing_notes import standing_notes
 from gateway.state import MemoryState, RedisState, SharedState
+from gateway.tlog.checkpoint import thumbprint
 from gateway.tlog.frames import host_id
 from gateway.training.calls import Training
 from gateway.vault.cases import Vault
@@ -84,10 +86,11 @@ class Gateway:
         store: Store | None = None,
         names: Mapping[str, Path] | None = None,
         wall: Wall | None = None,
+        beside: Beside | None = None,
     ) -> None:
         """`store` is where the journal writes; None: the disk. `wall` is the clock that licenses go by; None: this host's.
         `names`: sockets of the processes that look for names, by mode, and of those that run recognizers; without them
-        this worker starts what its settings and policies need."""
+        this worker starts what its settings and policies need. `beside`: to be kept alive by this worker, not ended."""
         self.settings = settings
         self.engine = Engine.load()
         self.engine.warm()
@@ -129,6 +132,7 @@ class Gateway:
         self.journal: Journal | None = None
         self._pipeline: Pipeline | None = None
         self._training = Training.open(settings.data, bytes_max=settings.training_bytes_max)
+        self._beside = beside
         self._kept: set[bytes] = set()  # documents that are under DATA/kept
         self._worker = worker
         self._store = store
@@ -157,11 +161,12 @@ class Gateway:
         """Open the journal (recovering shards of dead workers) and begin to serve. Raises AuditError."""
         data = self.settings.data
         await self._start_names()
+        if self._beside is not None:
+            await asyncio.to_thread(self._beside.ready)
         await self.authorities.start()
         self.catalog.restand()  # licenses that come by name may be here now: no call is refused for want of a tick
         await self.catalog.start()
         self._digests = DigestKeys.load(data, self.settings.audit.digest_key_s)
-        log_key = LogKey.load(data)
         self.journal = Journal.open(
             data, gateway_id=self._gateway_id, worker=self._worker, build=__version__, store=self._store
         )
@@ -188,7 +193,7 @@ class Gateway:
             licensing=Licensing(self.catalog, self.wall.now_s),
             conversations=Conversations(self._state, PseudonymKeys.load(data)),
         )
-        self._stand(log_key, self.journal)
+        self._stand(self.journal)
         if self.settings.auditors:
             self._door = AuditDoor(data, self.settings.auditors, self.journal.append)
         self._tasks = [
@@ -197,12 +202,13 @@ class Gateway:
             asyncio.create_task(self._hear()),
         ]
 
-    def _stand(self, log_key: LogKey, journal: Journal) -> None:
+    def _stand(self, journal: Journal) -> None:
         """From here on each change of what authorities say is in the journal, and felt by running streams at once."""
+        key = sealing_key(self.settings.data)
         self.authorities.identify(
             GatewayFacts(
                 name=self.settings.trust.audience,
-                key=log_key.thumbprint,
+                key=thumbprint(key) if key is not None else "",
                 stream=journal.stream,
                 lexicons=self.engine.versions,
             )
@@ -318,6 +324,8 @@ class Gateway:
         for processes in self._processes:
             if processes.keep_alive():
                 log.error("%s ended; they are started again", processes.who)
+        for who in self._beside.keep_alive() if self._beside is not None else ():
+            log.error("%s ended; it is started again", who)
         journal = self.journal
         if journal is None or journal.poisoned is not None:
             return known  # every call is refused and /readyz says so

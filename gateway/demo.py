@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from gateway.beside import Beside
 from gateway.callers import new_key
 from gateway.errors import ConfigError
 from gateway.license.issuer import (
@@ -81,7 +82,8 @@ def up(folder: Path, port: int, *, say: Callable[[str], None]) -> None:
         _wait_for(sample, sample_port)
         demo = Demo(folder, port, key[0])
         put(folder / "demo.env", _demo_env(demo).encode(), private=True)
-        run_worker(settings, sockets=[gateway_socket], on_started=lambda: say(welcome(demo)))
+        with Beside(settings) as beside:
+            run_worker(settings, sockets=[gateway_socket], on_started=lambda: say(welcome(demo)), beside=beside)
     finally:
         gateway_socket.close()
         sample.terminate()

@@ -25,6 +25,7 @@ from types import FrameType
 import uvicorn
 
 from gateway.app import Gateway
+from gateway.beside import Beside
 from gateway.edge import bind_socket, serve_config
 from gateway.errors import ConfigError
 from gateway.names import NameProcesses, Processes
@@ -111,9 +112,10 @@ def run_worker(
     sockets: list[socket.socket] | None = None,
     on_started: Callable[[], None] | None = None,
     names: Mapping[str, Path] | None = None,
+    beside: Beside | None = None,
 ) -> None:
-    """Serve in this process until told to stop; `on_started` is called once calls are taken; `names` as Gateway. Raises ConfigError, OSError (the port), AuditError (the journal)."""
-    gateway = Gateway(settings, worker=worker, names=names)
+    """Serve in this process until told to stop; `on_started` is called once calls are taken; `names` and `beside` as Gateway. Raises ConfigError, OSError (the port), AuditError (the journal)."""
+    gateway = Gateway(settings, worker=worker, names=names, beside=beside)
     listen = settings.listen
     config = serve_config(
         gateway, listen.host, listen.port, on_parse_error=gateway.note_parse_error, on_limit=gateway.note_limit
@@ -138,7 +140,8 @@ def serve(path: Path) -> None:
     for notice in settings.notices:
         log.warning("%s", notice)
     if settings.listen.workers == 1:
-        run_worker(settings)
+        with Beside(settings) as beside:
+            run_worker(settings, beside=beside)
     else:
         _supervise(path, settings)
 
@@ -155,13 +158,14 @@ def _supervise(path: Path, settings: Settings) -> None:
         if settings.listen.port == 0:
             raise ConfigError(f"{settings.source}: listen.port: 0 with several workers; name the port that they share")
         bind_socket(settings.listen.host, settings.listen.port, reuse_port=True).close()  # as is a port that is taken
-        _run(path, settings, shared, sorted(modes))
+        with Beside(settings) as beside:
+            _run(path, settings, shared, sorted(modes), beside)
     finally:
         for processes in shared.values():
             processes.close()
 
 
-def _run(path: Path, settings: Settings, shared: dict[str, Processes], modes: Sequence[str]) -> None:
+def _run(path: Path, settings: Settings, shared: dict[str, Processes], modes: Sequence[str], beside: Beside) -> None:
     """Until told to stop. Adds to `shared` the processes that look for names in these modes."""
     stopping = False
     for mode in modes:
@@ -180,7 +184,10 @@ def _run(path: Path, settings: Settings, shared: dict[str, Processes], modes: Se
     signal.signal(signal.SIGINT, stop)
     for mode in modes:
         shared[mode].ready()
+    beside.ready()
     while not stopping:
+        for who in beside.keep_alive():
+            log.error("%s ended; it is started again", who)
         for processes in shared.values():
             if processes.keep_alive():
                 log.error("%s ended; they are started again", processes.who)

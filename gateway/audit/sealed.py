@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.tlog.frames import STREAM_NAME
+from gateway.tlog.note import parse_key
 from gateway.tlog.tiles import CHECKPOINT, TILE_WIDTH, entries_path, unpack_entries
 
 LOG_NAME = "log"
+VKEYS_NAME = "vkeys"  # in DATA/log: verifier keys of this gateway's logs, one a line, newest last
 MINIMUM_NAME = "minimum"  # tlog-tiles, section "Pruning": the first record that is still there
 
 
@@ -88,3 +90,12 @@ def _bundle(folder: Path, index: int, width: int) -> list[bytes]:
         except (OSError, ValueError) as error:
             raise SealedError(f"{path}: {error}") from error
     raise SealedError(f"{folder.name}: the entries from {index * TILE_WIDTH} on are missing")
+
+
+def sealing_key(data_dir: Path) -> bytes | None:
+    """The public key that signs heads now, as the sealer says; None: no sealer has run here yet."""
+    try:
+        lines = (log_dir(data_dir) / VKEYS_NAME).read_text("utf-8").split()
+    except FileNotFoundError:
+        return None
+    return parse_key(lines[-1]).public if lines else None

@@ -29,13 +29,13 @@ from gateway.audit.journal import Journal
 from gateway.audit.proofs import ChangedError, ProofError, Trees
 from gateway.audit.record import Note, Start, decode
 from gateway.audit.recovery import recover
-from gateway.audit.sealed import first_kept, log_dir, sealed_head, sealed_records, sealed_streams
+from gateway.audit.sealed import VKEYS_NAME, first_kept, log_dir, sealed_head, sealed_records, sealed_streams
 from gateway.audit.shard import mark_damaged
 from gateway.audit.store import OsStore
 from gateway.evidence.kept import KEPT_NAME, KINDS, keep
 from gateway.seal.adopted import ADOPTED_NAME, Adopted, adopted, encode
 from gateway.seal.fleet import FLEET_PREFIX
-from gateway.seal.sealer import COMMITTED_NAME, LOCK_NAME, VKEYS_NAME
+from gateway.seal.sealer import COMMITTED_NAME, LOCK_NAME
 from gateway.signing.logkey import KEY_NAME, LogKey
 from gateway.tlog import frames
 from gateway.tlog.checkpoint import (

@@ -22,11 +22,11 @@ from typing import Any, Final
 import msgspec
 
 from gateway.audit.places import RUN_NAME, Place, Progress, tell
-from gateway.audit.sealed import log_dir
+from gateway.audit.sealed import VKEYS_NAME, log_dir
 from gateway.errors import ConfigError
 from gateway.seal.fleet import fleet_stream
 from gateway.seal.others import OtherLogs
-from gateway.seal.sealer import FLEET_EVERY_S, VKEYS_NAME, Round, Sealer
+from gateway.seal.sealer import FLEET_EVERY_S, Round, Sealer
 from gateway.seal.witness_group import WitnessGroup
 from gateway.settings.audit import AuditSettings, Sealing
 from gateway.signing.keys import LogKeys

@@ -26,7 +26,10 @@ from gateway.edge import bind_socket, serve_config
 from gateway.license.issuer import add_to_trust, build_claims, generate_key, issue
 from gateway.license.signed import Kind, sign
 from gateway.license.status import build_status_payload
+from gateway.seal.sealer import Sealer
 from gateway.settings import load_settings
+from gateway.signing.logkey import LogKey
+from gateway.tlog.frames import host_id
 from gateway.wall import Wall
 
 KEY = "lk-test-key"
@@ -119,8 +122,12 @@ class Stack:
         return self.folder / "gateway.yaml"
 
     def __enter__(self) -> Self:
+        settings = load_settings(self.write_files())
+        settings.data.mkdir(exist_ok=True)
+        self.sealer = Sealer(settings.data, host_id(), LogKey.load(settings.data))
+        self.sealer.round()  # what the process beside the workers does before they start
         wall = Wall(wall=self.clock, monotonic=lambda: time.monotonic() + max(0.0, self.clock.ahead_s))
-        self.gateway = Gateway(load_settings(self.write_files()), store=self.store, wall=wall)
+        self.gateway = Gateway(settings, store=self.store, wall=wall)
         self.before_start(self.gateway)
         gateway = self.gateway
         config = serve_config(

@@ -122,7 +122,7 @@ def test_a_signal_drains_and_the_journal_ends(
         assert stream.got.endswith(b"data: [DONE]\n\n")
         assert gateway.popen.wait(30) == 0
         assert "Traceback" not in gateway.text()
-    assert kinds(tmp_path) == ["start", "intent", "outcome", "end"]
+    assert kinds(tmp_path) == ["start", "note", "intent", "outcome", "end"]
     (report,) = verify(tmp_path / "data").streams
     assert report.state == "ended"
     assert port_is_free(port)
