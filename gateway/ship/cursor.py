@@ -2,6 +2,7 @@
 
     DATA/ship/<sink>/<stream>.json                   the stream's position
     DATA/ship/<sink>/resend/<stream>@<start>-<stop>  somebody asks that these records be sent again
+    DATA/ship/<sink>/accepted/<stream>               somebody accepts that what is lost of the stream is lost
 
 Rules: only the one process that ships writes positions, after a batch was accepted, durably: a crash before that leaves the older position
 behind, and the batch goes again. Everybody else (a command, the look for gaps) leaves a request, which becomes part of the position before
@@ -24,6 +25,7 @@ log = logging.getLogger("licet.ship")
 
 SHIP_NAME = "ship"
 RESEND_NAME = "resend"
+ACCEPTED_NAME = "accepted"
 RANGES_MAX = 1_000  # of one position; beyond, neighbors become one range and what lies between is sent again, too
 _REQUEST = re.compile(r"(?P<stream>.+)@(?P<start>\d{1,15})-(?P<stop>\d{1,15})")
 
@@ -67,6 +69,13 @@ def ask_again(data_dir: Path, sink: str, stream: str, start: int, stop: int) -> 
     put(folder_of(data_dir, sink) / RESEND_NAME / f"{stream}@{start}-{stop}", b"", durable=True)
 
 
+def accept_loss(data_dir: Path, sink: str, stream: str) -> None:
+    """Say no more of what this sink can never get of a stream. Raises OSError; ValueError for what is no stream's name."""
+    if not STREAM_NAME.fullmatch(stream):
+        raise ValueError(f"{stream} is no stream's name")
+    put(folder_of(data_dir, sink) / ACCEPTED_NAME / stream, b"", durable=True)
+
+
 class Cursors:
     """All positions of one sink."""
 
@@ -103,6 +112,11 @@ class Cursors:
             if match is not None and STREAM_NAME.fullmatch(match["stream"]):
                 found.append(Request(match["stream"], int(match["start"]), int(match["stop"]), path))
         return found
+
+    def accepted(self) -> list[Path]:
+        """Files named for streams whose loss is accepted."""
+        folder = self._folder / ACCEPTED_NAME
+        return [p for p in folder.iterdir() if STREAM_NAME.fullmatch(p.name)] if folder.is_dir() else []
 
 
 def joined(ranges: tuple[Range, ...]) -> tuple[Range, ...]:

@@ -114,17 +114,24 @@ class OtlpSink:
             self._find, Semantics("gen_ai" in otlp.semconv, "guardrail" in otlp.semconv, "audit" in otlp.semconv)
         )
         self._gateways: dict[str, str] = {}
+        self._in_doubt = False  # the last request failed
 
     def send(self, batch: Batch) -> None:
-        """Raises SinkError; SealedError where an intent cannot be read."""
+        """Raises SinkError; SealedError where an intent cannot be read.
+
+        A batch without a span needs no backend; one that failed before is asked all the same, with an empty request, so that such
+        a batch does not pass for a backend that is back.
+        """
         gateway = self._gateway(batch)
         spans = self._maker.spans(batch.stream, gateway, batch.first, batch.payloads)
-        if not spans:
+        if not spans and not self._in_doubt:
             return
         scope = ScopeSpans(scope=SCOPE, spans=spans)
         resource = resource_of(gateway, batch.stream, self._project)
         request = ExportTraceServiceRequest(resource_spans=[ResourceSpans(resource=resource, scope_spans=[scope])])
+        self._in_doubt = True
         self._post(request, ExportTraceServiceResponse(), "rejected_spans")
+        self._in_doubt = False
 
     def close(self) -> None:
         """Let go of connections."""

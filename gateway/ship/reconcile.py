@@ -30,6 +30,7 @@ log = logging.getLogger("licet.ship")
 CONFIRMED_NAME = "confirmed"  # in the sink's folder, without the ending of positions
 STRETCH = 65_536  # our choice: records that are held against the backend at a time, a byte each
 SETTLE_S = 60.0  # our choice: some seconds more than a backend writes in one go
+DOUBLED_MAX = 6  # our choice: what a backend never keeps is sent to it about once an hour
 EVERY_S = 30.0  # our choice: how often the backend is asked
 
 
@@ -90,6 +91,7 @@ class Reconciler:
         self._path = folder_of(data_dir, sink) / CONFIRMED_NAME
         self._confirmed = self._load()
         self._waits: dict[str, _Wait] = {}
+        self._tries: dict[str, int] = {}  # how often a stream's gaps were sent again in a row
         self._resent = 0
         self._failures = 0
         self._problem = ""
@@ -127,6 +129,7 @@ class Reconciler:
             found = self._backend.count(stream, start, stop)
             if found == sum(spans):
                 self._waits.pop(stream, None)
+                self._tries.pop(stream, None)
                 self._confirm(stream, stop)
                 start = stop
                 continue
@@ -137,9 +140,10 @@ class Reconciler:
             wait = self._waits.get(stream)
             if wait is None or wait.found != found or wait.stop != stop:
                 self._waits[stream] = _Wait(stop, found, self._clock())
-            elif self._clock() - wait.since >= self._settle_s:
+            elif self._clock() - wait.since >= self._settle_s * 2 ** min(self._tries.get(stream, 0), DOUBLED_MAX):
                 gaps = self._gaps(stream, start, spans)
                 self._ask(stream, gaps)
+                self._tries[stream] = self._tries.get(stream, 0) + 1
                 self._waits.pop(stream)
             return False
         return True

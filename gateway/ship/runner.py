@@ -247,6 +247,22 @@ class Runner:
                     msgspec.structs.replace(position, resend=joined((*position.resend, (request.start, stop)))),
                 )
             request.path.unlink(missing_ok=True)
+        for path in self._cursors.accepted():
+            self._accept(path.name)
+            path.unlink(missing_ok=True)
+
+    def _accept(self, stream: str) -> None:
+        position = self._positions.get(stream)
+        if position is None:
+            return
+        if stream in sealed_streams(self._data_dir):
+            self._keep(stream, msgspec.structs.replace(position, lost=()))
+            return
+        log.warning("%s: %s is gone, which somebody accepted", self.sink.name, stream)
+        self._cursors.drop(stream)
+        with self._lock:
+            del self._positions[stream]
+            self._troubles.pop(stream, None)
 
     def _stuck(self, stream: str, why: str) -> None:
         with self._lock:
