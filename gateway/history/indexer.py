@@ -102,6 +102,7 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
         db = apsw.Connection(str(path), flags=flags)
         db.set_busy_timeout(BUSY_MS)
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        db.execute("PRAGMA case_sensitive_like = ON")  # as everywhere else
         if write:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")  # a power cut may take the newest rows, cursor included

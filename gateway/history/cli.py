@@ -1,0 +1,304 @@
+"""`licet audit query | index | archive`: questions to sealed records from a shell, and what they are answered from.
+
+Exit codes: 0 the answer is complete, 1 something is missing (the answer says what), 2 the question cannot be asked or answered.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+
+from gateway.history import indexer
+from gateway.history.archive import ArchiveHistory
+from gateway.history.archiver import archive
+from gateway.history.local import LocalHistory
+from gateway.history.port import AuditQuery, Completeness, Counts, HistoryError, Page, Query, QueryError
+from gateway.history.tables import CallRow
+
+Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
+Values = list[str] | None
+
+TABLE_CHARS_MIN = 132  # as `licet audit tail`
+STREAMS_SHOWN = 12  # our choice: streams told one by one below a table; sums tell of the rest
+_AGO = re.compile(r"([0-9]{1,6})([smhdw])")
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_SHOWN = ("ts", "decision", "reason", "model", "tenant", "license", "call_id", "stream", "intent")
+
+
+def query_command(
+    data: Data = Path("var"),
+    decision: Annotated[
+        Values, typer.Option(help="allowed, masked, blocked, ... or open. Repeatable, as are all.")
+    ] = None,
+    reason: Annotated[Values, typer.Option(help="A reason code of the outcome.")] = None,
+    model: Annotated[Values, typer.Option(help="The name that callers use.")] = None,
+    license_: Annotated[Values, typer.Option("--license", metavar="JTI", help="A license's id.")] = None,
+    tenant: Annotated[Values, typer.Option(help="A tenant.")] = None,
+    jurisdiction: Annotated[Values, typer.Option(help="A territory of the call.")] = None,
+    entity: Annotated[Values, typer.Option(help="A kind of finding, in prompt or answer.")] = None,
+    id_: Annotated[Values, typer.Option("--id", help="A call id, or <stream>/<seq> of its intent or outcome.")] = None,
+    since: Annotated[str | None, typer.Option(help="ISO 8601, or how long ago: 90m, 2h, 7d.")] = None,
+    until: Annotated[str | None, typer.Option(help="As --since; exclusive.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows of one page.")] = 100,
+    cursor: Annotated[str | None, typer.Option(help="Go on behind the page that gave it.")] = None,
+    count: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BY,BY",
+            help="Count instead, by: decision reason model license tenant jurisdiction entity; or `all`.",
+        ),
+    ] = None,
+    source: Annotated[str, typer.Option("--from", help="local (the index) or archive.")] = "local",
+    as_json: Json = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Comma-separated rows; the statement goes to standard error.")
+    ] = False,
+) -> None:
+    """Ask what happened. The answer says what it rests on. Exit code 1 if anything is missing."""
+    with _told_plainly():
+        if as_json and as_csv:
+            raise QueryError("--json and --csv: choose one")
+        query = Query(
+            decisions=frozenset(decision or ()),
+            reasons=frozenset(reason or ()),
+            models=frozenset(model or ()),
+            licenses=frozenset(license_ or ()),
+            tenants=frozenset(tenant or ()),
+            jurisdictions=frozenset(jurisdiction or ()),
+            entities=frozenset(entity or ()),
+            ids=frozenset(id_ or ()),
+            since_ms=moment(since, "since") if since else None,
+            until_ms=moment(until, "until") if until else None,
+        )
+        history = opened(data, source)
+        try:
+            if count is not None:
+                by = () if count == "all" else tuple(name.strip() for name in count.split(","))
+                counts = history.count(query, by=by)
+                _show_counts(counts, as_json=as_json, as_csv=as_csv)
+                complete = counts.completeness.complete
+            else:
+                page = history.find(query, cursor=cursor, limit=limit)
+                _show_page(page, as_json=as_json, as_csv=as_csv)
+                complete = page.completeness.complete
+        finally:
+            history.close()
+    if not complete:
+        raise typer.Exit(1)
+
+
+def index_command(
+    data: Data = Path("var"),
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make it anew from the sealed logs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take what is sealed into the index. Exit code 1 if anything is missing."""
+    with _told_plainly():
+        _demand(data)
+        with _progress("indexing") as told:
+            made = indexer.refresh(data, rebuild=rebuild, told=told)
+        history = LocalHistory(data, fresh=False)
+        try:
+            completeness = history.completeness()
+        finally:
+            history.close()
+    facts = {"records": made.records, "streams": made.streams, "rewritten": list(made.rewritten)}
+    _finish(f"{made.records:,} records of {made.streams:,} streams taken in.", facts, completeness, as_json=as_json)
+
+
+def archive_command(data: Data = Path("var"), as_json: Json = False) -> None:
+    """Write what is sealed to the archive. Exit code 1 if anything is missing."""
+    with _told_plainly():
+        _demand(data)
+        with _progress("archiving") as told:
+            made = archive(data, told=told)
+        history = ArchiveHistory(data)
+        try:
+            completeness = history.completeness()
+        finally:
+            history.close()
+    facts = {"records": made.records, "batches": made.batches, "problems": list(made.problems)}
+    _finish(f"{made.records:,} records in {made.batches:,} batches written.", facts, completeness, as_json=as_json)
+
+
+def mount(app: typer.Typer) -> None:
+    """Put the commands under `licet audit`."""
+    app.command("query")(query_command)
+    app.command("index")(index_command)
+    app.command("archive")(archive_command)
+
+
+def opened(data: Path, source: str) -> AuditQuery:
+    """What answers. Raises QueryError, HistoryError."""
+    _demand(data)
+    if source == "local":
+        with _progress("indexing") as told:
+            indexer.refresh(data, told=told)
+        return LocalHistory(data, fresh=False)
+    if source == "archive":
+        return ArchiveHistory(data)
+    raise QueryError(f"--from: `{source[:32]}` is not known; choose local or archive")
+
+
+def moment(text: str, field: str, *, now_ms: int | None = None) -> int:
+    """ms since 1970 of an ISO 8601 time, in UTC unless it says otherwise, or of so long ago. Raises QueryError."""
+    ago = _AGO.fullmatch(text.removesuffix(" ago"))
+    if ago:
+        now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        return now - int(ago[1]) * _UNIT_MS[ago[2]]
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise QueryError(
+            f"{field}: give a time as 2026-03-01, 2026-03-01T09:15:00Z, or how long ago as 90m, 2h, 7d"
+        ) from error
+    return round((at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
+
+
+def _demand(data: Path) -> None:
+    if not data.is_dir():
+        raise QueryError(f"--data: {data} is no directory; give the gateway's data directory")
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    try:
+        yield
+    except (QueryError, HistoryError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    console = Console(stderr=True)
+    with Progress(
+        what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+    ) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def statement(completeness: Completeness) -> dict[str, object]:
+    """The completeness, for JSON."""
+    return {**msgspec.to_builtins(completeness), "complete": completeness.complete}
+
+
+def _show_page(page: Page, *, as_json: bool, as_csv: bool) -> None:
+    if as_json:
+        rows = [msgspec.structs.asdict(row) for row in page.rows]
+        _dump({"rows": rows, "cursor": page.cursor, "completeness": statement(page.completeness)})
+        return
+    if as_csv:
+        _csv(CallRow.__struct_fields__, (list(msgspec.structs.astuple(row)) for row in page.rows))
+    else:
+        table = Table(box=None, header_style="bold")
+        for name in _SHOWN[:-2]:
+            table.add_column(name, no_wrap=True)
+        table.add_column("record", no_wrap=True)
+        for row in page.rows:
+            cells = [_time(row.ts), *(str(getattr(row, name)) for name in _SHOWN[1:-2]), f"{row.stream}/{row.intent}"]
+            table.add_row(*(escape(cell) for cell in cells))
+        _console().print(table)
+    if page.cursor:
+        typer.echo(f"There is more: --cursor {page.cursor}", err=as_csv)
+    _state(page.completeness, err=as_csv)
+
+
+def _show_counts(counts: Counts, *, as_json: bool, as_csv: bool) -> None:
+    if as_json:
+        found = [{**dict(zip(counts.by, values, strict=True)), "count": number} for values, number in counts.counts]
+        _dump({"by": counts.by, "counts": found, "completeness": statement(counts.completeness)})
+        return
+    if as_csv:
+        _csv((*counts.by, "count"), ([*values, number] for values, number in counts.counts))
+    else:
+        table = Table(box=None, header_style="bold")
+        for name in counts.by:
+            table.add_column(name)
+        table.add_column("count", justify="right")
+        for values, number in counts.counts:
+            table.add_row(*(escape(value) or "-" for value in values), f"{number:,}")
+        if not counts.by and not counts.counts:
+            table.add_row("0")
+        _console().print(table)
+    _state(counts.completeness, err=as_csv)
+
+
+def _finish(said: str, facts: dict[str, object], completeness: Completeness, *, as_json: bool) -> None:
+    if as_json:
+        _dump({**facts, "completeness": statement(completeness)})
+    else:
+        typer.echo(said)
+        problems = facts.get("problems") or ()
+        for problem in problems if isinstance(problems, list) else ():
+            typer.echo(problem, err=True)
+        _state(completeness)
+    if not completeness.complete:
+        raise typer.Exit(1)
+
+
+def _state(completeness: Completeness, *, err: bool = False) -> None:
+    """What the answer rests on, in sentences."""
+    streams = completeness.streams
+    sealed = sum(one.sealed - one.first for one in streams)
+    present = sum(one.present for one in streams)
+    waiting = sum(max(0, one.written - one.sealed) for one in streams if one.written is not None)
+    verdict = "complete" if completeness.complete else "INCOMPLETE"
+    head = f"{verdict} ({completeness.adapter}): {present:,} of {sealed:,} sealed records of {len(streams):,} streams were asked"
+    typer.echo(f"{head}; {waiting:,} are written and not sealed yet." if waiting else f"{head}.", err=err)
+    told = [one for one in streams if one.gaps or (one.written or 0) > one.sealed] or streams
+    for one in told[:STREAMS_SHOWN]:
+        parts = [f"{one.first} to {one.sealed - 1} sealed" if one.sealed > one.first else "nothing sealed"]
+        parts.append("no journal here" if one.written is None else f"{one.written:,} written")
+        parts += [f"{start} to {stop - 1} MISSING" for start, stop in one.gaps[:STREAMS_SHOWN]]
+        typer.echo(f"  {one.stream}: {', '.join(parts)}{', ended' if one.ended else ''}", err=err)
+    if len(told) > STREAMS_SHOWN:
+        typer.echo(f"  and {len(told) - STREAMS_SHOWN:,} more streams (--json tells all)", err=err)
+    for sentence in completeness.missing:
+        typer.echo(f"  missing: {sentence}", err=err)
+
+
+def _csv(header: tuple[str, ...], rows: Iterator[list[object]]) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    typer.echo(out.getvalue(), nl=False)
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula stands behind an apostrophe: names come from callers."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _dump(document: object) -> None:
+    typer.echo(orjson.dumps(document))
+
+
+def _time(ms: int) -> str:
+    try:
+        return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return str(ms)  # a clock that was far off
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.width >= TABLE_CHARS_MIN else Console(width=TABLE_CHARS_MIN)
