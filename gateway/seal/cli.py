@@ -8,7 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from gateway.audit.sealed import log_dir
+from gateway.audit.sealed import log_dir, sealed_head, sealed_streams
 from gateway.errors import ConfigError
 from gateway.seal.fleet import FLEET_PREFIX
 from gateway.seal.process import Stop, run
@@ -43,7 +43,8 @@ def seal(data: Path, gateway_id: str, settings: AuditSettings, *, once: bool, as
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     if as_json:
-        typer.echo(orjson.dumps({"ok": not done.problems, "heads": done.heads, "problems": done.problems}))
+        heads = {name: sealed_head(data, name).size for name in sealed_streams(data)}
+        typer.echo(orjson.dumps({"ok": not done.problems, "heads": heads, "problems": done.problems}))
     else:
         for name, problem in sorted(done.problems.items()):
             typer.echo(f"{name}: {problem}", err=True)

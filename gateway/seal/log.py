@@ -22,10 +22,10 @@ from gateway.tlog import tiles, tree
 from gateway.tlog.checkpoint import CheckpointError, Signer, VerifierKey, open_cosigned, sign_checkpoint
 
 TILE_BYTES = tiles.TILE_WIDTH * tree.HASH_BYTES
-# Partial bundles of earlier heads that stay for readers who still hold such a head: our choice, three minutes of them at the default pace.
+# Partial bundles of earlier heads that stay for readers who still hold such a head: our choice, ten minutes of them at the default pace.
 # tlog-tiles would have all of them served until the bundle is full: up to 36 MB for 256 records of 1.1 kB, and for ever where a stream
 # ends before that. Partial tiles, which proofs need, stay until theirs is full or the stream ended.
-PARTIALS_KEPT = 16
+PARTIALS_KEPT = 64
 
 
 class DisagreementError(Exception):

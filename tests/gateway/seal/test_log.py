@@ -77,15 +77,15 @@ def test_each_head_has_its_files_until_full_ones_take_their_place(tmp_path: Path
 
 def test_partial_bundles_are_bounded_and_an_ended_log_keeps_only_its_own(tmp_path: Path) -> None:
     log = Log(tmp_path, "gw/s")
-    for _ in range(40):
+    for _ in range(80):
         log.append(entries(1, log.size))
         seal(log)
     partials = tmp_path / "tile/entries/000.p"
-    assert {p.name for p in partials.iterdir()} == {str(n) for n in range(41 - PARTIALS_KEPT, 41)}
+    assert {p.name for p in partials.iterdir()} == {str(n) for n in range(81 - PARTIALS_KEPT, 81)}
     log.finish()
-    assert [p.name for p in partials.iterdir()] == ["40"]
-    assert [p.name for p in (tmp_path / "tile/0/000.p").iterdir()] == ["40"]
-    assert Log.load(tmp_path, "gw/s", TRUSTED).size == 40
+    assert [p.name for p in partials.iterdir()] == ["80"]
+    assert [p.name for p in (tmp_path / "tile/0/000.p").iterdir()] == ["80"]
+    assert Log.load(tmp_path, "gw/s", TRUSTED).size == 80
 
 
 class KilledError(BaseException):

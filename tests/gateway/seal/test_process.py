@@ -1,0 +1,205 @@
+"""The sealer's process: it starts, says how far it is, seals what is left when it is told to end, and survives being killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gateway.audit.places import Place, told
+from gateway.audit.sealed import log_dir, sealed_head, sealed_streams
+from gateway.audit.sealed_tree import SealedHashes
+from gateway.errors import ConfigError
+from gateway.seal.cli import gateway_of, seal_command
+from gateway.seal.process import SealerProcess, fleet_every_s
+from gateway.settings.audit import AuditSettings, Sealing, SignerSettings
+from gateway.signing.logkey import LogKey
+from gateway.tlog import frames
+from gateway.tlog.checkpoint import verifier_key
+from tests.gateway.audit.samples import open_journal
+from tests.gateway.seal import samples
+from tests.gateway.seal.samples import GATEWAY, fill, write
+
+WAIT_S = 30.0
+SETTINGS = AuditSettings(sealing=Sealing(every_s=0.05, every_records=64))
+
+
+def until(what: Callable[[], object]) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + WAIT_S
+    while not what():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
+
+
+def place(data: Path) -> Place:
+    """What the sealer says of itself."""
+    (progress,) = told(data)
+    assert progress.process == "sealer"
+    return progress.places[0]
+
+
+def test_a_process_seals_as_records_come_and_to_the_end(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    fill(journal, 50)
+    process = SealerProcess(tmp_path, GATEWAY, SETTINGS)
+    with closing(process):
+        (key,) = process.ready()
+        assert key == verifier_key(GATEWAY, LogKey.load(tmp_path).public)
+        assert sealed_head(tmp_path, journal.stream).size == 101
+        assert place(tmp_path) == Place(name="seal", required=True, sent=101)
+        fill(journal, 50)
+        until(lambda: sealed_head(tmp_path, journal.stream).size == 201)
+        assert not process.keep_alive()
+        with (
+            pytest.raises(ConfigError, match="another sealer runs here"),
+            closing(SealerProcess(tmp_path, GATEWAY, SETTINGS)) as second,
+        ):
+            second.ready()
+        asyncio.run(journal.close())
+    process.close()
+    assert sealed_head(tmp_path, journal.stream).size == 202
+    assert place(tmp_path) == Place(name="seal", required=True, sent=202)
+    assert (log_dir(tmp_path) / journal.stream / "committed").exists()
+
+
+def test_what_hinders_the_start_is_told(tmp_path: Path) -> None:
+    settings = AuditSettings(sealing=Sealing(signer=SignerSettings(command=("true",), public="AAAA")))
+    with closing(SealerProcess(tmp_path, GATEWAY, settings)) as process, pytest.raises(ConfigError, match="public"):
+        process.ready()
+
+
+def test_the_fleet_log_is_as_fast_as_the_lag_that_is_allowed() -> None:
+    assert fleet_every_s(Sealing()) == 60
+    assert fleet_every_s(Sealing(required=1, lag_max_s=30)) == 10
+
+
+app = typer.Typer()
+app.command("seal")(seal_command)
+
+
+def test_the_command_seals_once_and_says_what_is_wrong(tmp_path: Path) -> None:
+    stream = write(tmp_path, 5, end=False)
+    command = ["--data", str(tmp_path), "--once"]
+    done = CliRunner().invoke(app, [*command, "--gateway", GATEWAY, "--json"])
+    assert (done.exit_code, orjson.loads(done.stdout)["heads"][stream]) == (0, 11)
+    assert gateway_of(tmp_path) == GATEWAY
+    assert CliRunner().invoke(app, command).exit_code == 0
+    segment = frames.journal_dir(tmp_path) / stream / frames.segment_name(1)
+    samples.rewrite(segment, 4, b"{}")
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, f"{stream}: 00000001.seg: record 4 is not what was signed" in done.output) == (1, True)
+    assert CliRunner().invoke(app, ["--data", str(tmp_path / "none")]).exit_code == 2
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.gateway.audit.samples import open_journal
+from tests.gateway.seal.samples import fill
+import time
+journal = open_journal(Path(sys.argv[1]), segment_bytes=200_000)
+while True:
+    fill(journal, 20)
+    time.sleep(0.002)
+"""
+
+
+@pytest.fixture
+def children() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that end with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for one in started:
+        one.kill()
+        one.wait()
+
+
+@pytest.mark.slow
+def test_kills_beside_a_busy_writer_lose_nothing_and_fork_nothing(
+    tmp_path: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = random.Random(1)
+    heads: dict[str, dict[int, bytes]] = {}
+
+    def look() -> None:
+        """No head is smaller than one before, and each is of a tree that holds all those before."""
+        for stream in sealed_streams(tmp_path):
+            head = sealed_head(tmp_path, stream)
+            known = heads.setdefault(stream, {})
+            assert head.size >= max(known, default=0)
+            known[head.size] = head.root
+            hashes = SealedHashes(log_dir(tmp_path) / stream, head.size)
+            for size, root in known.items():
+                assert hashes.root(size) == root
+
+    def has_grown(before: dict[str, int]) -> Callable[[], bool]:
+        return lambda: any(before.get(s, 0) < sealed_head(tmp_path, s).size for s in sealed_streams(tmp_path))
+
+    def writer() -> subprocess.Popen[bytes]:
+        children.append(subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)]))
+        return children[-1]
+
+    write_on = writer()
+    process = SealerProcess(tmp_path, GATEWAY, SETTINGS)
+    with closing(process):
+        process.ready()
+        for turn in range(25):
+            until(has_grown({stream: sealed_head(tmp_path, stream).size for stream in sealed_streams(tmp_path)}))
+            time.sleep(pace.random() * 0.1)  # anywhere in a round: this is no wait for anything
+            os.kill(process.pid, signal.SIGKILL)
+            until(process.keep_alive)
+            look()
+            if turn % 8 == 7:
+                write_on.kill()
+                write_on.wait()
+                write_on = writer()
+            process.ready()
+            look()
+            assert place(tmp_path).problem == ""
+        write_on.kill()
+        write_on.wait()
+        asyncio.run(open_journal(tmp_path).close())  # recovers what was killed
+    look()
+    monkeypatch.setattr(samples, "KEY", LogKey.load(tmp_path))
+    streams = [one.name for one in frames.streams(tmp_path)]
+    assert len(streams) == 5
+    for stream in streams:
+        assert samples.check(tmp_path, stream) == len(samples.records(tmp_path, stream))
+    assert sum(len(known) for known in heads.values()) > 30
+
+
+@pytest.mark.slow
+def test_it_ends_with_who_started_it_and_seals_what_is_left(
+    tmp_path: Path, children: list[subprocess.Popen[bytes]]
+) -> None:
+    owner = (
+        "import sys; from pathlib import Path; from gateway.seal.process import SealerProcess\n"
+        "from gateway.settings.audit import AuditSettings, Sealing\n"
+        "p = SealerProcess(Path(sys.argv[1]), 'gw', AuditSettings(sealing=Sealing(every_s=3600)))\n"
+        "p.ready(); print(p.pid, flush=True); sys.stdin.read()"
+    )
+    children.append(
+        subprocess.Popen([sys.executable, "-c", owner, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    )
+    assert children[0].stdout is not None
+    pid = int(children[0].stdout.readline())
+    stream = write(tmp_path, 5, end=False)
+    children[0].kill()
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    assert sealed_head(tmp_path, stream).size == 11
+    children[0].stdout.close()
+    if children[0].stdin is not None:
+        children[0].stdin.close()
