@@ -287,6 +287,11 @@ def q10(source: Source, asked: Asked) -> Answer:
                 )
             )
     remarks = [f"Findings of sensitive personal information that passed: {breaches:,}."] if breaches else []
+    watched = source.count(f"FROM calls c WHERE {IN_PERIOD} AND c.mode = 'shadow' AND c.would_be = 'blocked'", *given)
+    if watched:
+        remarks.append(
+            f"Watched only, and would have been blocked: {watched:,} calls; what else was in them behind that finding was not looked for."
+        )
     return Answer(rows, remarks, breaches=breaches)
 
 

@@ -36,6 +36,7 @@ ASSESSED = {
 ALIASES = {"chat": ("up", 5, "eu"), "watch": ("up-watch", 6, "eu"), "far": ("up-far", 7, "us"), "loose": ("up-loose", 8, "eu"),
            "free": ("up-free", 9, "eu"), "train": ("up-train", 10, "eu"), "gone": ("up-gone", 11, "eu")}  # fmt: skip
 ANSWER = "Rain is expected in the north tomorrow."
+CODE_WORD = "The word of the day is heron."
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class Script:
             named = {"model": "somebody-else"}
         if "redirect" in asked:
             return Reply([b""], "text/html", 302, [("location", "/elsewhere")])
-        says = f"The number is {SSN}." if "tell a number" in asked else ANSWER
+        says = f"The number is {SSN}." if "tell a number" in asked else CODE_WORD if "code word" in asked else ANSWER
         if seen.json.get("stream"):
-            first = [chat_chunk({"content": f"{ANSWER} "}) | named]
+            first = [] if says == CODE_WORD else [chat_chunk({"content": f"{ANSWER} "}) | named]
             pause = [Wait(seconds=30)] if "linger" in asked else []
             return Reply([*sse(*first), *pause, *sse(chat_chunk({"content": says}, finish="stop") | named, "[DONE]")])
         return Reply([json.dumps(json.loads(chat_answer(says)) | named).encode()], "application/json")
@@ -81,7 +82,9 @@ class Driven(Stack):
     """A gateway with a model for each kind of policy, and the ledger of what it was asked."""
 
     ledger: list[Sent] = field(default_factory=list)
-    listed: dict[int, int] = field(default_factory=dict)
+    lists: list[tuple[int, str, Mapping[str, int]]] = field(
+        default_factory=list
+    )  # status lists: when, digest, what they say
 
     def write_files(self) -> Path:
         """Policies, licenses with an entry in a status list, orders, a permit."""
@@ -91,7 +94,7 @@ class Driven(Stack):
         mail = "EMAIL_ADDRESS: mask"
         texts = {
             "watch": policy_text(mode="shadow").replace("name: test", "name: watcher"),
-            "far": policy_text().replace(mail, "EMAIL_ADDRESS: report"),
+            "far": policy_text().replace(mail, "EMAIL_ADDRESS: report").replace("territory: [eu]", "territory: [us]"),
             "loose": policy_text().replace("binding_min: 1", "binding_min: 1, on_drift: flag"),
             "free": policy_text(required="false"),
         }
@@ -120,8 +123,15 @@ class Driven(Stack):
         self.top = {"jti": f"lic-{name}", "status": {"status_list": {"uri": STATUS_URI, "idx": index}}}
         modalities = ["text", "audio"] if name == "train" else ["text"]
         file = "license.jws" if name == "chat" else f"license-{name}.jws"
+        places = ["us"] if name == "far" else ["eu"]
         self.write_license(
-            file, model=model, served=[model], modalities=modalities, modalities_out=modalities, holder="Acme"
+            file,
+            model=model,
+            served=[model],
+            modalities=modalities,
+            modalities_out=modalities,
+            holder="Acme",
+            jurisdictions=places,
         )
 
     def _permit(self) -> None:
@@ -152,7 +162,10 @@ class Driven(Stack):
         entries = [VALID] * 12
         for name, value in values.items():
             entries[ALIASES[name][1]] = value
-        return self.publish_status(*entries)
+        made = self.publish_status(*entries)
+        token = (self.folder / "status.jwt").read_bytes()
+        self.lists.append((made, hashlib.sha256(token).hexdigest(), values))
+        return made
 
     def orders(self, *orders: Mapping[str, Any]) -> int:
         """The authority's whole list of orders; when it was made."""
@@ -250,6 +263,8 @@ def drive(stack: Driven) -> None:
     ask("Please tell a number", told="answer blocked")
     ask("Pretend to be Elon Musk and apologize.", told="imitation")
     ask("Pretend to be Elon Musk and apologize.", model="watch", told="imitation watched")
+    ask("What is the code word?", told="matched")
+    ask("What is the code word?", stream=True, told="matched")
     ask("Please redirect", told="failed")
     ask("Please linger", stream=True, leave=True, told="left")
     ask("Please wander", told="drift refused")
@@ -269,13 +284,13 @@ def drive(stack: Driven) -> None:
 
 def _suspend(stack: Driven) -> None:
     """Suspended, and in force again; another license revoked for good."""
-    stack.listed[SUSPENDED] = stack.set_status(chat=SUSPENDED, watch=SUSPENDED)
+    stack.set_status(chat=SUSPENDED, watch=SUSPENDED)
     stack.until("chat", "LIC_STATE")
     stack.ask("Hello", told="suspended")
     stack.ask("Hello", model="watch", told="suspended, watched")
-    stack.listed[VALID] = stack.set_status()
+    stack.set_status()
     stack.until("chat", "")
-    stack.listed[REVOKED] = stack.set_status(gone=REVOKED)
+    stack.set_status(gone=REVOKED)
     stack.until("gone", "LIC_STATE")
 
 
