@@ -173,7 +173,7 @@ def _logs(folder: Path) -> dict[str, Path]:
         return {}
     return {
         path.name: path
-        for path in folder.iterdir()
+        for path in sorted(folder.iterdir())
         if frames.STREAM_NAME.fullmatch(path.name) and ((path / CHECKPOINT).is_file() or (path / "tile").is_dir())
     }
 

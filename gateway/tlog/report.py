@@ -47,6 +47,9 @@ class StreamReport:
     pruned: int = 0  # records before this one may be gone
     signed_by: tuple[str, ...] = ()  # names and ids of the known keys whose signature holds
     witnesses: tuple[str, ...] = ()  # by name, those whose cosignature holds
+    witnessed: int = (
+        0  # of the sealed records, those that the required witnesses saw, or a fleet's log that they cosigned
+    )
     remarks: tuple[str, ...] = ()  # what is no damage and worth knowing
 
 

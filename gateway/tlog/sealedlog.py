@@ -47,7 +47,8 @@ class SealedLog:
     def __init__(self, source: Source, size: int, minimum: int, told: Callable[[int], None]) -> None:
         self.source = source
         self.size = size
-        self.kept = minimum >> TILE_LEVEL << TILE_LEVEL  # bundles wholly before the minimum are not read
+        # Bundles wholly before the minimum are not read; of a log that was pruned to its end, the last one neither.
+        self.kept = size if minimum == size else minimum >> TILE_LEVEL << TILE_LEVEL
         self.size_bytes = 0  # of bundles
         self._told = told
         self._bundle = b""

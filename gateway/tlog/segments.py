@@ -37,6 +37,8 @@ class Journal:
         self._missing: int | None = frames.missing_segment([number for number, _ in self._found])
         if pruned and self._found and self._found[0][0] > 1:
             self._begin_late(pruned)
+        elif pruned and not self._found and self.mark is not None and self.mark[0] == pruned:
+            self.first, self._missing = pruned, None  # all of it was pruned, its end with it
 
     def _begin_late(self, pruned: int) -> None:
         """Where the first segments are gone as they may be, the first that is there says where it begins."""
@@ -118,11 +120,12 @@ def read_mark(path: Path) -> tuple[int, str] | None:
     """Size and root in the marker of an ended stream. A marker that cannot be read claims a stream that cannot be."""
     try:
         mark = orjson.loads(path.read_bytes())
-        return int(mark["size"]), str(mark["root"])
+        size, root = mark["size"], mark["root"]
     except FileNotFoundError:
         return None
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+    except (orjson.JSONDecodeError, KeyError, TypeError):
         return -1, ""
+    return (size, root) if type(size) is int and type(root) is str else (-1, "")
 
 
 def is_locked(path: Path) -> bool:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from .checkpoint import Checkpoint, read_checkpoint
 from .cosignature import Cosignature, cosigned_by
 from .keys import KEYS, KEYS_BYTES_MAX, Term, key_terms, read_changes
-from .note import ED25519, NoteError, VerifierKey, read_note, signed_by
+from .note import ED25519, NoteError, VerifierKey, parse_key, read_note, signed_by
 from .places import Source
 from .records import WrongError
+
+VKEYS = "vkeys"  # beside the logs: the keys that sign them, as the gateway itself says
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +55,19 @@ class Signed:
 class Terms:
     """The keys of the logs in one folder: those that are trusted, and those that they handed over to."""
 
-    def __init__(self, trust: Trust, statements: bytes | None) -> None:
-        """Without trusted keys, those of the statements themselves serve: they show contradictions and prove nothing.
+    def __init__(self, trust: Trust, statements: bytes = b"", published: bytes = b"") -> None:
+        """Without trusted keys, those that the log publishes serve: they show contradictions and prove nothing.
 
-        Raises WrongError where the statements do not hold.
+        Raises WrongError where the statements, or the keys where they are needed, do not hold.
         """
         self.trust = trust
-        data = statements or b""
         try:
-            roots = trust.keys or tuple(dict.fromkeys(change.old for change, _ in read_changes(data)))
-            self.terms: Mapping[VerifierKey, Term] = key_terms(data, roots)
+            roots = trust.keys or _published(published)
+        except (NoteError, UnicodeDecodeError) as error:
+            raise WrongError("the published keys cannot be read", seq=0, file=VKEYS) from error
+        try:
+            roots = roots or tuple(dict.fromkeys(change.old for change, _ in read_changes(statements)))
+            self.terms: Mapping[VerifierKey, Term] = key_terms(statements, roots)
         except NoteError as error:
             raise WrongError(f"the statements of keys do not hold: {error}", seq=0, file=KEYS) from error
 
@@ -82,6 +87,11 @@ class Terms:
         return Signed(head, signed, cosigned, outdated)
 
 
-def read_statements(log: Source) -> bytes | None:
-    """The file `keys` beside a log. Raises OSError."""
-    return log.beside("").read(KEYS, KEYS_BYTES_MAX)
+def read_keys(log: Source) -> tuple[bytes, bytes]:
+    """The files `keys` and `vkeys` beside a log. Raises OSError."""
+    beside = log.beside("")
+    return beside.read(KEYS, KEYS_BYTES_MAX) or b"", beside.read(VKEYS, KEYS_BYTES_MAX) or b""
+
+
+def _published(data: bytes) -> tuple[VerifierKey, ...]:
+    return tuple(parse_key(line) for line in data.decode("utf-8").splitlines() if line)

@@ -7,6 +7,7 @@ order. First fleet logs, whose entries hold all other logs to their heads; then 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from .report import TRUSTED, UNTRUSTED, Problem, Report, StreamReport
 from .sealedlog import SealedLog, read_minimum, read_note_of
 from .segments import Journal
 from .tiles import CHECKPOINT
-from .trust import Signed, Terms, Trust, read_statements
+from .trust import Signed, Terms, Trust, read_keys
 from .walk import Walk
 
 __all__ = ["OUTCOMES", "REQUIRED", "Kept", "Problem", "Report", "StreamReport", "Trust", "check", "kept_head", "verify"]
@@ -59,7 +60,7 @@ def kept_head(text: str, label: str, trust: Trust | None = None) -> Kept:
 
 def _kept_checkpoint(note: str, trust: Trust) -> Checkpoint:
     """Old heads may be signed by keys that were replaced since: whoever kept a head gives the key of its time, too."""
-    return Terms(trust, None).open(note).head
+    return Terms(trust).open(note).head
 
 
 def verify(data_dir: Path, progress: Progress | None = None) -> Report:
@@ -106,7 +107,7 @@ class _Check:
 
     def run(self, found: Sequence[Found]) -> Report:
         """Fleets, then streams."""
-        known = [_named(one) for one in found]
+        known = [_named(one, self.trust) for one in found]
         self.total = sum(_size_bytes(one) for one in known)
         fleets = self._all_fleets([one for one in known if one.name.startswith(FLEET_PREFIX) and one.log is not None])
         streams = [one for one in known if not one.name.startswith(FLEET_PREFIX)]
@@ -145,7 +146,7 @@ class _Check:
             problem: Problem | None = None
             try:
                 sealing.read()
-                sealing.demand_quorum(vouched=False)
+                sealing.demand_quorum(0)
                 held, inclusions, _ = self._holding(found.name, sealing.origin)
                 walk = Walk(
                     found.name,
@@ -246,13 +247,10 @@ class _Check:
                 problem = f"the log is lost: {owed.witness} holds a head of {owed.size} records"
                 raise WrongError(problem, seq=0, file=CHECKPOINT)
 
-    def _vouched(self, sealing: _Sealing) -> bool:
-        """Whether a fleet's log that is vouched for itself has this very head."""
-        for fleet in self.fleets:
-            heads = fleet.entries.heads.get(sealing.origin) if fleet.vouched else None
-            if heads is not None and (heads.last.size, heads.last.root) == (sealing.size, sealing.root):
-                return True
-        return False
+    def _vouched(self, sealing: _Sealing) -> int:
+        """How many records of a log are under heads that a fleet's log committed which is vouched for itself."""
+        known = (fleet.entries.heads.get(sealing.origin) for fleet in self.fleets if fleet.vouched)
+        return max((heads.last.size for heads in known if heads is not None), default=0)
 
     def _stream(self, found: Found) -> StreamReport:
         for _ in range(_TRIES):
@@ -264,7 +262,7 @@ class _Check:
             try:
                 self._demand_log(found)
                 sealing.read()
-                sealing.demand_quorum(vouched=self._vouched(sealing))
+                sealing.demand_quorum(self._vouched(sealing))
                 held, inclusions, committed = self._holding(found.name, sealing.origin)
                 if found.journal is not None:
                     journal = Journal(found.journal, pruned=sealing.minimum, told=self._told)
@@ -306,6 +304,7 @@ class _Facts(TypedDict):
     pruned: int
     signed_by: tuple[str, ...]
     witnesses: tuple[str, ...]
+    witnessed: int
     remarks: tuple[str, ...]
 
 
@@ -318,6 +317,7 @@ class _Sealing:
         self.size = 0
         self.root = tree.EMPTY_ROOT
         self.minimum = 0
+        self.witnessed = 0
         self.remarks: list[str] = []
         self._name = found.name
         self._source: Source | None = found.log
@@ -331,7 +331,7 @@ class _Sealing:
         if self._source is None:
             return
         self._note = read_note_of(self._source)
-        terms = Terms(self._trust, read_statements(self._source))
+        terms = Terms(self._trust, *read_keys(self._source))
         try:
             self._signed = terms.open(self._note)
         except NoteError as error:
@@ -357,19 +357,25 @@ class _Sealing:
         except WrongError:
             return False
 
-    def demand_quorum(self, *, vouched: bool) -> None:
-        """Raises WrongError where too few witnesses stand for the head. `vouched`: a fleet's log stands for it."""
-        signed = self._signed
-        if signed is None or vouched:
+    def demand_quorum(self, committed: int) -> None:
+        """Raises WrongError where too few witnesses stand for the log. `committed`: its records that a fleet's log stands for."""
+        signed, required = self._signed, self._trust.required
+        if signed is None:
             return
-        if signed.outdated:
+        if signed.outdated and committed < self.size:
             self.remarks.append(
                 "its head is signed only by a key that was replaced, and nothing shows that it was signed before"
             )
-        if len(signed.witnesses) < self._trust.required:
-            raise WrongError(
-                f"{len(signed.witnesses)} of the witnesses cosigned, and {self._trust.required} must", file=CHECKPOINT
+        if not required:
+            return
+        self.witnessed = self.size if len(signed.witnesses) >= required else min(committed, self.size)
+        if not self.witnessed:
+            problem = (
+                f"{len(signed.witnesses)} of the witnesses cosigned, and {required} must; no fleet log stands for it"
             )
+            raise WrongError(problem, seq=0, file=CHECKPOINT)
+        if self.witnessed < self.size:
+            self.remarks.append(f"no witness saw the last {self.size - self.witnessed:,} of its sealed records yet")
 
     @property
     def vouched(self) -> bool:
@@ -397,15 +403,18 @@ class _Sealing:
             pruned=self.minimum,
             signed_by=tuple(f"{key.name}+{key.id.hex()}" for key in signed.keys) if signed else (),
             witnesses=signed.witnesses if signed else (),
+            witnessed=self.witnessed,
             remarks=tuple(remarks),
         )
 
 
-def _named(found: Found) -> Found:
-    """A log that was given by itself is named by its checkpoint, or by its folder where that tells nothing."""
+def _named(found: Found, trust: Trust) -> Found:
+    """A log that was given by itself is named by its checkpoint, or by its folder where that does not hold."""
     if found.name or found.log is None:
         return found
-    name = _tail(_origin(found)) or found.log.where.rstrip("/").rpartition("/")[2]
+    name = found.log.where.rstrip("/").rpartition("/")[2]
+    with contextlib.suppress(WrongError, NoteError):  # what is wrong is told when the log is checked
+        name = _tail(Terms(trust, *read_keys(found.log)).open(read_note_of(found.log)).head.origin)
     return replace(found, name=name if frames.STREAM_NAME.fullmatch(name) else "log")
 
 
@@ -469,7 +478,7 @@ def _missing(place: str, origin: str, held: Held) -> StreamReport:
 def _state(problem: Problem | None, meaning: Records, journal: Journal | None) -> str:
     if problem is not None:
         return "damaged"
-    if meaning.ended:
+    if meaning.ended or (journal is not None and journal.mark is not None):
         return "ended"
     if journal is None:
         return "sealed"

@@ -139,7 +139,8 @@ class Walk:
             raise WrongError(
                 f"there are {seq} records, and {self._held.witness} holds a head of {self._held.size}: the tail is lost"
             )
-        ended = isinstance(meaning, Records) and meaning.ended
+        # Of a stream that was pruned to its end, only the marker tells that it ended.
+        ended = isinstance(meaning, Records) and (meaning.ended or 0 < seq <= meaning.first)
         if journal is None:
             return
         if journal.torn_bytes and ended:
