@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -129,10 +129,9 @@ class Registry:
             "licet_metrics_dropped_series_total", "Updates counted under `other`: the family was full.", ("family",)
         )
 
-    def counter(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Counter:
-        return self._put(
-            Counter(name, Series("counter", help_text, tuple(labels)), self._series_max, self._note_dropped)
-        )
+    def counter(self, name: str, help_text: str, labels: Sequence[str] = (), *, worst: bool = False) -> Counter:
+        series = Series("counter", help_text, tuple(labels), worst=worst)
+        return self._put(Counter(name, series, self._series_max, self._note_dropped))
 
     def gauge(self, name: str, help_text: str, labels: Sequence[str] = (), *, worst: bool = False) -> Gauge:
         series = Series("gauge", help_text, tuple(labels), worst=worst)
@@ -247,6 +246,34 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
+class PlaceTold(Protocol):
+    """One place that records must reach (`gateway.audit.places.Place`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def required(self) -> bool: ...
+    @property
+    def behind_records(self) -> int: ...
+    @property
+    def behind_bytes(self) -> int: ...
+    @property
+    def since_ms(self) -> int | None: ...
+    @property
+    def failures(self) -> int: ...
+
+
+class ProcessTold(Protocol):
+    """What one process says (`gateway.audit.places.Progress`)."""
+
+    @property
+    def process(self) -> str: ...
+    @property
+    def at_ms(self) -> int: ...
+    @property
+    def places(self) -> Sequence[PlaceTold]: ...
+
+
 class GatewayMetrics:
     """Every metric of the gateway, in one place, so that none is forgotten and none is renamed by accident."""
 
@@ -303,7 +330,50 @@ class GatewayMetrics:
         self.trust_fresh = r.gauge(
             "licet_trust_fresh", "1 while what authorities say is known as of the last look.", ("source",), worst=True
         )
+        # Told by the processes that bring records to other places, once for all workers: the smallest of equal numbers is each of them.
+        self.audit_behind_records = r.gauge(
+            "licet_audit_behind_records", "Records that have not reached a place yet.", ("place",), worst=True
+        )
+        self.audit_behind_bytes = r.gauge(
+            "licet_audit_behind_bytes", "Bytes of records that have not reached a place yet.", ("place",), worst=True
+        )
+        self.audit_behind_seconds = r.gauge(
+            "licet_audit_behind_seconds",
+            "Age of the oldest record that has not reached a place.",
+            ("place",),
+            worst=True,
+        )
+        self.audit_required = r.gauge(
+            "licet_audit_place_required",
+            "1 where falling behind refuses calls, as the policy says.",
+            ("place",),
+            worst=True,
+        )
+        self.audit_told = r.gauge(
+            "licet_audit_told_seconds", "Seconds since a process said how far its places are.", ("process",), worst=True
+        )
+        self.audit_failures = r.counter(
+            "licet_audit_place_failures_total",
+            "Attempts that a place did not take, since its process began.",
+            ("place",),
+            worst=True,
+        )
         self.state_failures = r.counter("licet_state_failures_total", "Operations the shared state could not serve.")
+
+    def audit_places(self, told: Iterable[ProcessTold], now_ms: int) -> None:
+        """Take over what processes tell of their places. What is not told any more is shown no longer."""
+        families = (self.audit_behind_records, self.audit_behind_bytes, self.audit_behind_seconds, self.audit_required)
+        for family in (*families, self.audit_told, self.audit_failures):
+            family.series.values.clear()
+        for one in told:
+            self.audit_told.set_(max(0, now_ms - one.at_ms) / 1000, one.process)
+            for place in one.places:
+                self.audit_behind_records.set_(place.behind_records, place.name)
+                self.audit_behind_bytes.set_(place.behind_bytes, place.name)
+                age_s = 0.0 if place.since_ms is None else max(0, now_ms - place.since_ms) / 1000
+                self.audit_behind_seconds.set_(age_s, place.name)
+                self.audit_required.set_(place.required, place.name)
+                self.audit_failures.total(place.failures, place.name)
 
     def render(self) -> bytes:
         """The page of this worker alone."""

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -91,6 +92,8 @@ def sinks_of(work: Work) -> list[Sink]:
     telemetry = work.telemetry
     found: list[Sink] = []
     if telemetry.otlp is not None:
+        if urlsplit(telemetry.otlp.endpoint).scheme not in ("http", "https"):
+            raise ConfigError("telemetry.otlp.endpoint: this is no http:// or https:// address")
         found.append(OtlpSink(telemetry.otlp, work.data_dir))
         if "metrics" in telemetry.otlp.semconv:
             found.append(MetricsSink(telemetry.otlp, work.data_dir))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.audit.places import Place, Progress
 from gateway.metrics import GatewayMetrics, Registry, decode, encode, merge, render
 
 
@@ -130,3 +131,26 @@ def test_every_metric_of_the_gateway_is_there() -> None:
         "licet_journal_records_total",
     ):
         assert f"# TYPE {name} " in page
+
+
+def test_places_of_the_audit_trail_are_shown_once_for_all_workers() -> None:
+    otlp = Place(name="otlp", required=True, behind_records=7, behind_bytes=900, since_ms=4_000, failures=3)
+    told = [Progress("shipper", 1, 9_500, (otlp, Place(name="s3")))]
+    pages = []
+    for _ in range(2):
+        worker = GatewayMetrics()
+        worker.audit_places([Progress("shipper", 1, 0, (Place(name="gone"),))], 10_000)
+        worker.audit_places(told, 10_000)
+        pages.append(worker.registry.snapshot())
+    page = render(merge(pages)).decode()
+    for line in (
+        'licet_audit_behind_records{place="otlp"} 7',
+        'licet_audit_behind_bytes{place="otlp"} 900',
+        'licet_audit_behind_seconds{place="otlp"} 6',
+        'licet_audit_behind_seconds{place="s3"} 0',
+        'licet_audit_place_required{place="otlp"} 1',
+        'licet_audit_place_failures_total{place="otlp"} 3',
+        'licet_audit_told_seconds{process="shipper"} 0.5',
+    ):
+        assert f"\n{line}\n" in page
+    assert "gone" not in page
