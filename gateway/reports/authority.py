@@ -13,7 +13,6 @@ from gateway.reports.model import (
     IN_PERIOD,
     NOT_COLLECTED,
     NOT_STATED,
-    RECORDS_MAX,
     Answer,
     Asked,
     Missing,
@@ -72,8 +71,8 @@ def q23(source: Source, asked: Asked) -> Answer:
             continue
         published_ms = int(detail.get("published_s", 0)) * 1000
         told = (
-            str(detail[changes.LICENSE]),
-            str(detail["issuer"]),
+            str(detail.get(changes.LICENSE, "")),
+            str(detail.get("issuer", "")),
             stream,
             when(published_ms),
             when(ts),
@@ -96,6 +95,8 @@ def q24(source: Source, asked: Asked) -> Answer:
     policies loosen against their presets stands in the intents (`policy.deviations`)."""
     given: tuple[Value, ...] = (asked.since_ms, asked.until_ms)
     documents = Documents(source.data)
+    watched = f"FROM calls c WHERE {IN_PERIOD} AND c.mode = 'shadow' AND c.would_be IN ('blocked', 'refused')"
+    records = source.firsts(("c.model", "c.policy_digest", "c.would_be"), watched, given)
     rows = [Row(("override of a single call", *(NOT_COLLECTED,) * 8))]
     for model, name, digest, would_be, count in source.ask(
         f"SELECT c.model, c.policy, c.policy_digest, c.would_be, count(*) FROM calls c WHERE {IN_PERIOD} AND c.mode = 'shadow'"
@@ -103,11 +104,6 @@ def q24(source: Source, asked: Asked) -> Answer:
         *given,
     ):
         policy = documents.policy(digest)
-        found = source.ask(
-            f"SELECT c.stream, c.intent FROM calls c WHERE {IN_PERIOD} AND c.mode = 'shadow' AND c.model = ? AND c.policy_digest = ?"
-            f" AND c.would_be = ? ORDER BY c.ts, c.stream, c.intent LIMIT {RECORDS_MAX}",
-            *(*given, model, digest, would_be),
-        )
         told = (
             "policy in shadow mode",
             model,
@@ -117,7 +113,5 @@ def q24(source: Source, asked: Asked) -> Answer:
             would_be,
             int(count),
         )
-        rows.append(
-            Row((*told, NOT_COLLECTED, NOT_COLLECTED), tuple(record_id(stream, intent) for stream, intent in found))
-        )
+        rows.append(Row((*told, NOT_COLLECTED, NOT_COLLECTED), records.get((model, digest, would_be), ())))
     return Answer(rows)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import orjson
 
@@ -16,13 +16,14 @@ from gateway.reports.model import (
     MONDAY_MS,
     NOT_COLLECTED,
     NOT_STATED,
-    RECORDS_MAX,
+    ROWS_MAX,
     SENT,
     WEEK_MS,
     Answer,
     Asked,
     Missing,
     Parameter,
+    ReportError,
     Row,
     Source,
     record_id,
@@ -31,6 +32,7 @@ from gateway.reports.model import (
     when,
 )
 from gateway.reports.registry import NONE, PARTLY, report
+from policies.model import Action
 
 PI, SPI = "pipl.pi", "pipl.spi"
 _LATER = "content-risk filters, which name the risk of GB/T 45654 (A.1 to A.5) that a text is about"
@@ -43,13 +45,23 @@ def marks(values: Iterable[object]) -> str:
     return ", ".join("?" for _ in values)
 
 
-def records_of(source: Source, where: str, *parameters: Value) -> tuple[str, ...]:
-    """The first calls for which a row stands. `where` may use f and c."""
-    found = source.ask(
-        f"SELECT DISTINCT c.stream, c.intent, c.ts {_FINDINGS} WHERE {where} ORDER BY c.ts, c.stream, c.intent LIMIT {RECORDS_MAX}",
-        *parameters,
-    )
-    return tuple(record_id(stream, intent) for stream, intent, _ in found)
+def unrecorded(source: Source, documents: Documents, entities: Collection[str], asked: Asked) -> list[str]:
+    """A remark on policies of the period that allow some of these entities in prompts: such findings are not in records."""
+    told = []
+    for name, digest in source.ask(
+        f"SELECT DISTINCT c.policy, c.policy_digest FROM calls c WHERE {IN_PERIOD} AND c.policy_digest <> '' ORDER BY 1, 2",
+        *(asked.since_ms, asked.until_ms),
+    ):
+        policy = documents.policy(digest)
+        if policy is None:
+            told.append(f"{name}@{digest[:12]} (which was not kept)")
+            continue
+        tables = policy.prompt.by_role.values()
+        allowed = sorted(one for one in entities if any(table.action(one) is Action.ALLOW for table in tables))
+        if allowed:
+            more = f" and {len(allowed) - 3} more" if len(allowed) > 3 else ""
+            told.append(f"{name}@{digest[:12]} ({', '.join(allowed[:3])}{more})")
+    return [f"Policies that may let such entities pass without a record: {'; '.join(told)}."] if told else []
 
 
 @report(
@@ -88,6 +100,8 @@ def q06(source: Source, asked: Asked) -> Answer:
         line[2 if shadow else 0] += int(calls)
         line[1] += 0 if shadow else int(count)
     detectors = _detectors(source, asked)
+    where = f"{_FINDINGS} WHERE {IN_PERIOD} AND {blocked} AND f.action = 'block'"
+    records = source.firsts((_WEEK, "f.entity", "f.direction"), where, given)
     rows, by_rule = [], dict[str, int]()
     first = min((week for week, _, _ in totals), default=0)
     for (week, entity, direction), (calls, count, shadow) in sorted(totals.items()):
@@ -95,11 +109,9 @@ def q06(source: Source, asked: Asked) -> Answer:
         reason = "IMPERSONATION" if entity.startswith("IMPERSONATION") else "CONTENT_BLOCKED"
         change = "first week" if week == first else f"{calls - before:+d}"
         by_rule[entity] = by_rule.get(entity, 0) + calls
-        where = f"{IN_PERIOD} AND {blocked} AND f.action = 'block' AND f.entity = ? AND f.direction = ? AND {_WEEK} = ?"
-        records = records_of(source, where, *given, entity, direction, week)
         versions = ", ".join(sorted(detectors.get(week, ()))) or NOT_STATED
         values = (week_name(week), reason, entity, direction, calls, count, change, shadow, versions, NOT_COLLECTED)
-        rows.append(Row(values, records))
+        rows.append(Row(values, records.get((week, entity, direction), ())))
     bare = source.count(
         f"FROM calls c WHERE {IN_PERIOD} AND c.decision = 'blocked' AND NOT EXISTS (SELECT 1 FROM findings f WHERE f.stream = c.stream"
         " AND f.intent = c.intent AND f.action = 'block')",
@@ -119,7 +131,7 @@ def q06(source: Source, asked: Asked) -> Answer:
 def _detectors(source: Source, asked: Asked) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for week, text in source.ask(
-        f"SELECT DISTINCT {_WEEK}, c.detectors FROM calls c WHERE {IN_PERIOD} AND c.decision = 'blocked'",
+        f"SELECT DISTINCT {_WEEK}, c.detectors FROM calls c WHERE {IN_PERIOD} AND (c.decision = 'blocked' OR c.would_be = 'blocked')",
         *(asked.since_ms, asked.until_ms),
     ):
         found.setdefault(int(week), set()).update(part for part in str(text).split(",") if part)
@@ -178,8 +190,8 @@ def q08(source: Source, asked: Asked) -> Answer:
     found, in_all = source.listed(columns, where, given)
     rules: dict[tuple[str, int], dict[str, set[str]]] = {}
     for stream, intent, entity, direction in source.ask(
-        f"SELECT f.stream, f.intent, f.entity, f.direction {_FINDINGS} WHERE {IN_PERIOD} AND f.action = 'block'"
-        " AND (c.decision = 'blocked' OR c.case_ref <> '')",
+        "SELECT f.stream, f.intent, f.entity, f.direction FROM findings f WHERE f.action = 'block' AND (f.stream, f.intent) IN"
+        f" (SELECT c.stream, c.intent {where} ORDER BY c.ts, c.stream, c.intent LIMIT {ROWS_MAX})",
         *given,
     ):
         by = rules.setdefault((stream, intent), {})
@@ -253,7 +265,9 @@ _NOT_SENT = (
 def q10(source: Source, asked: Asked) -> Answer:
     """Findings of entities that the law calls sensitive (tag `pipl.spi`: PIPL, article 28, and GB/T 35273, annex B) or personal (`pipl.pi`), as findings by what was done: `redacted` are masked or
     replaced by pseudonyms, `blocked` stopped the call, `not sent` are further findings in prompts or answers that never left, `passed` went on as they were, policies in shadow mode included. A
-    breach is a sensitive one that passed. Row's records are the calls in which some passed, or the first calls. Findings of `default: allow` are not recorded."""
+    breach is a sensitive one that passed. A row names the calls in which some passed, or else of what was done most. What a policy allows is not in records; such policies are named."""
+    if asked.text("class", "pi") not in ("pi", "spi"):
+        raise ReportError("class: write spi or pi, or leave it out")
     wanted = [tag for tag in (SPI, PI) if asked.text("class", tag.partition(".")[2]) == tag.partition(".")[2]]
     sensitive = entities_of(SPI)
     given: tuple[Value, ...] = (asked.since_ms, asked.until_ms)
@@ -275,23 +289,21 @@ def q10(source: Source, asked: Asked) -> Answer:
                 *(*given, *entities),
             )
         }
+        records = source.firsts(("f.entity", "f.direction", kind), f"{_FINDINGS} WHERE {listed}", (*given, *entities))
         for (entity, direction), counts in sorted(by.items()):
             passed = counts.get("passed", 0)
             breaches += passed if tag == SPI else 0
-            where = f"{IN_PERIOD} AND f.entity = ? AND f.direction = ?" + (f" AND {kind} = 'passed'" if passed else "")
             told: tuple[Value, ...] = (tag.partition(".")[2], entity, direction, calls[entity, direction])
             told += tuple(counts.get(what, 0) for what in ("redacted", "blocked", "not sent", "passed"))
-            rows.append(
-                Row(
-                    (*told, NOT_COLLECTED, source_of(tag, entity)), records_of(source, where, *given, entity, direction)
-                )
-            )
+            named = records.get((entity, direction, "passed" if passed else max(counts, key=counts.__getitem__)), ())
+            rows.append(Row((*told, NOT_COLLECTED, source_of(tag, entity)), named))
     remarks = [f"Findings of sensitive personal information that passed: {breaches:,}."] if breaches else []
     watched = source.count(f"FROM calls c WHERE {IN_PERIOD} AND c.mode = 'shadow' AND c.would_be = 'blocked'", *given)
     if watched:
         remarks.append(
             f"Watched only, and would have been blocked: {watched:,} calls; what else was in them behind that finding was not looked for."
         )
+    remarks += unrecorded(source, Documents(source.data), sensitive, asked)
     return Answer(rows, remarks, breaches=breaches)
 
 

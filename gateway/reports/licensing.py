@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from collections.abc import Sequence
 
 import orjson
 
@@ -18,6 +18,7 @@ from gateway.reports.model import (
     IN_PERIOD,
     NOT_COLLECTED,
     NOT_STATED,
+    ROWS_MAX,
     SERVED,
     Answer,
     Asked,
@@ -42,14 +43,16 @@ _OTHER_MODEL = "'MODEL_DRIFT', 'MODEL_MISMATCH', 'TIER_MODIFIED'"
 _UNFIT_STATUS = "'suspended', 'revoked', 'stale', 'unknown'"
 
 
-def _codes(source: Source, where: str, *parameters: Any) -> dict[tuple[str, int], list[str]]:
-    """Reason codes of calls, whatever they did: as the license gate said, carried out, flagged, or noted in shadow mode."""
+def _codes(
+    source: Source, codes: str, kinds: str, where: str, given: Sequence[Value]
+) -> dict[tuple[str, int], list[str]]:
+    """Reason codes of the calls that are listed, as the license gate said, carried out, flagged, or noted in shadow mode."""
     found: dict[tuple[str, int], list[str]] = {}
     sql = (
-        "SELECT DISTINCT r.stream, r.intent, r.code FROM reasons r JOIN calls c ON c.stream = r.stream AND c.intent = r.intent"
-        f" WHERE {where} ORDER BY r.stream, r.intent, r.code"
+        f"SELECT DISTINCT r.stream, r.intent, r.code FROM reasons r WHERE r.code IN ({codes}) AND r.kind IN ({kinds}) AND (r.stream, r.intent) IN"
+        f" (SELECT c.stream, c.intent {where} ORDER BY c.ts, c.stream, c.intent LIMIT {ROWS_MAX}) ORDER BY r.stream, r.intent, r.code"
     )
-    for stream, intent, code in source.ask(sql, *parameters):
+    for stream, intent, code in source.ask(sql, *given):
         found.setdefault((stream, intent), []).append(code)
     return found
 
@@ -86,11 +89,7 @@ def q02(source: Source, asked: Asked) -> Answer:
     given: tuple[Value, ...] = (asked.since_ms, asked.until_ms, *(digest for digest, _ in late))
     columns = "c.stream, c.intent, c.ts, c.call_id, c.model, c.license, c.status, c.state, c.decision, c.mode, c.status_iat, c.tenant"
     found, in_all = source.listed(columns, where, given)
-    codes = _codes(
-        source,
-        f"{IN_PERIOD} AND {SERVED} AND r.kind IN ('license', 'flag', 'would_be') AND r.code IN ({_UNFIT})",
-        *(asked.since_ms, asked.until_ms),
-    )
+    codes = _codes(source, _UNFIT, "'license', 'flag', 'would_be'", where, given)
     rows = []
     for stream, intent, ts, call, model, license_, status, state, decision, mode, iat, tenant in found:
         why = codes.get((stream, intent)) or [
@@ -172,7 +171,8 @@ def q03(source: Source, asked: Asked) -> Answer:
         " c.binding_min, c.decision, c.mode"
     )
     found, in_all = source.listed(columns, where, given)
-    codes = _codes(source, f"{IN_PERIOD} AND r.code IN ({_OTHER_MODEL}, 'BINDING')", *given)
+    every = "'license', 'reason', 'flag', 'would_be'"
+    codes = _codes(source, f"{_OTHER_MODEL}, 'BINDING'", every, where, given)
     documents, rows = Documents(source.data), []
     for stream, intent, ts, call, model, target, served, license_, digest, binding, least, decision, mode in found:
         claims = documents.claims(digest)

@@ -1,5 +1,7 @@
 """What a report is asked, and what it answers."""
 
+# ruff: noqa: S608  # what is put into statements are names and conditions of this room; values are parameters
+
 from __future__ import annotations
 
 import datetime
@@ -114,6 +116,22 @@ class Source:
         given = tuple(parameters)
         rows = self.ask(f"SELECT {columns} {from_where} ORDER BY {order} LIMIT {ROWS_MAX}", *given)
         return rows, len(rows) if len(rows) < ROWS_MAX else self.count(from_where, *given)
+
+    def firsts(
+        self, keys: Sequence[str], from_where: str, parameters: Iterable[Value]
+    ) -> dict[tuple[Value, ...], tuple[str, ...]]:
+        """The first calls of each group, by the values of its keys: what a row that stands for many names."""
+        named = ", ".join(f"{key} AS k{i}" for i, key in enumerate(keys))
+        sql = (
+            f"SELECT * FROM (SELECT {named}, c.stream AS stream, c.intent AS intent, row_number() OVER (PARTITION BY {', '.join(keys)}"
+            f" ORDER BY c.ts, c.stream, c.intent) AS place {from_where} GROUP BY {', '.join(keys)}, c.stream, c.intent, c.ts) AS firsts"
+            f" WHERE place <= {RECORDS_MAX} ORDER BY place"
+        )
+        found: dict[tuple[Value, ...], tuple[str, ...]] = {}
+        for *values, stream, intent, _ in self.ask(sql, *parameters):
+            key = tuple(values)
+            found[key] = (*found.get(key, ()), record_id(stream, intent))
+        return found
 
 
 # Parts of questions in SQL. `c` is the table of calls.

@@ -11,7 +11,8 @@ from itertools import groupby
 
 from filters.tags import entities_of
 from gateway.history.port import Value
-from gateway.reports.content import PI, SPI, marks
+from gateway.reports.content import PI, SPI, marks, unrecorded
+from gateway.reports.documents import Documents
 from gateway.reports.model import (
     DAY_MS,
     IN_PERIOD,
@@ -36,6 +37,7 @@ IN_A_ROW, PER_DAY = 3, 5  # users with so many improper inputs lose service: TC2
 # certificate, from a million, or 10,000 with sensitive information, a security assessment.
 PEOPLE_EXEMPT, PEOPLE_CONTRACT, SENSITIVE_CONTRACT = 100_000, 1_000_000, 10_000
 _HOUR_MS = 3_600_000
+INPUTS_MAX = 500_000  # inputs of people with strikes that are held at once. Our choice: some 200 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def q09(source: Source, asked: Asked) -> Answer:
         f"SELECT c.subject, c.ts, c.stream, c.intent, CASE WHEN {_IMPROPER} THEN 1 ELSE 0 END,"
         " CASE WHEN c.decision IN ('allowed', 'masked') THEN 1 ELSE 0 END"
         f" FROM calls c WHERE {IN_PERIOD} AND ({_IMPROPER} OR {SENT}) AND c.subject IN (SELECT c.subject FROM calls c WHERE {IN_PERIOD}"
-        f" AND c.subject <> '' AND {_IMPROPER} GROUP BY c.subject HAVING count(*) >= ?) ORDER BY c.subject, c.ts, c.stream, c.intent",
+        f" AND c.subject <> '' AND {_IMPROPER} GROUP BY c.subject HAVING count(*) >= ?) ORDER BY c.subject, c.ts, c.stream, c.intent LIMIT {INPUTS_MAX}",
         *(*given, *given, min(in_a_row, per_day)),
     )
     rows = []
@@ -133,7 +135,12 @@ def q09(source: Source, asked: Asked) -> Answer:
         missing = [
             Missing("subject", f"callers that name their end users: {nobody:,} improper inputs are of nobody known")
         ]
-    return Answer(rows, missing=missing)
+    remarks = (
+        [f"Only the first {INPUTS_MAX:,} inputs were looked at; ask for a shorter period."]
+        if len(judged) == INPUTS_MAX
+        else []
+    )
+    return Answer(rows, remarks, missing=missing)
 
 
 @report(
@@ -163,7 +170,7 @@ def q11(source: Source, asked: Asked) -> Answer:
     year = asked.number(
         "year", datetime.datetime.fromtimestamp((asked.until_ms - 1) / 1000, datetime.UTC).year, least=1970
     )
-    given: tuple[Value, ...] = tuple(_year_ms(one) for one in (year, year + 1))
+    given = _year_ms(year), _year_ms(year + 1)
     personal, sensitive = sorted(entities_of(PI) | entities_of(SPI)), sorted(entities_of(SPI))
     abroad = f"{IN_PERIOD} AND {SENT} AND lower(c.region) <> ? AND lower(c.region) NOT LIKE ? AND f.direction = 'prompt' AND f.entity IN ({marks(personal)})"
     left = "(c.mode = 'shadow' OR f.action = 'report')"
@@ -176,12 +183,9 @@ def q11(source: Source, asked: Asked) -> Answer:
         f" count(DISTINCT CASE WHEN NOT {left} AND c.subject <> '' THEN c.subject END) {base} WHERE {abroad} GROUP BY c.region ORDER BY c.region",
         *(*sensitive, *shared),
     )
+    records = source.firsts(("c.region",), f"{base} WHERE {abroad} AND {left}", shared)
     rows = []
     for region, subjects, spi, calls, nobody, kept in found:
-        records = source.ask(
-            f"SELECT DISTINCT c.stream, c.intent, c.ts {base} WHERE {abroad} AND {left} AND c.region = ? ORDER BY c.ts, c.stream, c.intent LIMIT {RECORDS_MAX}",
-            *(*shared, region),
-        )
         told = (
             stated(region),
             int(subjects),
@@ -191,7 +195,7 @@ def q11(source: Source, asked: Asked) -> Answer:
             int(kept),
             exported(int(subjects), int(spi)),
         )
-        rows.append(Row(told, tuple(record_id(stream, intent) for stream, intent, _ in records)))
+        rows.append(Row(told, records.get((region,), ())))
     ((people, spi, nobody),) = source.ask(
         f"SELECT count(DISTINCT CASE WHEN c.subject <> '' THEN c.subject END), count(DISTINCT CASE WHEN f.entity IN ({marks(sensitive)}) AND c.subject <> ''"
         f" THEN c.subject END), count(DISTINCT CASE WHEN c.subject = '' THEN c.call_id END) {base} WHERE {abroad} AND {left}",
@@ -204,7 +208,11 @@ def q11(source: Source, asked: Asked) -> Answer:
         if nobody
         else []
     )
-    return Answer(rows, [f"The year {year}, against {home}."], missing=missing)
+    remarks = [
+        f"The year {year}, against {home}.",
+        *unrecorded(source, Documents(source.data), personal, Asked(*given)),
+    ]
+    return Answer(rows, remarks, missing=missing)
 
 
 def exported(people: int, sensitive: int) -> str:
