@@ -84,7 +84,7 @@ class History:
             worker=worker,
             build="test",
             recover_dead=False,
-            segment_bytes=200_000,
+            segment_bytes=120_000,
             now_ms=lambda: START_MS + next(_clock),
         )
         self.journals.append(journal)

@@ -14,7 +14,7 @@ from tests.gateway.history.contract import CHECKS, Asked, Check
 from tests.gateway.history.made import history
 
 
-@pytest.fixture(scope="module", params=["local", "archive"])
+@pytest.fixture(scope="module", params=["local", pytest.param("archive", marks=pytest.mark.slow)])
 def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     data = tmp_path_factory.mktemp("history")
     made = history(data, calls=120)
