@@ -18,6 +18,7 @@ from gateway.tlog.tiles import CHECKPOINT, TILE_WIDTH, entries_path, unpack_entr
 
 LOG_NAME = "log"
 VKEYS_NAME = "vkeys"  # in DATA/log: verifier keys of this gateway's logs, one a line, newest last
+_BUNDLE_TRIES = 4  # our choice: a log that is sealed on while it is read is asked again so often
 MINIMUM_NAME = "minimum"  # tlog-tiles, section "Pruning": the first record that is still there
 
 
@@ -68,28 +69,31 @@ def first_kept(data_dir: Path, stream: str) -> int:
 
 def sealed_records(data_dir: Path, stream: str, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
     """(seq, stored bytes) of records `start` to `stop` - 1, all of which are sealed. Raises SealedError."""
-    folder = log_dir(data_dir) / stream
     size = sealed_head(data_dir, stream).size
     if not 0 <= start <= stop <= size:
         raise SealedError(f"{stream}: records {start} to {stop} are not sealed; {size} are")
     while start < stop:
         bundle = start // TILE_WIDTH
-        payloads = _bundle(folder, bundle, min(TILE_WIDTH, size - bundle * TILE_WIDTH))
+        payloads = _bundle(data_dir, stream, bundle, size)
         for payload in payloads[start % TILE_WIDTH : stop - bundle * TILE_WIDTH]:
             yield start, payload
             start += 1
 
 
-def _bundle(folder: Path, index: int, width: int) -> list[bytes]:
-    """A bundle, whole if it is there already: a full one replaces its beginnings."""
-    for path, count in ((folder / entries_path(index), TILE_WIDTH), (folder / entries_path(index, width), width)):
-        try:
-            return unpack_entries(path.read_bytes(), count)
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise SealedError(f"{path}: {error}") from error
-    raise SealedError(f"{folder.name}: the entries from {index * TILE_WIDTH} on are missing")
+def _bundle(data_dir: Path, stream: str, index: int, size: int) -> list[bytes]:
+    """A bundle of a log that had `size` records, whole if it is there already: a full one replaces its beginnings, a longer one the oldest of them."""
+    folder = log_dir(data_dir) / stream
+    for _ in range(_BUNDLE_TRIES):
+        width = min(TILE_WIDTH, size - index * TILE_WIDTH)
+        for path, count in ((folder / entries_path(index), TILE_WIDTH), (folder / entries_path(index, width), width)):
+            try:
+                return unpack_entries(path.read_bytes(), count)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                raise SealedError(f"{path}: {error}") from error
+        size = sealed_head(data_dir, stream).size  # it may have grown since it was asked
+    raise SealedError(f"{stream}: the entries from {index * TILE_WIDTH} on are missing")
 
 
 def sealing_key(data_dir: Path) -> bytes | None:

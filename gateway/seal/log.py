@@ -223,10 +223,11 @@ class Log:
             drop_partials(self.folder, "entries", self.size >> tiles.TILE_LEVEL, keep=PARTIALS_KEPT)
 
     def finish(self) -> None:
-        """The newest head is the last: of the partial files, only its own stay."""
+        """The newest head is the last: of the partial files, only its own stay, and nothing more is taken in."""
         drop_partials(self.folder, "entries", self.size >> tiles.TILE_LEVEL, keep=1)
         for level in range(len(self._tiles)):
             drop_partials(self.folder, str(level), self.size >> (tiles.TILE_LEVEL * (level + 1)), keep=1)
+        self._bundle, self._tiles = [], []  # many streams may wait to be named
 
 
 def drop_partials(folder: Path, level: str, index: int, *, keep: int) -> None:

@@ -24,7 +24,6 @@ import msgspec
 from gateway.audit.places import RUN_NAME, Place, Progress, tell
 from gateway.audit.sealed import VKEYS_NAME, log_dir
 from gateway.errors import ConfigError
-from gateway.seal.fleet import fleet_stream
 from gateway.seal.others import OtherLogs
 from gateway.seal.sealer import FLEET_EVERY_S, Round, Sealer
 from gateway.seal.witness_group import WitnessGroup
@@ -34,6 +33,7 @@ from gateway.signing.keys import LogKeys
 PROCESS = "sealer"  # DATA/run/sealer.json
 SEAL = "seal"  # the place
 POLL_S = 0.25  # our choice: how long a full `every_records` may wait unseen, and how old what is told may be
+POLL_S_MIN = 0.02  # our choice: whatever the settings say, most of a core stays free
 TELL_S = 1.0
 ROUND_S_MAX = 2.0  # our choice: after so long in a great backlog, it is told how far it is, and a signal is heard
 END_S_MAX = 30.0  # our choice: the last round, with witnesses that take their time
@@ -80,7 +80,7 @@ def run(
             _tell(data_dir, sealer, sealer.round(limit_s=ROUND_S_MAX), witnesses)
             on_ready((log_dir(data_dir) / VKEYS_NAME).read_text("utf-8").split())
             told_at = time.monotonic()
-            while not wait(min(POLL_S, sealing.every_s)):
+            while not wait(min(POLL_S, max(sealing.every_s, POLL_S_MIN))):
                 done = _round(sealer)
                 if time.monotonic() - told_at >= TELL_S:
                     _tell(data_dir, sealer, done, witnesses)
@@ -302,4 +302,4 @@ _decoder: Final = msgspec.json.Decoder(Start, dec_hook=_path_in)
 # What the process says first: the verifier keys, or why it cannot seal.
 _said: Final[msgspec.json.Decoder[list[str] | str]] = msgspec.json.Decoder(list[str] | str)
 
-__all__ = ["PROCESS", "SEAL", "SealerProcess", "Stop", "fleet_every_s", "fleet_stream", "held", "main", "run"]
+__all__ = ["PROCESS", "SEAL", "SealerProcess", "Stop", "fleet_every_s", "held", "main", "run"]

@@ -43,6 +43,7 @@ def test_roots_are_those_of_an_independent_implementation(tmp_path: Path) -> Non
         assert hashes.root(old) == oracle.get_root(old)
 
 
+@pytest.mark.slow
 def test_files_of_70_000_entries_are_those_of_the_standards_example(tmp_path: Path) -> None:
     # tlog-tiles, section "Partial Tiles", has this example.
     log = Log(tmp_path, "gw/s")
@@ -92,7 +93,7 @@ class KilledError(BaseException):
     """As a kill: nothing of the program runs on."""
 
 
-@pytest.mark.parametrize("before", [250, 256, 65_530])
+@pytest.mark.parametrize("before", [250, 256, pytest.param(65_530, marks=pytest.mark.slow)])
 def test_a_kill_at_any_write_leaves_the_head_before_and_a_log_to_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:

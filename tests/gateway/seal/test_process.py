@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,11 +24,14 @@ from gateway.audit.sealed import log_dir, sealed_head, sealed_streams
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.errors import ConfigError
 from gateway.seal.cli import gateway_of, seal_command
-from gateway.seal.process import SealerProcess, fleet_every_s
-from gateway.settings.audit import AuditSettings, Sealing, SignerSettings
+from gateway.seal.process import SealerProcess, fleet_every_s, run
+from gateway.settings.audit import AuditSettings, Sealing, SignerSettings, WitnessSettings
 from gateway.signing.logkey import LogKey
 from gateway.tlog import frames
 from gateway.tlog.checkpoint import verifier_key
+from gateway.tlog.note import COSIGNATURE_ED25519, parse_key
+from gateway.tlog.verify import Trust
+from gateway.tlog.verify import check as verify
 from tests.gateway.audit.samples import open_journal
 from tests.gateway.seal import samples
 from tests.gateway.seal.samples import GATEWAY, fill, write
@@ -73,12 +77,30 @@ def test_a_process_seals_as_records_come_and_to_the_end(tmp_path: Path) -> None:
     assert sealed_head(tmp_path, journal.stream).size == 202
     assert place(tmp_path) == Place(name="seal", required=True, sent=202)
     assert (log_dir(tmp_path) / journal.stream / "committed").exists()
+    assert verify([tmp_path], Trust(keys=(parse_key(key),))).ok
 
 
 def test_what_hinders_the_start_is_told(tmp_path: Path) -> None:
     settings = AuditSettings(sealing=Sealing(signer=SignerSettings(command=("true",), public="AAAA")))
     with closing(SealerProcess(tmp_path, GATEWAY, settings)) as process, pytest.raises(ConfigError, match="public"):
         process.ready()
+
+
+def test_a_witness_that_cannot_be_reached_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    stream = write(tmp_path, 5)
+    key = verifier_key("w1", bytes(32), COSIGNATURE_ED25519)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        settings = AuditSettings(sealing=Sealing(witnesses=(WitnessSettings(url, key),), required=1))
+        run(tmp_path, GATEWAY, settings, wait=lambda _: True)
+    (progress,) = told(tmp_path)
+    seal, witness, quorum = progress.places
+    assert (seal.problem, seal.since_ms) == ("", None)
+    assert (witness.name, witness.problem.partition(":")[0], witness.failures) == ("witness:w1", "unreachable", 2)
+    assert quorum.required
+    assert quorum.since_ms is not None
+    assert sealed_head(tmp_path, stream).size == 12
 
 
 def test_the_fleet_log_is_as_fast_as_the_lag_that_is_allowed() -> None:
@@ -178,6 +200,9 @@ def test_kills_beside_a_busy_writer_lose_nothing_and_fork_nothing(
     assert len(streams) == 5
     for stream in streams:
         assert samples.check(tmp_path, stream) == len(samples.records(tmp_path, stream))
+    report = verify([tmp_path], Trust(keys=(parse_key(verifier_key(GATEWAY, samples.KEY.public)),)))
+    assert report.ok, report.problems
+    assert {one.sealed for one in report.streams} == {one.records for one in report.streams}
     assert sum(len(known) for known in heads.values()) > 30
 
 
