@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,8 @@ from gateway.signing.pkcs11 import Pkcs11Signer
 from gateway.tlog.keys import KEYS, KEYS_BYTES_MAX, KeysError, Term, key_terms
 from gateway.tlog.note import ED25519, PUBLIC_BYTES, Signer, VerifierKey
 from gateway.whole_file import new, put
+
+log = logging.getLogger("licet.signing")
 
 SIGNERS_NAME = "signers.json"
 LOG_NAME = "log"
@@ -92,13 +95,22 @@ class LogKeys:
         self.signers()
 
     def signers(self) -> tuple[Signer, ...]:
-        """Newest first. All of them sign each head. Raises OSError for a key that cannot be reached, ConfigError for files that contradict."""
+        """Newest first. All of them sign each head. Raises OSError where the newest cannot be reached, ConfigError for files that contradict.
+
+        One of the older ones that cannot be reached is left out, and said so: what counts from now on is the newest one's word.
+        """
         self._load()
         now = self._now_s()
         wanted = [key for key, term in self._terms.items() if term.until_s is None or now <= term.until_s]
         for key in [key for key in self._open if key not in wanted]:
             del self._open[key]  # its time is over: nothing here can sign with it any more
-        return tuple(self._signer(key) for key in reversed(wanted))
+        found = [self._signer(wanted.pop())]
+        for key in reversed(wanted):
+            try:
+                found.append(self._signer(key))
+            except OSError as error:
+                log.warning("a key of the log that was replaced does not sign beside the new one: %s", error)
+        return tuple(found)
 
     @property
     def trusted(self) -> tuple[VerifierKey, ...]:

@@ -13,7 +13,16 @@ from gateway.errors import ConfigError
 from gateway.settings.audit import SignerSettings
 from gateway.signing import cli
 from gateway.signing.command import CommandSigner
-from gateway.signing.keys import LogKeys, keys_path, open_signer, read_statements
+from gateway.signing.keys import (
+    LogKeys,
+    Signers,
+    Where,
+    keys_path,
+    open_signer,
+    read_signers,
+    read_statements,
+    write_signers,
+)
 from gateway.signing.logkey import LogKey
 from gateway.signing.rotate import rotate
 from gateway.tlog.checkpoint import open_checkpoint, sign_checkpoint
@@ -166,3 +175,24 @@ def test_the_commands_show_rotate_and_list(tmp_path: Path) -> None:
     bad = run.invoke(cli.app, ["rotate", *data, "--command", "true", "--public", "AAAA"])
     assert bad.exit_code == 2
     assert "base64 of 32 bytes" in bad.output
+
+
+def test_a_replaced_key_that_is_gone_does_not_stop_the_new_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A token was taken away before its time was over: heads are signed by the newest key, and somebody is told."""
+    change = rotate(tmp_path, FILE, "gw1")
+    known = read_signers(tmp_path)
+    (tmp_path / "pin").write_text("1234")
+    old, new = known.keys
+
+    def gone(key: Where) -> Where:
+        module, pin = str(tmp_path / "none.so"), str(tmp_path / "pin")
+        return Where(key.public, module=module, token="t", label="l", pin_file=pin)
+
+    write_signers(tmp_path, Signers("gw1", (gone(old), new)))
+    assert [one.public for one in LogKeys(FILE, tmp_path, "gw1").signers()] == [change.new.public]
+    assert "does not sign beside the new one" in caplog.text
+    write_signers(tmp_path, Signers("gw1", (old, gone(new))))
+    with pytest.raises(OSError, match="token"):
+        LogKeys(FILE, tmp_path, "gw1")
