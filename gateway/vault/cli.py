@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -75,7 +74,7 @@ def case_list(
     with _said():
         found = cases.cases(data)
     if as_json:
-        typer.echo(orjson.dumps([msgspec.to_builtins(one) for one in found]))
+        typer.echo(orjson.dumps([msgspec.to_builtins(one) for one in found]).decode())
         return
     table = Table(box=None, header_style="bold")
     for name in ("case", "kind", "opened", "accessed", "reported to", "state"):
@@ -212,7 +211,9 @@ def erase_command(
         named = subject or DigestKeys.load(data).all_subjects(tenant, stated)
         done = erasure.erase(data, named, why, log)
     if as_json:
-        typer.echo(orjson.dumps([{"subject": d.subject, "keys": d.keys, "transcripts": d.transcripts} for d in done]))
+        typer.echo(
+            orjson.dumps([{"subject": d.subject, "keys": d.keys, "transcripts": d.transcripts} for d in done]).decode()
+        )
     else:
         for one in done:
             typer.echo(f"{one.subject}: {one.keys} keys destroyed, {one.transcripts} transcripts closed for ever.")
@@ -261,7 +262,7 @@ def prune(
             "cases": [one.case for one in files.cases],
             "documents": len(files.documents),
         }
-        typer.echo(orjson.dumps(told))
+        typer.echo(orjson.dumps(told).decode())
         return
     verb = "would go" if dry else "went"
     for one in done.streams:
@@ -331,13 +332,12 @@ def _passphrase(path: Path | None) -> bytes | None:
 
 
 def _give(content: bytes, out: Path | None) -> None:
+    """The bytes as they are into a file; for the eyes, with nothing in them that a terminal would obey."""
     if out is not None:
         new(out, content, private=True)
         return
-    sys.stdout.buffer.write(content)
-    if content and not content.endswith(b"\n"):
-        sys.stdout.buffer.write(os.linesep.encode())
-    sys.stdout.flush()
+    text = content.decode("utf-8", "backslashreplace")
+    typer.echo("".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text))
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -229,24 +229,24 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-STEPS: list[tuple[Any, str]] = [
-    (retention, "hold"),
-    (retention, "put"),
-    (Path, "unlink"),
-    (Path, "rename"),
-    (shutil, "rmtree"),
+STEPS = [
+    pytest.param(retention, "put", id="put"),
+    pytest.param(retention, "hold", id="hold", marks=pytest.mark.slow),
+    pytest.param(Path, "unlink", id="unlink", marks=pytest.mark.slow),
+    pytest.param(Path, "rename", id="rename", marks=pytest.mark.slow),
+    pytest.param(shutil, "rmtree", id="rmtree", marks=pytest.mark.slow),
 ]
 
 
-@pytest.mark.parametrize(("place", "name"), STEPS, ids=[name for _, name in STEPS])
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("place", "name"), STEPS)
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_kill_on_any_line_leaves_what_the_next_run_finishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, after: bool
 ) -> None:
     driver = Driver(tmp_path)
     driver.calls(2)
     kept = driver.note("config")
-    driver.calls(300)
+    driver.calls(150)
     driver.close()
     seal(tmp_path)
     proof = proof_of(tmp_path, driver.stream, 300)
