@@ -22,9 +22,9 @@ from gateway.audit.sealed import (
     log_dir,
     sealed_head,
     sealed_records,
-    sealed_streams,
 )
 from gateway.audit.sealed_tree import SealedHashes
+from gateway.history.fleet import record_streams
 from gateway.history.port import Tables
 from gateway.tlog import tree
 from gateway.tlog.proof import write_proof
@@ -96,13 +96,13 @@ def find_delivered(
 
     `pause` is called after each 256 records that were read. Raises OSError, and what the tables raise.
     """
-    heads = {name: sealed_head(data_dir, name) for name in sealed_streams(data_dir)}
+    heads = {name: sealed_head(data_dir, name) for name in record_streams(data_dir)}
     sealed = sum(head.size for head in heads.values())
     if tables is not None:
         marks = ", ".join("?" * len(digests))
         found = tables.rows(
             "SELECT t.stream, c.outcome FROM texts t JOIN calls c ON c.stream = t.stream AND c.intent = t.intent"  # noqa: S608
-            f" WHERE t.digest IN ({marks}) ORDER BY c.ts LIMIT {MATCHES_MAX}",
+            f" WHERE t.digest IN ({marks}) ORDER BY c.ts DESC LIMIT {MATCHES_MAX}",
             list(digests),
         )
         places = [(str(stream), int(str(seq))) for stream, seq in found if seq is not None]

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.audit.record import Intent, OutcomeRecord, decode
-from gateway.audit.sealed import first_kept, sealed_head, sealed_records, sealed_streams
+from gateway.audit.sealed import first_kept, sealed_head, sealed_records
+from gateway.history.fleet import record_streams
 from gateway.reasons import Outcome
 
 OPEN_MAX = 200_000  # our choice: calls in flight in one stream at once; a worker serves some hundred
@@ -66,7 +67,7 @@ def read_calls(
 
     `progress` is told records read and records in all. Memory is bounded by the calls that are open at once.
     """
-    heads = [sealed_head(data_dir, name) for name in sealed_streams(data_dir)]
+    heads = [sealed_head(data_dir, name) for name in record_streams(data_dir)]
     total = sum(head.size for head in heads)
     done = newest = 0
     pruned = []
