@@ -16,11 +16,12 @@ from gateway.settings.audit import AuditSettings, Custodian
 from gateway.vault import cli, transcripts
 from gateway.vault.access import MissingError
 from gateway.vault.transcripts import Transcripts
+from tests.e2e.stack import Stack, policy_text
 from tests.fakes.commands import commands
 from tests.gateway.audit.samples import call as journal_call
 from tests.gateway.audit.samples import open_journal, payloads
 from tests.gateway.vault.samples import SECRET, holding, notes
-from tests.gateway.vault.test_cases import keep
+from tests.gateway.vault.test_cases import PEOPLE, keep
 
 app = typer.Typer()
 app.add_typer(cli.transcript_app, name="transcript")
@@ -145,3 +146,22 @@ def test_prune_says_what_went(data: Path, capsys: pytest.CaptureFixture[str]) ->
     done = run("prune", "--config", data / "none.yaml")
     assert done.exit_code == 2
     assert "none.yaml" in done.output
+
+
+def test_pruning_and_incidents_read_the_settings_and_keep_the_policies_floor(tmp_path: Path) -> None:
+    custodians = ", ".join(f"{{name: {one.name}, key: {one.key}}}" for one in PEOPLE)
+    policy = policy_text().replace("preset: []", "preset: [eu-ai-act/records]")
+    further = f"audit: {{custodians: [{custodians}], retention: {{trace: 400d}}}}\n"
+    config = Stack(tmp_path, "http://127.0.0.1:9", policy, settings=further).write_files()
+    asyncio.run(open_journal(tmp_path / "data").close())
+    id_, _ = kept(tmp_path / "data")
+    opened = run("case", "incident", "--call", id_, "--config", config, "--reason", "a complaint")
+    assert opened.exit_code == 0, opened.output
+    assert [one["what"] for one in notes(tmp_path / "data", "case")] == ["incident", "opened"]
+    done = run("prune", "--config", config, "--dry-run")
+    assert done.exit_code == 0, done.output
+    config.write_text(config.read_text().replace("trace: 400d", "trace: 190d"))
+    done = run("prune", "--config", config)
+    assert done.exit_code == 2
+    assert "190d is too short" in done.output
+    assert "eu-ai-act (E-03)" in done.output
