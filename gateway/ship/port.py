@@ -6,6 +6,8 @@ Contract of `Sink`, for every implementation:
 - A batch may come again: after an error nobody knows how much of it was taken. Records carry ids that let the place see the repetition (`stream/seq`).
 - Batches of one stream come in order, without gaps, but for ranges that somebody asked for again (`cursor.ask_again`), which may come
   at any time. A sink is used by one thread at a time.
+- Its module is named as its settings are (`telemetry.syslog`: `gateway.ship.syslog`) and has `sink(work: process.Work) -> Sink`, which raises
+  ConfigError for settings that cannot be used and connects to nothing.
 """
 
 from __future__ import annotations
