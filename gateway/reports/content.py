@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 import orjson
 
@@ -174,7 +175,7 @@ def q07(source: Source, asked: Asked) -> Answer:
     "Q08",
     "Incidents of content",
     "Illegal-content incidents: detect → stop → report times; missing reports.",
-    ("began", "stopped", "ms to stop", "call", "model", "where", "rules", "stream events let out", "case", "reported", "illegal-content class"),
+    ("began", "stopped", "ms to stop", "call", "model", "where", "rules", "stream events let out", "case", "reported", "reported to", "illegal-content class"),
     missing=(
         Missing("illegal-content class", _LATER),
         Missing("time of the detection inside a call", "the pipeline: `ms to stop` is from the beginning of the call, so it is never too short"),
@@ -182,10 +183,13 @@ def q07(source: Source, asked: Asked) -> Answer:
     answered=PARTLY,
 )  # fmt: skip
 def q08(source: Source, asked: Asked) -> Answer:
-    """Calls that were blocked for their content, or have a case in the evidence vault. `began` and `stopped` are those of the call; a report is told by a
-    note on `case` with what=reported. A breach is a case without a report; whether a report is due depends on the class, which is not collected."""
-    given: tuple[Value, ...] = (asked.since_ms, asked.until_ms)
-    where = f"FROM calls c WHERE {IN_PERIOD} AND (c.decision = 'blocked' OR c.case_ref <> '')"
+    """Calls that were blocked for their content, or have a case in the evidence vault, also one that was opened for them later. `began` and `stopped` are those of the call; when a case was reported
+    to an authority is what `licet audit case report` noted. A breach is a case without a report; whether one is due depends on the class, which is not collected."""
+    told = _cases(source)
+    listed = sorted(told.incidents)[:ROWS_MAX]
+    kind = f"(c.decision = 'blocked' OR c.case_ref <> ''{f' OR c.call_id IN ({marks(listed)})' if listed else ''})"
+    where = f"FROM calls c WHERE {IN_PERIOD} AND {kind}"
+    given: tuple[Value, ...] = (asked.since_ms, asked.until_ms, *listed)
     columns = "c.stream, c.intent, c.ts, c.ended, c.call_id, c.model, c.events, c.case_ref"
     found, in_all = source.listed(columns, where, given)
     rules: dict[tuple[str, int], dict[str, set[str]]] = {}
@@ -194,20 +198,26 @@ def q08(source: Source, asked: Asked) -> Answer:
         f" (SELECT c.stream, c.intent {where} ORDER BY c.ts, c.stream, c.intent LIMIT {ROWS_MAX})",
         *given,
     ):
-        by = rules.setdefault((stream, intent), {})
-        by.setdefault(str(direction), set()).add(str(entity))
-    reports = _reports(source)
-    rows, unreported = [], 0
-    for stream, intent, ts, ended, call, model, events, case in found:
+        rules.setdefault((stream, intent), {}).setdefault(str(direction), set()).add(str(entity))
+    rows, unreported, caseless = [], 0, 0
+    for stream, intent, ts, ended, call, model, events, named in found:
         by = rules.get((stream, intent), {})
         entities = sorted({entity for some in by.values() for entity in some})
-        reported = reports.get(case) if case else None
+        case = named or told.incidents.get(call, "")
+        reported = told.reports.get(case)
         unreported += bool(case) and reported is None
-        told: tuple[Value, ...] = (when(ts), when(ended) or "open", None if ended is None else ended - ts, call, model)
-        told += (", ".join(sorted(by)) or NOT_STATED, ", ".join(entities) or NOT_STATED, events or 0)
-        told += (case or "none", when(reported[0]) if reported else "no report" if case else "no case", NOT_COLLECTED)
-        rows.append(Row(told, (record_id(stream, intent), *((reported[1],) if reported else ()))))
-    caseless = source.count(f"{where} AND c.case_ref = ''", *given)
+        caseless += not case
+        values: tuple[Value, ...] = (
+            when(ts),
+            when(ended) or "open",
+            None if ended is None else ended - ts,
+            call,
+            model,
+        )
+        values += (", ".join(sorted(by)) or "none", ", ".join(entities) or "none", events or 0, case or "none")
+        none = "no report" if case else "no case"
+        values += (when(reported.ts) if reported else none, reported.to if reported else none, NOT_COLLECTED)
+        rows.append(Row(values, (record_id(stream, intent), *((reported.record,) if reported else ()))))
     remarks = []
     if unreported:
         remarks.append(f"Cases without a report: {unreported:,}.")
@@ -216,16 +226,34 @@ def q08(source: Source, asked: Asked) -> Answer:
     return Answer(rows, remarks, breaches=unreported, rows_in_all=in_all)
 
 
-def _reports(source: Source) -> dict[str, tuple[int, str]]:
-    """When each case was first reported, and the note that says so; whenever that was."""
-    found: dict[str, tuple[int, str]] = {}
+class _Reported(NamedTuple):
+    """When a case was first reported, to whom, and the note that says so."""
+
+    ts: int
+    to: str
+    record: str
+
+
+class _Cases(NamedTuple):
+    """What notes tell of cases, whenever that was."""
+
+    reports: dict[str, _Reported]
+    incidents: dict[str, str]  # call -> case, of cases that were opened for calls after they had ended
+
+
+def _cases(source: Source) -> _Cases:
+    told = _Cases({}, {})
     for stream, seq, ts, text in source.ask(
-        "SELECT stream, seq, ts, detail FROM notes WHERE topic = 'case' ORDER BY ts DESC, stream, seq"
+        "SELECT stream, seq, ts, detail FROM notes WHERE topic = 'case' ORDER BY ts, stream, seq"
     ):
         detail = orjson.loads(text or b"{}")
+        case = str(detail.get("case", ""))
         if detail.get("what") == "reported":
-            found[str(detail.get("case", ""))] = ts, record_id(stream, seq)
-    return found
+            to = f"{detail.get('at', NOT_STATED)} ({detail.get('ref', NOT_STATED)})"
+            told.reports.setdefault(case, _Reported(ts, to, record_id(stream, seq)))
+        elif detail.get("what") == "incident":
+            told.incidents[str(detail.get("call", ""))] = case
+    return told
 
 
 # What became of a finding. Masked and replaced values did not leave as they were, unless the policy only watches.

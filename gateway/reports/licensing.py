@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 
 import orjson
@@ -33,7 +32,6 @@ from gateway.reports.model import (
 )
 from gateway.reports.registry import PARTLY, report
 from gateway.tlog import frames
-from policies.workdays import CHINA, deadline_s
 
 SUBMITTED_WORKDAYS = (
     10  # Algorithm Recommendation Provisions, article 24: filed within ten working days of the start of service
@@ -77,24 +75,20 @@ def _codes(
 )
 def q02(source: Source, asked: Asked) -> Answer:
     """Calls that were served, whole or in part, although the gate found the license out of time, out of force, its status too old, or an order
-    against it: what policies in shadow mode, or that only warn, let pass, and streams that were let run on. For licenses that
-    are `submitted` the ten working days after the launch are counted once more from the kept license. Must be none where policies enforce."""
+    against it: what policies in shadow mode, or that only warn, let pass, and streams that were let run on. A license that is
+    `submitted` is out of force (LIC_STATE) once the working days are over that the preset gives, by its calendar. Must be none where policies enforce."""
     unfit = (
         f"(c.status IN ({_UNFIT_STATUS}) OR EXISTS (SELECT 1 FROM reasons r WHERE r.stream = c.stream AND r.intent = c.intent"
         f" AND r.kind IN ('license', 'flag', 'would_be') AND r.code IN ({_UNFIT})))"
     )
-    late = _late(source, asked)
-    past = "".join(f" OR (c.license_digest = ? AND c.state = 'submitted' AND c.ts >= {at_ms})" for _, at_ms in late)
-    where = f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND ({unfit}{past})"
-    given: tuple[Value, ...] = (asked.since_ms, asked.until_ms, *(digest for digest, _ in late))
+    where = f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND {unfit}"
+    given: tuple[Value, ...] = (asked.since_ms, asked.until_ms)
     columns = "c.stream, c.intent, c.ts, c.call_id, c.model, c.license, c.status, c.state, c.decision, c.mode, c.status_iat, c.tenant"
     found, in_all = source.listed(columns, where, given)
     codes = _codes(source, _UNFIT, "'license', 'flag', 'would_be'", where, given)
     rows = []
     for stream, intent, ts, call, model, license_, status, state, decision, mode, iat, tenant in found:
-        why = codes.get((stream, intent)) or [
-            f"status {status}" if status in _UNFIT_STATUS else "submitted past the term"
-        ]
+        why = codes.get((stream, intent), [f"status {status}"])
         told: tuple[Value, ...] = (
             when(ts),
             call,
@@ -107,8 +101,8 @@ def q02(source: Source, asked: Asked) -> Answer:
             mode,
         )
         rows.append(Row((*told, when_s(iat) or NOT_STATED, tenant), (record_id(stream, intent),)))
-    unasked = source.count(f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND c.verdict = 'off'", *given[:2])
-    grace = source.count(f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND c.status = 'grace'", *given[:2])
+    unasked = source.count(f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND c.verdict = 'off'", *given)
+    grace = source.count(f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND c.status = 'grace'", *given)
     remarks = []
     if unasked:
         remarks.append(
@@ -117,26 +111,6 @@ def q02(source: Source, asked: Asked) -> Answer:
     if grace:
         remarks.append(f"Served within the offline grace that the policy allows a status list: {grace:,} calls.")
     return Answer(rows, remarks, breaches=in_all, rows_in_all=in_all)
-
-
-def _late(source: Source, asked: Asked) -> list[tuple[str, int]]:
-    """Licenses that are `submitted`, and from when (ms) the ten working days after their launch were over."""
-    digests = source.ask(
-        f"SELECT DISTINCT c.license_digest FROM calls c WHERE {IN_PERIOD} AND c.state = 'submitted' ORDER BY 1",
-        *(asked.since_ms, asked.until_ms),
-    )
-    documents, found = Documents(source.data), []
-    for (digest,) in digests:
-        claims = documents.claims(digest)
-        filing = claims.license.filing if claims is not None else None
-        if filing is None or filing.launched_at is None:
-            continue
-        try:
-            launched = datetime.date.fromisoformat(filing.launched_at)
-        except ValueError:  # 2026-02-30
-            continue
-        found.append((str(digest), deadline_s(launched, SUBMITTED_WORKDAYS, CHINA) * 1000))
-    return found
 
 
 @report(

@@ -5,6 +5,7 @@ The ledger is the test's own: it rests on answers, on what the test asked for, a
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import json
@@ -18,7 +19,12 @@ from typing import Any
 import httpx2
 
 from gateway.license.signed import Kind, sign
-from tests.e2e.stack import KEY, STATUS_URI, Stack, policy_text
+from gateway.settings.audit import Custodian
+from gateway.tlog.frames import host_id
+from gateway.vault import cases, incidents
+from gateway.vault.access import opened
+from gateway.vault.custody import Keyring, holders, new_keyring, public_of
+from tests.e2e.stack import KEY, OFF, STATUS_URI, Stack, policy_text
 from tests.fakes.endpoint import Endpoint, Reply, Seen, Wait, chat_answer, chat_chunk, sse
 
 VALID, REVOKED, SUSPENDED = 0, 1, 2
@@ -34,7 +40,9 @@ ASSESSED = {
 }
 # alias -> (upstream model, index in the status list, region of the endpoint)
 ALIASES = {"chat": ("up", 5, "eu"), "watch": ("up-watch", 6, "eu"), "far": ("up-far", 7, "us"), "loose": ("up-loose", 8, "eu"),
-           "free": ("up-free", 9, "eu"), "train": ("up-train", 10, "eu"), "gone": ("up-gone", 11, "eu")}  # fmt: skip
+           "free": ("up-free", 9, "eu"), "train": ("up-train", 10, "eu"), "gone": ("up-gone", 11, "eu"),
+           "keep": ("up-keep", 12, "eu"), "late": ("up-late", 13, "eu"), "ended": ("up-ended", 14, "eu"), "stale": ("up-stale", 15, "eu")}  # fmt: skip
+ALICE, BOB = Keyring("alice", new_keyring()), Keyring("bob", new_keyring())
 ANSWER = "Rain is expected in the north tomorrow."
 CODE_WORD = "The word of the day is heron."
 
@@ -89,6 +97,10 @@ class Driven(Stack):
     def write_files(self) -> Path:
         """Policies, licenses with an entry in a status list, orders, a permit."""
         self.models = {name: ("openai", model) for name, (model, _, _) in ALIASES.items() if name != "chat"}
+        people = ", ".join(
+            f"{{name: {one.name}, key: {base64.b64encode(public_of(one)).decode()}}}" for one in (ALICE, BOB)
+        )
+        self.settings = f"audit: {{custodians: [{people}]}}\n"
         self.trust = ", status: [status.jwt], orders: [orders.jws]"
         path = super().write_files()
         mail = "EMAIL_ADDRESS: mask"
@@ -96,7 +108,8 @@ class Driven(Stack):
             "watch": policy_text(mode="shadow").replace("name: test", "name: watcher"),
             "far": policy_text().replace(mail, "EMAIL_ADDRESS: report").replace("territory: [eu]", "territory: [us]"),
             "loose": policy_text().replace("binding_min: 1", "binding_min: 1, on_drift: flag"),
-            "free": policy_text(required="false"),
+            "free": policy_text(required="false", prompt=OFF),
+            "keep": policy_text().replace("record: {", "record: {evidence: blocked, "),
         }
         for name, text in texts.items():
             (self.folder / f"policy-{name}.yaml").write_text(text)
@@ -120,7 +133,10 @@ class Driven(Stack):
             "assessments": [ASSESSED],
             "model": weights,
         }
-        self.top = {"jti": f"lic-{name}", "status": {"status_list": {"uri": STATUS_URI, "idx": index}}}
+        uri = "https://authority.test/status/never" if name == "stale" else STATUS_URI
+        self.top = {"jti": f"lic-{name}", "status": {"status_list": {"uri": uri, "idx": index}}}
+        if name == "late":
+            self.terms = {**self.terms, "state": "submitted"}
         modalities = ["text", "audio"] if name == "train" else ["text"]
         file = "license.jws" if name == "chat" else f"license-{name}.jws"
         places = ["us"] if name == "far" else ["eu"]
@@ -132,6 +148,7 @@ class Driven(Stack):
             modalities_out=modalities,
             holder="Acme",
             jurisdictions=places,
+            **({"expires_s": int(time.time()) - 5} if name == "ended" else {}),
         )
 
     def _permit(self) -> None:
@@ -151,15 +168,18 @@ class Driven(Stack):
 
     def _settings(self) -> str:
         text = super()._settings()
-        for name in ("watch", "far", "loose", "free"):
-            text = text.replace(f"license: license-{name}.jws\n    policy: policy.yaml", f"license: license-{name}.jws\n    policy: policy-{name}.yaml")  # fmt: skip
+        governed = dict.fromkeys(("watch", "late", "ended", "stale"), "watch") | {
+            name: name for name in ("far", "loose", "free", "keep")
+        }
+        for name, policy in governed.items():
+            text = text.replace(f"license: license-{name}.jws\n    policy: policy.yaml", f"license: license-{name}.jws\n    policy: policy-{policy}.yaml")  # fmt: skip
         text = text.replace("license: license-train.jws", "license: license-train.jws\n    permits: [permit.jws]")
         trainer = f"  - {{name: trainer, key_sha256: {hashlib.sha256(TRAINER_KEY.encode()).hexdigest()}, models: [train], tenant: lab}}\n"
         return text.replace("trust: {", f"{trainer}trust: {{", 1)
 
     def set_status(self, **values: int) -> int:
         """The status of licenses by model; those not named are valid. When the list was made."""
-        entries = [VALID] * 12
+        entries = [VALID] * 16
         for name, value in values.items():
             entries[ALIASES[name][1]] = value
         made = self.publish_status(*entries)
@@ -275,8 +295,13 @@ def drive(stack: Driven) -> None:
     ask(f"Write to {MAIL}", model="far", told="abroad of nobody")
     ask(f"My card is {CARD}", model="far", user="p3", told="kept back")
     ask("Hello", model="free", told="no license asked")
+    for model in ("late", "ended", "stale"):
+        ask("Hello", model=model, told="unfit")
     stack.voice()
     stack.voice("Somebody")
+    for told in ("kept", "kept and reported"):
+        ask(f"My number is {SSN}", model="keep", told=told)
+    ask("Hello", model="keep", told="incident")
     _suspend(stack)
     _order(stack)
     _reload(stack)
@@ -314,6 +339,17 @@ def _reload(stack: Driven) -> None:
     stack.ask("Hello", told="under another policy")
 
 
+def handle_cases(stack: Driven) -> None:
+    """One case is reported to an authority, and one opened for a call that nobody blocked: as the commands do."""
+    data = stack.folder / "data"
+    ((reported,), (later,)) = stack.ids(told="kept and reported"), stack.ids(told="incident")
+    with opened(data, host_id()) as log:
+        case = cases.case_of(reported)
+        cases.report(data, case, "The Regulator", "R-1", "misuse", log, now_ms=_now_ms())
+        people = holders([Custodian(one.name, base64.b64encode(public_of(one)).decode()) for one in (ALICE, BOB)])
+        incidents.incident(data, people, later, "a complaint", log, now_ms=_now_ms())
+
+
 @functools.cache
 def endpoint_script() -> Script:
     """One for the module."""
@@ -326,6 +362,7 @@ def history(folder: Path) -> Iterator[Driven]:
         with Driven(folder, endpoint.origin) as stack:
             drive(stack)
             stack.wait(lambda: len(stack.records("intent")) == len(stack.records("outcome")))
+        handle_cases(stack)
         yield stack
 
 

@@ -193,13 +193,17 @@ def test_q01_of_a_model_that_nobody_asked_for_nothing_is_made_up(told: Told) -> 
         told.ask("Q01", model="never-heard-of")
 
 
-def test_q02_what_was_served_under_a_suspended_license(told: Told) -> None:
+def test_q02_what_was_served_under_a_license_that_was_not_in_force(told: Told) -> None:
     result, lines = told.ask("Q02"), told.lines("Q02")
-    assert ids(lines) == sorted(told.stack.ids(told="suspended, watched"))
-    assert {(line["status"], line["why"], line["policy mode"]) for line in lines} == {
-        ("suspended", "LIC_STATE", "shadow")
+    assert ids(lines) == sorted(told.stack.ids(told="suspended, watched") + told.stack.ids(told="unfit"))
+    assert {(line["model"], line["status"], line["state"], line["why"]) for line in lines} == {
+        ("watch", "suspended", "active", "LIC_STATE"),
+        ("late", "valid", "submitted", "LIC_STATE"),
+        ("ended", "valid", "active", "LIC_TIME"),
+        ("stale", "stale", "active", "LIC_STATUS_STALE"),
     }
-    assert (result.breaches, result.rows_in_all, result.clean) == (1, 1, False)
+    assert {line["policy mode"] for line in lines} == {"shadow"}
+    assert (result.breaches, result.rows_in_all, result.clean) == (4, 4, False)
 
 
 def test_q03_another_model_answered(told: Told) -> None:
@@ -255,7 +259,8 @@ def test_q05_a_suspension_a_revocation_and_an_order(told: Told) -> None:
 
 def test_q06_blocks_by_week_and_rule(told: Told) -> None:
     stack = told.stack
-    improper = stack.of(told="improper") + stack.of(told="improper of nobody")
+    kept = stack.of(told="kept") + stack.of(told="kept and reported")
+    improper = stack.of(told="improper") + stack.of(told="improper of nobody") + kept
     lines = {(line["rule"], line["where"]): line for line in told.lines("Q06")}
     assert {key: (line["calls"], line["in shadow"]) for key, line in lines.items()} == {
         ("US_SSN", "prompt"): (len(improper), 1),
@@ -274,19 +279,27 @@ def test_q07_only_the_assessors_word_is_there(told: Told) -> None:
     assert {line["license"] for line in lines} == {f"lic-{name}" for name in {one.model for one in told.stack.ledger}}
 
 
-def test_q08_each_blocked_call_is_an_incident(told: Told) -> None:
+def test_q08_each_blocked_call_is_an_incident_and_each_case_has_a_report_or_none(told: Told) -> None:
     lines = told.lines("Q08")
     blocked = told.stack.of(outcome="blocked")
-    assert ids(lines) == sorted(one.id for one in blocked)
+    (kept,), (reported,), (later,) = (told.stack.ids(told=one) for one in ("kept", "kept and reported", "incident"))
+    assert ids(lines) == sorted([*(one.id for one in blocked), later])
     assert ids(lines, where="answer") == told.stack.ids(told="answer blocked")
-    took = {one.id: one.answered_ms - one.at_ms for one in blocked}
+    took = {one.id: one.answered_ms - one.at_ms for one in told.stack.ledger}
     assert all(0 <= line["ms to stop"] <= took[line["call"]] + 1 for line in lines)
-    assert {line["case"] for line in lines} == {"none"}
+    by_case = {line["call"]: line for line in lines if line["case"] != "none"}
+    assert {call: line["reported to"] for call, line in by_case.items()} == {
+        kept: "no report",
+        reported: "The Regulator (R-1)",
+        later: "no report",
+    }
+    assert by_case[later]["rules"] == "none"
+    assert told.ask("Q08").breaches == 2
 
 
 def test_q10_sensitive_information_by_what_was_done(told: Told) -> None:
     stack = told.stack
-    improper = len(stack.of(told="improper")) + 1
+    improper = len(stack.of(told="improper")) + 1 + 2  # of nobody, and those that were kept
     lines = {(line["class"], line["entity"], line["where"]): line for line in told.lines("Q10")}
     counted = {
         key: tuple(line[what] for what in ("calls", "redacted", "blocked", "not sent", "passed"))
@@ -302,6 +315,8 @@ def test_q10_sensitive_information_by_what_was_done(told: Told) -> None:
     assert (result.breaches, result.clean) == (1, False)
     # The card behind the number was not looked for: what comes after a finding that blocks is not.
     assert any("Watched only" in remark for remark in result.remarks)
+    (allowing,) = (remark for remark in result.remarks if "without a record" in remark)
+    assert allowing.count("@") == 1  # the one policy that allows all of them, and calls of which are in the period
     assert {line["class"] for line in told.lines("Q10", **{"class": "spi"})} == {"spi"}
 
 
@@ -324,7 +339,8 @@ def test_q09_who_is_over_the_threshold(told: Told) -> None:
     assert (steady["improper inputs"], steady["longest run"], steady["most in a day"]) == (5, 1, 5)
     assert steady["served after that"] == 1
     (missing,) = (one for one in told.ask("Q09").not_collected if one.field == "subject")
-    nobody = (
+    nobody = [*told.stack.of(told="kept"), *told.stack.of(told="kept and reported")]
+    nobody += (
         told.stack.of(told="improper of nobody")
         + told.stack.of(told="imitation")
         + told.stack.of(told="imitation watched")
@@ -425,7 +441,7 @@ def test_q20_the_log_is_sound_and_signed(told: Told) -> None:
 def test_q20_damage_is_found(told: Told, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(told.data, data)
-    (segment,) = data.glob("journal/*/*.seg")
+    segment = max(data.glob("journal/*/*.seg"), key=lambda path: path.stat().st_size)
     content = bytearray(segment.read_bytes())
     content[len(content) // 2] ^= 1
     segment.write_bytes(content)
@@ -442,16 +458,20 @@ def test_q23_a_revocation_and_when_it_was_felt(told: Told) -> None:
 
 
 def test_q24_what_policies_in_shadow_mode_let_pass(told: Told) -> None:
-    told_of = {line["would have been"]: line for line in told.lines("Q24") if line["kind"] == "policy in shadow mode"}
-    assert {what: line["how many"] for what, line in told_of.items()} == {"blocked": 2, "refused": 1}
-    assert {(line["policy"], line["owner"]) for line in told_of.values()} == {("watcher", "test@example.com")}
+    lines = [line for line in told.lines("Q24") if line["kind"] == "policy in shadow mode"]
+    counted: Counter[str] = Counter()
+    for line in lines:
+        counted[line["would have been"]] += line["how many"]
+    assert counted == {"blocked": 2, "refused": 4}
+    assert {(line["policy"], line["owner"]) for line in lines} == {("watcher", "test@example.com")}
 
 
 def test_a_deleted_part_of_the_log_makes_the_answer_say_what_is_missing(told: Told, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(told.data, data, ignore=shutil.ignore_patterns("index", "archive"))
-    (bundle,) = (path for path in data.glob("log/*/tile/entries/*") if "fleet" not in str(path))
-    shutil.rmtree(bundle) if bundle.is_dir() else bundle.unlink()
+    bundles = [path for path in data.glob("log/*/tile/entries/*") if "fleet" not in str(path)]
+    for bundle in bundles:
+        shutil.rmtree(bundle) if bundle.is_dir() else bundle.unlink()
     history_ = LocalHistory(data)
     try:
         result = make(Source(history_, (data,), told.until_ms), "Q08", Asked(told.until_ms - HOUR_MS, told.until_ms))
@@ -483,11 +503,10 @@ def test_the_command_shows_a_table_json_or_csv_and_exits_by_what_was_found(told:
     assert told.subject("striker") in table.stdout
     found = run("report", "Q02", "--json")
     assert found.exit_code == 1
-    (row,) = json.loads(found.stdout)["rows"]
-    assert [row["call"]] == told.stack.ids(told="suspended, watched")
+    assert set(told.stack.ids(told="suspended, watched")) < {row["call"] for row in json.loads(found.stdout)["rows"]}
     rows = run("report", "Q08", "--csv", "--adapter", "archive")
-    assert rows.exit_code == 0
-    assert rows.stdout_bytes.count(b"\r\n") == 1 + len(told.stack.of(outcome="blocked"))
+    assert rows.exit_code == 1
+    assert rows.stdout_bytes.count(b"\r\n") == 1 + len(told.lines("Q08"))
     assert "Complete: " in rows.stderr
     listed = run("reports", "--json")
     assert [one["report"] for one in json.loads(listed.stdout)] == [f"Q{n:02d}" for n in range(1, 25)]
