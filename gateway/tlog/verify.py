@@ -109,10 +109,10 @@ class _Check:
         """Fleets, then streams."""
         known = [_named(one, self.trust) for one in found]
         self.total = sum(_size_bytes(one) for one in known)
-        fleets = self._all_fleets([one for one in known if one.name.startswith(FLEET_PREFIX) and one.log is not None])
-        streams = [one for one in known if not one.name.startswith(FLEET_PREFIX)]
+        fleets = self._all_fleets([one for one in known if _is_fleet(one)])
+        streams = [one for one in known if not _is_fleet(one)]
         streams += self._neighbors(streams)
-        origins = {origin for one in (*streams, *(f.found for f in self.fleets)) if (origin := _origin(one))}
+        origins = {origin for one in (*streams, *known) if (origin := _origin(one))}
         reports = [self._stream(one) for one in streams]
         reports += self._lost(streams, origins)
         limits = TRUSTED if self.trust.keys else UNTRUSTED
@@ -426,6 +426,13 @@ def _origin(found: Found) -> str:
         return read_checkpoint(read_note_of(found.log)).origin
     except (WrongError, NoteError):
         return ""
+
+
+def _is_fleet(found: Found) -> bool:
+    """Whether it is a fleet's log: `<gateway>/fleet-<gateway>`. A gateway whose own id begins so has streams that look like one."""
+    gateway, _, tail = _origin(found).rpartition("/")
+    by_name = found.journal is None and found.log is not None and found.name.startswith(FLEET_PREFIX)
+    return by_name and (not tail or tail == FLEET_PREFIX + gateway)
 
 
 def _tail(origin: str) -> str:

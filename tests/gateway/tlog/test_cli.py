@@ -1,0 +1,170 @@
+"""The command, over folders and over HTTP, as somebody who has nothing of the gateway would use it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from gateway.tlog.checkpoint import origin_of
+from gateway.tlog.cli import main
+from tests.gateway.tlog.logs import (
+    GATEWAY,
+    VKEY,
+    WITNESS_VKEY,
+    records,
+    root_at,
+    seal,
+    seal_fleet,
+    write_journal,
+)
+
+Answer = tuple[int, bytes, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a sealed stream and a fleet's log."""
+    folder = tmp_path_factory.mktemp("cli")
+    stream = write_journal(folder, calls=140)
+    payloads = records(stream)
+    seal(folder, stream.name, payloads, witness=True)
+    seal_fleet(folder, [[(origin_of(GATEWAY, stream.name), 100, root_at(payloads, 100))]])
+    (folder / "keys.txt").write_text(f"# those that we trust\n{VKEY}\n{WITNESS_VKEY}\n")
+    return folder
+
+
+def stream_of(data: Path) -> str:
+    """The stream's name."""
+    [found] = (data / "journal").iterdir()
+    return found.name
+
+
+@contextmanager
+def served(folder: Path, change: Callable[[str, bytes], Answer | None] = lambda path, body: None) -> Iterator[str]:
+    """These files on a real server, whose answers may be changed; its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = folder / self.path.lstrip("/")
+            body = path.read_bytes() if path.is_file() else b""
+            status, body, headers = change(self.path, body) or (200 if path.is_file() else 404, body, {})
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_exit_code_is_the_verdict(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(data), "--key", str(VKEY)]) == 0
+    out = capsys.readouterr().out
+    assert "OK: 282 records of 140 calls" in out
+    path = data / "log" / stream_of(data) / "tile" / "entries" / "001.p" / "26"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"\x00")
+    try:
+        assert main([str(data), "--key", str(VKEY), "--json"]) == 1
+    finally:
+        path.write_bytes(content)
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is False
+    [problem] = [one["problem"] for one in found["streams"]]
+    assert problem["record"] == f"{stream_of(data)}/281"
+    assert problem["segment"] == "tile/entries/001.p/26"
+
+
+def test_keys_come_from_files_and_old_notes_hold(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, keys = data / "log" / stream_of(data), str(data / "keys.txt")
+    assert main([str(log), "--keys", keys, "--witnesses-required", "1", "--since-note", str(log / "checkpoint")]) == 0
+    assert "cosigned by witness.example/w1" in capsys.readouterr().out
+    (tmp_path / "note").write_text(
+        (log / "checkpoint").read_text("utf-8").replace(stream_of(data), "gw-w9-lost"), "utf-8"
+    )
+    assert main([str(log), "--since-note", str(tmp_path / "note")]) == 1
+    assert "gw-w9-lost/0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--key", "gw+00000000+AAAA"], "--key: the verifier key"),
+        (["--witness", str(VKEY)], "a witness' key is of type 4 or 6"),
+        (["--witnesses-required", "2"], "more witnesses are required"),
+        (["--keys", "/nowhere"], "/nowhere: No such file"),
+        (["--since-note", __file__], "test_cli.py: "),
+        (["ftp://example.com/log"], "give the http or https URL"),
+        (["/nowhere"], "no journal under /nowhere"),
+        (["--witness", "nonsense"], "--witness: a verifier key is"),
+    ],
+)
+def test_bad_usage_names_the_remedy(
+    data: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: str
+) -> None:
+    assert main([str(data), *argv]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_log_is_verified_over_http(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = stream_of(data)
+
+    def zipped(path: str, body: bytes) -> Answer | None:
+        return (200, gzip.compress(body), {"Content-Encoding": "gzip"}) if "/tile/entries/" in path else None
+
+    with served(data, zipped) as url:
+        assert main([f"{url}/log/{stream}", "--key", str(VKEY)]) == 0
+        assert main([f"{url}/log/fleet-{GATEWAY}/", "--key", str(VKEY), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert [one["records"] for one in found["streams"]] == [282]
+    with served(data, lambda path, body: (404, b"", {}) if f"/{stream}/" in path else None) as url:
+        assert main([f"{url}/log/fleet-{GATEWAY}", "--key", str(VKEY)]) == 1
+        assert f"{stream}/0" in capsys.readouterr().out
+
+
+ANSWERS: list[tuple[str, Answer, int]] = [
+    ("a redirect", (302, b"", {"Location": "/elsewhere"}), 2),
+    ("an error", (503, b"", {}), 2),
+    ("part of it", (206, b"x", {}), 2),
+    ("cut off", (200, b"x", {"Content-Length": "100"}), 2),
+    ("an encoding nobody asked for", (200, b"x", {"Content-Encoding": "br"}), 2),
+    ("not gzip", (200, b"x", {"Content-Encoding": "gzip"}), 2),
+    ("a bomb", (200, gzip.compress(bytes(50_000_000)), {"Content-Encoding": "gzip"}), 1),
+    ("a page", (200, b"<html>Sign in</html>", {}), 1),
+]
+
+
+@pytest.mark.parametrize(("answer", "code"), [a[1:] for a in ANSWERS], ids=[a[0] for a in ANSWERS])
+def test_l9_an_answer_that_is_none_is_no_log(data: Path, answer: Answer, code: int) -> None:
+    with served(data, lambda path, body: answer if path.endswith("/tile/entries/000") else None) as url:
+        assert main([f"{url}/log/{stream_of(data)}", "--key", str(VKEY), "--quiet"]) == code
+
+
+def test_progress_is_told_where_it_takes_long(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.tlog.cli._EVERY_S", 0.0)
+    assert main([str(data)]) == 0
+    captured = capsys.readouterr()
+    assert "verified 0 of 0 MB" in captured.err
+    assert "No trusted key was given" in captured.out
