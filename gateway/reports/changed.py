@@ -123,13 +123,14 @@ def _configured(
     ts: int,
     detail: dict[str, Any],
 ) -> Iterator[_Change]:
+    begins = detail.get("first") is True  # the stream's own beginning: no call of it came before
     for model, said in sorted(detail.items()):
         words = str(said).split()
         if len(words) != 4:  # of a form that is not known
             continue
         for what, kind, now in (("policy", "policies", words[1]), ("license", "licenses", words[3])):
             # Of the stream itself; of a stream that begins, what another of the gateway had last.
-            before = known.get((stream, model, what)) or _before(source, stream, seq, model, what)
+            before = known.get((stream, model, what)) or ("" if begins else _before(source, stream, seq, model, what))
             before = before or known.get((gateway, model, what), "")
             known[stream, model, what] = known[gateway, model, what] = now
             if before == now:
