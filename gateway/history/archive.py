@@ -42,6 +42,7 @@ class _Contents:
     ranges: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     lost: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    first: dict[str, int] = field(default_factory=dict)  # of streams whose beginning was dropped
     problems: list[str] = field(default_factory=list)
     root: str = ""  # of the files' paths
     versions: set[int] = field(default_factory=set)
@@ -111,9 +112,7 @@ class ArchiveHistory:
 
     def completeness(self) -> Completeness:
         """As `AuditQuery.completeness`."""
-        contents = self._contents()
-        self._show(contents)
-        return self._completeness(contents)
+        return self._completeness(self._run(lambda contents: [])[1])
 
     def rows(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """As `Tables.rows`."""
@@ -128,18 +127,18 @@ class ArchiveHistory:
         """What `look` finds, and in what. Once more if a file went away meanwhile, as those of open calls do."""
         for left in reversed(range(_TRIES)):
             contents = self._contents()
-            self._show(contents)
             try:
+                self._show(contents)
                 return look(contents), contents
             except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
-                raise QueryError(f"sql: {error}") from error
-            except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.PermissionException) as error:
-                raise QueryError(f"sql: {error}") from error
+                raise QueryError(f"sql: {_first_line(error)}") from error
+            except duckdb.ConversionException as error:
+                raise QueryError(f"sql: {_first_line(error)}") from error
             except duckdb.OutOfMemoryException as error:
                 raise HistoryError("the question takes more memory than it may; ask about a shorter time") from error
             except duckdb.Error as error:
                 if not left:
-                    raise HistoryError(f"the archive cannot be read ({error}); {_WORDS.restore}") from error
+                    raise _unreadable(error) from error
         raise AssertionError("the last try answers or raises")
 
     def _show(self, contents: _Contents) -> None:
@@ -157,6 +156,7 @@ class ArchiveHistory:
         found.files = {table: [] for table in schema.TABLES}
         previous, expected = "", 1
         newest: Manifest | None = None
+        minimum = batches.minimum(self._folder)
         for path in batches.manifest_paths(self._folder):
             manifest, digest = self._manifest(path)
             if manifest.number != expected or (newest is not None and manifest.previous != previous):
@@ -164,7 +164,11 @@ class ArchiveHistory:
                     f"the archive's batches before {path.name} are not those that were written; {_WORDS.restore}"
                 )
             previous, expected, newest = digest, manifest.number + 1, manifest
-            self._add(manifest, found)
+            if manifest.number >= minimum:
+                self._add(manifest, found)
+                continue
+            found.cursors |= manifest.cursors
+            found.first |= {stream: stop for stream, _, stop in sorted((*manifest.ranges, *manifest.gaps))}
         for file in newest.open if newest else ():
             if self._is_there(file):
                 found.files[file.table].append(file)
@@ -208,10 +212,14 @@ class ArchiveHistory:
 
     def _completeness(self, contents: _Contents) -> Completeness:
         sight = self._disk.look()
-        db = self._db
-        ended = {name for (name,) in db.execute("SELECT stream FROM streams WHERE ended IS NOT NULL").fetchall()}
+        try:
+            ended = {
+                name for (name,) in self._db.execute("SELECT stream FROM streams WHERE ended IS NOT NULL").fetchall()
+            }
+            told = self._db.execute("SELECT stream, problem, count(*), min(seq) FROM unread GROUP BY 1, 2").fetchall()
+        except duckdb.Error as error:
+            raise _unreadable(error) from error
         unread: dict[str, list[tuple[str, int, int]]] = {}
-        told = db.execute("SELECT stream, problem, count(*), min(seq) FROM unread GROUP BY stream, problem").fetchall()
         for stream, problem, count, seq in told:
             unread.setdefault(stream, []).append((problem, count, seq))
         held = {}
@@ -221,17 +229,28 @@ class ArchiveHistory:
             on_disk = sight.streams.get(stream)
             wrong = on_disk is not None and on_disk.head is not None and on_disk.sealed > cursor.next
             problem = contradiction(self._data_dir, on_disk.head, cursor) if wrong and on_disk and on_disk.head else ""
+            first = max(cursor.first, contents.first.get(stream, 0))
             held[stream] = Held(
-                first=cursor.first,
+                first=first,
                 next=cursor.next,
                 root=cursor.root,
                 gaps=gaps,
-                lost=_without(cursor.first, cursor.next, here),
+                lost=_without(first, cursor.next, here),
                 ended=stream in ended,
                 unread=tuple(unread.get(stream, ())),
                 problems=(problem,) if problem else (),
             )
         return cover(sight, held, _WORDS, contents.problems)
+
+
+def _unreadable(error: duckdb.Error) -> HistoryError:
+    """DuckDB names the file."""
+    return HistoryError(f"the archive cannot be read ({_first_line(error)}); {_WORDS.restore}")
+
+
+def _first_line(error: duckdb.Error) -> str:
+    """Without the statement, which may be long."""
+    return str(error).partition("\n")[0]
 
 
 def _reading(files: Sequence[File], contents: _Contents, table: str = "calls") -> str:

@@ -66,6 +66,28 @@ def archive(data_dir: Path, *, told: Callable[[int, int], None] = lambda done, t
         return _Archiver(data_dir, folder, told).run()
 
 
+def drop_before(data_dir: Path, before_ms: int) -> int:
+    """Drop the oldest batches, as far as all their calls began before that time; how many are dropped by now. The newest stays.
+
+    Raises HistoryError, OSError.
+    """
+    folder = batches.archive_dir(data_dir)
+    if not folder.is_dir():
+        return 0
+    with _locked(folder):
+        kept = batches.minimum(folder)
+        for path in batches.manifest_paths(folder)[:-1]:
+            manifest, _ = batches.read_manifest(path)
+            if manifest.number < kept:
+                continue
+            if any(file.ts_max is not None and file.ts_max >= before_ms for file in manifest.files):
+                break
+            kept = manifest.number + 1
+        if kept > 1:
+            batches.drop(folder, kept)
+        return kept - 1
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder / batches.LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

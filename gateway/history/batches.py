@@ -2,6 +2,7 @@
 
     <archive>/batches/<n>.json          what batch n holds; written last, and names the digest of the manifest before it
     <archive>/<table>/<n>.parquet       rows of calls that ended in batch n, and of its notes
+    <archive>/minimum                   the first batch whose rows were not dropped for their age
     <archive>/open/<n>-<table>.parquet  calls that were open after batch n, and all streams; those of the newest batch count
 
 A call is thus one row, in the batch that has its outcome or among the open ones. Files that no manifest names are not there.
@@ -25,7 +26,7 @@ from gateway.whole_file import put
 ARCHIVE_NAME = "archive"
 VERSION = 1  # of columns and of what rows are made of
 LOCK_NAME = "lock"
-_MANIFESTS, _OPEN = "batches", "open"
+_MANIFESTS, _OPEN, _MINIMUM = "batches", "open", "minimum"
 _LEVEL = 3  # of zstd: its default
 _TYPES = {schema.TEXT: pa.string(), schema.BIGINT: pa.int64(), schema.DOUBLE: pa.float64()}
 SCHEMAS = {table: pa.schema([(n, _TYPES[t]) for n, t in columns]) for table, columns in schema.TABLES.items()}
@@ -89,6 +90,25 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
         return _decode(data), hashlib.sha256(data).hexdigest()
     except msgspec.MsgspecError as error:
         raise HistoryError(f"{path} cannot be read; restore it from a copy") from error
+
+
+def minimum(folder: Path) -> int:
+    """The first batch that is kept. Raises HistoryError."""
+    try:
+        return int((folder / _MINIMUM).read_text("ascii"))
+    except FileNotFoundError:
+        return 1
+    except ValueError as error:
+        raise HistoryError(f"{folder / _MINIMUM} holds no number; restore it from a copy") from error
+
+
+def drop(folder: Path, kept: int) -> None:
+    """Remove the rows of all batches before that one; their manifests stay. Killed anywhere it can be done again. Raises OSError."""
+    put(folder / _MINIMUM, str(kept).encode(), durable=True)
+    for path in manifest_paths(folder):
+        manifest, _ = read_manifest(path)
+        for file in manifest.files if manifest.number < kept else ():
+            (folder / file.path).unlink(missing_ok=True)
 
 
 def table_of(table: str, rows: Sequence[Sequence[Value]]) -> pa.Table:

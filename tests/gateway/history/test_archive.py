@@ -23,8 +23,8 @@ from tests.gateway.history.test_local import STREAM, payloads
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches that end amid calls."""
-    monkeypatch.setattr(archiver, "BATCH_RECORDS", 150)
-    monkeypatch.setattr(archiver, "STEP_RECORDS", 47)
+    monkeypatch.setattr(archiver, "BATCH_RECORDS", 250)
+    monkeypatch.setattr(archiver, "STEP_RECORDS", 90)
 
 
 def answers(history: LocalHistory | ArchiveHistory) -> object:
@@ -36,7 +36,7 @@ def answers(history: LocalHistory | ArchiveHistory) -> object:
 
 @pytest.mark.usefixtures("small")
 def test_calls_whose_records_are_in_two_batches_are_one_row(copy: Path) -> None:
-    assert archive(copy).batches > 3
+    assert archive(copy).batches > 2
     local, archived_ = LocalHistory(copy), ArchiveHistory(copy)
     assert answers(archived_) == answers(local)
     assert archived_.completeness().complete
@@ -125,6 +125,27 @@ def test_the_archive_stands_alone(copy: Path, template: History, tmp_path: Path)
     history.close()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_what_is_dropped_for_its_age_is_not_missing(copy: Path, template: History) -> None:
+    archive(copy)
+    folder = batches.archive_dir(copy)
+    manifests = [batches.read_manifest(path)[0] for path in batches.manifest_paths(folder)]
+    file = manifests[0].files[0]
+    assert file.ts_max is not None
+    assert archiver.drop_before(copy, file.ts_max) == 0
+    assert archiver.drop_before(copy, file.ts_max + 1) == 1
+    assert not (folder / file.path).exists()
+    history = ArchiveHistory(copy)
+    counts = history.count(Query())
+    assert counts.total == len(template.calls) - file.rows
+    assert counts.completeness.complete, counts.completeness.missing
+    stream, _, stop = manifests[0].ranges[-1]
+    assert next(one.first for one in counts.completeness.streams if one.stream == stream) == stop
+    history.close()
+    assert archive(copy).records == 0
+
+
 def test_it_reads_nothing_but_its_own_files(copy: Path) -> None:
     archive(copy)
     history = ArchiveHistory(copy)
@@ -140,6 +161,17 @@ def test_it_reads_nothing_but_its_own_files(copy: Path) -> None:
     ):
         with pytest.raises((QueryError, HistoryError)):
             history.rows(sql)
+    history.close()
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_read_is_named(copy: Path) -> None:
+    archive(copy)
+    path = batches.archive_dir(copy) / "calls" / "00000001.parquet"
+    path.write_bytes(b"x" * path.stat().st_size)
+    history = ArchiveHistory(copy)
+    with pytest.raises(HistoryError, match=r"00000001\.parquet.*restore"):
+        history.count(Query())
     history.close()
 
 
