@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from gateway.audit.record import Start, encode
 from gateway.audit.sealed import log_dir, sealed_records
 from gateway.history.archive import ArchiveHistory
 from gateway.history.archiver import archive
+from gateway.history.disk import Disk
 from gateway.history.local import LocalHistory
 from gateway.history.port import Completeness, Query
 from gateway.tlog.frames import journal_dir
 from tests.gateway.audit.samples import intent, outcome
 from tests.gateway.history.conftest import put_log
-from tests.gateway.history.made import History
+from tests.gateway.history.made import History, history
 
 
 def local(data: Path) -> tuple[int, Completeness]:
@@ -139,6 +141,23 @@ def test_records_that_give_no_row_are_counted(tmp_path: Path) -> None:
         assert told(completeness, "1 records gave no row, the first of them 1")
         assert told(completeness, "1 records gave no row, the first of them 6", "intent is not there")
         assert [(one.present, one.sealed) for one in completeness.streams] == [(7, 7)]
+
+
+@pytest.mark.slow
+def test_an_ended_stream_is_looked_at_again_when_it_changed(tmp_path: Path) -> None:
+    made = history(tmp_path, calls=20)
+    made.close()
+    made.seal()
+    for path in tmp_path.rglob("*"):
+        os.utime(path, ns=(10**18, 10**18))
+    disk = Disk(tmp_path)
+    first = disk.look().streams
+    second = disk.look().streams
+    stream = made.calls[0].stream
+    assert second[stream] is first[stream]
+    partial = next((log_dir(tmp_path) / stream / "tile" / "entries" / "000.p").iterdir())
+    partial.unlink()
+    assert disk.look().streams[stream].absent == ((0, first[stream].sealed),)
 
 
 def test_records_are_read_as_they_are_stored(copy: Path, template: History) -> None:
