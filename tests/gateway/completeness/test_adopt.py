@@ -87,6 +87,7 @@ def test_open_calls_are_closed_and_the_stream_is_sealed_on_by_the_adopter(places
     assert [r.role for r in map(decode, payloads(data).values()) if isinstance(r, Start) and r.role] == ["adopt"]
 
 
+@pytest.mark.slow
 def test_a_stream_that_was_never_sealed_keeps_its_origin(places: tuple[Path, Path]) -> None:
     volume, data = places
     stream, _ = lose(volume, seal=False)
@@ -95,6 +96,7 @@ def test_a_stream_that_was_never_sealed_keeps_its_origin(places: tuple[Path, Pat
     assert sealed_head(data, stream).note.startswith(f"lost/{stream}\n")
 
 
+@pytest.mark.slow
 def test_an_adopter_that_sealed_nothing_yet_adopts_too(tmp_path: Path) -> None:
     stream, _ = lose(tmp_path / "volume")
     take(tmp_path / "volume", tmp_path / "data")
@@ -138,7 +140,7 @@ def cut_tail(volume: Path, stream: str, records: int) -> None:
     path.write_bytes(data[: ends[-1 - records]])
 
 
-@pytest.mark.parametrize("where", ["checkpoint", "fleet log"])
+@pytest.mark.parametrize("where", ["checkpoint", pytest.param("fleet log", marks=pytest.mark.slow)])
 def test_a_lost_tail_is_refused_or_adopted_with_the_finding_told(places: tuple[Path, Path], where: str) -> None:
     volume, data = places
     stream, _ = lose(volume)
@@ -160,6 +162,7 @@ def test_a_lost_tail_is_refused_or_adopted_with_the_finding_told(places: tuple[P
     assert "tail lost" in word.findings[0]
 
 
+@pytest.mark.slow
 def test_other_records_than_those_signed_are_refused(places: tuple[Path, Path]) -> None:
     volume, data = places
     stream, _ = lose(volume)
@@ -170,6 +173,7 @@ def test_other_records_than_those_signed_are_refused(places: tuple[Path, Path]) 
         take(volume, data)
 
 
+@pytest.mark.slow
 def test_a_head_that_another_key_signed_does_not_count(places: tuple[Path, Path]) -> None:
     volume, data = places
     stream, _ = lose(volume)
@@ -179,6 +183,7 @@ def test_a_head_that_another_key_signed_does_not_count(places: tuple[Path, Path]
         take(volume, data)
 
 
+@pytest.mark.slow
 def test_a_stream_of_the_same_name_is_never_replaced(places: tuple[Path, Path]) -> None:
     volume, data = places
     stream, _ = lose(volume)

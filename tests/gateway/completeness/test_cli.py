@@ -79,6 +79,7 @@ def test_match_finds_a_text_with_and_without_the_index(data: Path, tmp_path: Pat
     assert not (tmp_path / "keys").exists()  # whoever has no key does not get a new one, which would match nothing
 
 
+@pytest.mark.slow
 def test_adopt_exits_by_what_is_lost(tmp_path: Path) -> None:
     stream, _ = lose(tmp_path / "volume")
     cut_tail(tmp_path / "volume", stream, 1)
