@@ -43,6 +43,7 @@ COMMITTED_NAME = (
 
 FLEET_EVERY_S = 60.0  # our choice: silence is proven to the minute
 REFUSED_AGAIN_S = 60.0  # our choice: a stream that was refused is read again so often, in case somebody restored it
+FAILED_AGAIN_S = 2.0  # our choice: a disk or key that failed is tried again so often
 
 _KEYS_SAID_MAX = 16  # our choice: the newest keys of a log, in an entry of limited length
 
@@ -80,7 +81,7 @@ class _Stream:
 class _Refused:
     problem: str
     since_ms: int
-    at: float  # by the monotonic clock: when it was last tried
+    again_at: float  # by the monotonic clock: not tried before, unless all is to be sealed now
 
 
 class Sealer:
@@ -148,7 +149,8 @@ class Sealer:
                 if self._try(name, trusted, now_ms, all_now=all_now, deadline=deadline):
                     heads[name] = self._streams[name].log.signed
             self._missing(set(names), now_ms)
-            if last or self._is_fleet_due():
+            resting = not all_now and self._is_resting(fleet_stream(self._gateway_id))
+            if last or (self._is_fleet_due() and not resting):
                 self._commit(now_ms, heads, last=last)
             return Round(self.sealed - before, heads, {name: one.problem for name, one in self._refused.items()})
 
@@ -203,8 +205,7 @@ class Sealer:
 
     def _try(self, name: str, trusted: tuple[VerifierKey, ...], now_ms: int, *, all_now: bool, deadline: float) -> bool:
         """Seal one stream, if it can be; whether it has a new head."""
-        refused = self._refused.get(name)
-        if refused is not None and not all_now and time.monotonic() - refused.at < REFUSED_AGAIN_S:
+        if not all_now and self._is_resting(name):
             return False
         try:
             sealed = self._seal(name, trusted, now_ms, all_now=all_now, deadline=deadline)
@@ -216,11 +217,11 @@ class Sealer:
             OSError,
             ConfigError,
         ) as error:  # the disk, or the key: what was read so far stays good, and it is tried again
-            self._refuse(name, error, now_ms)
+            self._refuse(name, error, now_ms, FAILED_AGAIN_S)
             return False
         problem = self._streams[name].follower.problem
         if problem is not None:
-            self._refuse(name, DisagreementError(problem), now_ms)
+            self._refuse(name, DisagreementError(problem), now_ms, FAILED_AGAIN_S)  # or it was caught in a write
         elif self._refused.pop(name, None) is not None:
             _log.info("stream %s is sealed again", name)
         return sealed
@@ -338,9 +339,9 @@ class Sealer:
                 self._mark_committed(origin.rpartition("/")[2], fleet.stream, at[origin])
             self._cosign(fleet.log)
         except (OSError, ConfigError, DisagreementError) as error:
-            self._refuse(fleet.stream, error, now_ms)
+            self._refuse(fleet.stream, error, now_ms, FAILED_AGAIN_S)
             if isinstance(error, DisagreementError):
-                self._fleet = None
+                self._fleet = None  # until a restart: it was taken away or set back under our hands
             return
         self._refused.pop(fleet.stream, None)
         self._fleet_at = time.monotonic()
@@ -348,22 +349,25 @@ class Sealer:
             self._said_keys = tuple(said.keys)
         heads[fleet.stream] = fleet.log.signed
 
+    def _newest_keys(self) -> tuple[str, ...]:
+        return tuple(verifier_key(key.name, key.public) for key in self._keys.trusted[-_KEYS_SAID_MAX:])
+
     def _is_fleet_due(self) -> bool:
-        """Its time has come, or there is a stream that no entry names: a loss of it could not be told."""
+        """Its time has come, or another key signs, or there is a stream that no entry names: a loss of it could not be told."""
         if self._fleet is None:
             return False
+        if self._newest_keys() != self._said_keys:
+            return True
         if self._fleet_at is None or time.monotonic() - self._fleet_at >= self._fleet_every_s:
             return True
         lately = self._fleet.lately()
         return any(one.log.signed and not one.ended and one.log.origin not in lately for one in self._streams.values())
 
     def _said(self, *, last: bool) -> Said:
-        trusted = tuple(self._keys.trusted)
-        keys = tuple(verifier_key(key.name, key.public) for key in trusted)
         said = Said(streams=self._signed, closed=last)
-        if keys[-_KEYS_SAID_MAX:] != self._said_keys:
-            said.keys = keys[-_KEYS_SAID_MAX:]
-            self._publish_keys(trusted)
+        if self._newest_keys() != self._said_keys:
+            said.keys = self._newest_keys()
+            self._publish_keys(tuple(self._keys.trusted))
         named = [(name, one) for name, one in sorted(self._streams.items()) if one.log.signed]
         said.heads = [Head(one.log.origin, one.log.signed, one.log.signed_root) for _, one in named]
         said.ended = [one.log.origin for name, one in named if one.ended and name not in self._refused]
@@ -390,15 +394,20 @@ class Sealer:
         put(known.log.folder / COMMITTED_NAME, json.dumps(mark).encode() + b"\n")
         self._done.add(name)
 
-    def _refuse(self, name: str, error: Exception, now_ms: int) -> None:
+    def _refuse(self, name: str, error: Exception, now_ms: int, again_s: float = REFUSED_AGAIN_S) -> None:
         problem = _told(error)
         self.failures += 1
         before = self._refused.get(name)
         known = self._streams.get(name)
         since = before.since_ms if before is not None else (known.since_ms if known is not None else None)
-        self._refused[name] = _Refused(problem, now_ms if since is None else since, time.monotonic())
+        again_at = time.monotonic() + again_s
+        self._refused[name] = _Refused(problem, now_ms if since is None else since, again_at)
         if before is None or before.problem != problem:
             _log.error("stream %s is not sealed as far as it goes: %s", name, problem)
+
+    def _is_resting(self, name: str) -> bool:
+        refused = self._refused.get(name)
+        return refused is not None and time.monotonic() < refused.again_at
 
     def _publish_keys(self, trusted: tuple[VerifierKey, ...]) -> None:
         """For workers and auditors of this host, who need no private key to say whose heads these are."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from gateway.audit.sealed import MINIMUM_NAME, log_dir, sealed_head, sealed_reco
 from gateway.audit.sealed_tree import consistency, inclusion
 from gateway.seal.batch import put_all
 from gateway.seal.log import Log
-from gateway.seal.sealer import COMMITTED_NAME, Behind, Sealer
+from gateway.seal.sealer import COMMITTED_NAME, FAILED_AGAIN_S, Behind, Sealer
 from gateway.signing.logkey import LogKey
 from gateway.tlog import frames, tiles, tree
 from gateway.tlog.checkpoint import ED25519, Signer, VerifierKey, open_cosigned, sign_checkpoint
@@ -311,7 +312,9 @@ class FailingKey:
         return KEY.sign(message)
 
 
-def test_without_the_key_nothing_is_signed_and_all_is_signed_later(tmp_path: Path) -> None:
+def test_without_the_key_nothing_is_signed_and_all_is_signed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream, key = write(tmp_path, 10), FailingKey()
     seals = Sealer(tmp_path, GATEWAY, key)
     for _ in range(3):
@@ -319,7 +322,11 @@ def test_without_the_key_nothing_is_signed_and_all_is_signed_later(tmp_path: Pat
         assert done.problems == dict.fromkeys((stream, FLEET), "OSError: the token does not answer")
         assert sealed_streams(tmp_path) == []
     key.down = False
-    assert seals.round().problems == {}
+    now = time.monotonic()
+    monkeypatch.setattr("gateway.seal.sealer.time.monotonic", lambda: now)
+    assert seals.round(all_now=False).heads == {}  # it is not asked at each look
+    now += FAILED_AGAIN_S
+    assert seals.round(all_now=False).problems == {}
     assert check(tmp_path, stream) == 22
     check(tmp_path, FLEET, journal=False)
 
