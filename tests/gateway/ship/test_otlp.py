@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from gateway.ship.otlp import OtlpSink, retry_after
 from gateway.ship.port import SinkError
 from gateway.ship.runner import Runner
 from gateway.ship.spans import Semantics, SpanMaker
+from gateway.tlog.tree import leaf_hash
 from tests.fakes.otlp_receiver import OtlpReceiver, attributes_of
 from tests.gateway.audit import samples
 from tests.gateway.history.made import History
@@ -234,3 +237,48 @@ def test_the_answer_of_another_service_is_no_success(data: Path) -> None:
 
 def test_settings_do_not_show_headers() -> None:
     assert "swordfish" not in repr(replace(Otlp("http://x"), headers=(("a", TOKEN),)))
+
+
+def texts_of(payload: bytes) -> set[str]:
+    """Every text and name in a record."""
+
+    def walk(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                yield str(name)
+                yield from walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from walk(inner)
+        else:
+            yield str(value)
+
+    return set(walk(json.loads(payload)))
+
+
+def test_case_54_a_span_says_nothing_that_its_records_do_not_say(made: History, data: Path) -> None:
+    with OtlpReceiver() as receiver:
+        assert Runner(data, sink(receiver, data, "gen_ai", "guardrail", "audit")).drain(10)
+        calls = receiver.calls()
+    sealed = records(data)
+    constants = {"call", "chat", "gw", "input", "output", "EXECUTE", "service", "gen_ai.model", "success", "failure"}
+    for own in calls:
+        payloads = sealed[own["licet.stream"]]
+        intent, ended = payloads[own["licet.intent"]], payloads[own["licet.seq"]]
+        said = texts_of(intent) | texts_of(ended) | constants | {leaf_hash(intent).hex(), leaf_hash(ended).hex()}
+        said |= {own["licet.stream"], "up.example"}
+        for name, value in own.items():
+            for one in value if isinstance(value, list) else [value]:
+                parts = str(one).split(",") if isinstance(one, str) else []
+                assert {p.split("=")[0] for p in parts} <= said, name
+
+
+def test_case_57_interleaved_tenants_keep_their_own_spans(made: History, data: Path) -> None:
+    told = {call.intent.call_id: call for call in made.calls}
+    assert len({call.intent.tenant for call in told.values()}) > 1
+    with OtlpReceiver(["drop", "partial", "503 0"]) as receiver:
+        assert Runner(data, sink(receiver, data), backoff=SOON, batch_records=9).drain(10)
+        for own in receiver.calls():
+            intent = told[own["licet.call_id"]].intent
+            assert (own["licet.tenant"], own["licet.subject"]) == (intent.tenant, intent.subject)
+            assert own.get("licet.prompt.bytes") == (intent.prompt.bytes if intent.prompt else None)

@@ -25,7 +25,7 @@ from tests.gateway.history.made import History
 from tests.gateway.ship.phoenix_server import PhoenixServer
 from tests.gateway.ship.sealed_log import make, records, span_ids
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]  # the first test waits for the installation, too
 
 STORED_S_MAX = 60.0  # Phoenix stores some 70 spans a second
 
