@@ -114,7 +114,7 @@ class _Check:
         streams += self._neighbors(streams)
         origins = {origin for one in (*streams, *known) if (origin := _origin(one))}
         reports = [self._stream(one) for one in streams]
-        reports += self._lost(streams, origins)
+        reports += self._lost((*streams, *known), origins)
         limits = TRUSTED if self.trust.keys else UNTRUSTED
         return Report(tuple(reports), limits, tuple(fleets), tuple(self.remarks))
 
@@ -199,7 +199,7 @@ class _Check:
         """Logs that other gateways' fleets or kept heads name, and that are not here."""
         reports: list[StreamReport] = []
         journals = {one.name for one in streams if one.journal is not None}
-        gateways = {origin.rpartition("/")[0] for origin in origins}
+        gateways = _gateways(streams)
         for fleet in self.fleets:
             for origin, committed in fleet.entries.others.items():
                 if origin in origins or _tail(origin) in journals:
@@ -433,6 +433,17 @@ def _is_fleet(found: Found) -> bool:
     gateway, _, tail = _origin(found).rpartition("/")
     by_name = found.journal is None and found.log is not None and found.name.startswith(FLEET_PREFIX)
     return by_name and (not tail or tail == FLEET_PREFIX + gateway)
+
+
+def _gateways(found: Iterable[Found]) -> set[str]:
+    """Whose data is here: by its fleet's log, or where a place has none, by its logs. What was adopted does not count."""
+    by_fleet: dict[str, set[str]] = {}
+    by_log: dict[str, set[str]] = {}
+    for one in found:
+        gateway = _origin(one).rpartition("/")[0]
+        if gateway:
+            (by_fleet if _is_fleet(one) else by_log).setdefault(one.place, set()).add(gateway)
+    return {gateway for gateways in ({**by_log, **by_fleet}).values() for gateway in gateways}
 
 
 def _tail(origin: str) -> str:

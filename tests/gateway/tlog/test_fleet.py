@@ -160,6 +160,17 @@ def test_other_gateways_logs_are_held_where_they_are_given(log: tuple[Path, str,
     assert {p.record for p in check([data, tmp_path / "other"], TRUST).problems} == {f"{there.name}/3", "gw2-lost/0"}
 
 
+def test_an_adopted_stream_does_not_make_the_rest_of_its_gateway_lost(log: tuple[Path, str, list[bytes]]) -> None:
+    data, stream, payloads = log
+    shutil.rmtree(data / "journal")
+    seal(data, stream, payloads, gateway="gone")
+    others = [["gone/fleet-gone", 4, "0" * 64, True]]
+    seal_fleet(data, [[(f"gone/{stream}", 4, root_at(payloads, 4))]], others=others)
+    report = check([data], TRUST)
+    assert report.ok, report.problems
+    assert "gone/fleet-gone" in report.remarks[0]
+
+
 def test_a_gateway_whose_id_begins_with_fleet_has_streams_like_others(tmp_path: Path) -> None:
 
     directory = tmp_path / "journal" / "fleet-1-w0-x"
