@@ -52,7 +52,7 @@ _CALL_ID = re.compile(r"[0-9a-f]{32}")
 _REPORT = re.compile(r"[A-Za-z][0-9]{2}")
 # Files of a log: nothing else of its folder is shown.
 _FILE = re.compile(
-    r"checkpoint|minimum|tile/(?:[0-9]{1,2}|entries)/(?:x[0-9]{3}/){0,6}[0-9]{3}(?:\.p/(?:[1-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?"
+    r"checkpoint|minimum|adopted-from|tile/(?:[0-9]{1,2}|entries)/(?:x[0-9]{3}/){0,6}[0-9]{3}(?:\.p/(?:[1-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?"
 )
 KEYS = "keys"  # statements about keys, beside the logs
 

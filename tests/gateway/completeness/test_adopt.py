@@ -141,7 +141,7 @@ def cut_tail(volume: Path, stream: str, records: int) -> None:
 
 
 @pytest.mark.parametrize("where", ["checkpoint", pytest.param("fleet log", marks=pytest.mark.slow)])
-def test_a_lost_tail_is_refused_or_adopted_with_the_finding_told(places: tuple[Path, Path], where: str) -> None:
+def test_case_59_a_lost_tail_is_refused_or_adopted_with_the_finding_told(places: tuple[Path, Path], where: str) -> None:
     volume, data = places
     stream, _ = lose(volume)
     cut_tail(volume, stream, 2)
