@@ -183,7 +183,7 @@ class Sealer:
             own = (name for name in others if not (log_dir(self._data_dir) / name / ADOPTED_NAME).exists())
             if not fleet.log.signed and any(own):
                 raise DisagreementError("the fleet log is gone, and streams were signed; restore it")  # noqa: TRY301
-        except (DisagreementError, OSError) as error:
+        except (DisagreementError, SealedError) as error:  # until a restart; a disk that fails ends the round instead
             self._refuse(fleet_stream(self._gateway_id), error, now_ms)
         else:
             self._fleet = fleet
