@@ -45,6 +45,7 @@ MAY: dict[str, set[str]] = {
     "gateway.vault": {
         "gateway.audit",
         "gateway.evidence",
+        "gateway.history",
         "gateway.keyfile",
         "gateway.settings",
         "gateway.tlog",

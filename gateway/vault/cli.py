@@ -23,6 +23,7 @@ from rich.table import Table
 from gateway.audit.digest import DigestKeys
 from gateway.audit.sealed import SealedError, log_dir
 from gateway.errors import AuditError, ConfigError
+from gateway.history.port import HistoryError
 from gateway.settings import load_settings
 from gateway.settings.audit import AuditSettings
 from gateway.tlog.frames import host_id
@@ -266,7 +267,10 @@ def prune(
         return
     verb = "would go" if dry else "went"
     for one in done.streams:
-        typer.echo(f"{one.stream}: records {one.first} to {one.stop - 1} {verb}, {len(one.keep)} of them are held.")
+        more = ", and perhaps more" if dry and one.partial else ""
+        typer.echo(
+            f"{one.stream}: records {one.first} to {one.stop - 1} {verb}{more}, {len(one.keep)} of them are held."
+        )
     typer.echo(
         f"{len(files.days)} days of transcripts, {len(files.months)} months of keys, {len(files.cases)} cases and "
         f"{len(files.documents)} documents {verb}."
@@ -306,7 +310,7 @@ def _said() -> Iterator[None]:
         _fail(str(error), 1)
     except AuditError as error:
         _fail(f"nothing was done, since it cannot be recorded: {error.public_message}", 2)
-    except (VaultError, ConfigError, PolicyError, SealedError, ValueError) as error:
+    except (VaultError, HistoryError, ConfigError, PolicyError, SealedError, ValueError) as error:
         _fail(str(error), 2)
     except OSError as error:
         _fail(f"{error.filename or 'the disk'}: {error.strerror or type(error).__name__}", 2)

@@ -14,12 +14,13 @@ from pathlib import Path
 from gateway.audit.sealed import log_dir
 from gateway.settings.audit import Retention
 from gateway.vault import past, retention
-from gateway.vault.access import VaultError, opened
+from gateway.vault.access import PRUNED, AccessLog, VaultError, opened
 from gateway.vault.classes import below_floor
 from gateway.vault.past import FilePlan
 from gateway.vault.retention import StreamPlan
 from policies.model import Policy
 
+ARCHIVE_NAME = "archive"
 LOCK_NAME = ".pruning"  # held by flock(2) while a run removes something
 
 
@@ -66,11 +67,37 @@ def run(
         if not streams and files.empty:
             return Done((), files)
         with opened(data_dir, gateway_id, now_ms=now_ms) as log:
+            done = []
             for one in streams:
-                retention.prune(data_dir, one, keep, log)
-                told(one)
+                for made in _whole(data_dir, one, keep, closed, now):
+                    retention.prune(data_dir, made, keep, log)
+                    told(made)
+                    done.append(made)
             past.prune(data_dir, files, keep, log)
-            return Done(streams, files, log.stream)
+            _archive(data_dir, now - keep.trace_s * 1000, log)
+            return Done(tuple(done), files, log.stream)
+
+
+def _archive(data_dir: Path, before_ms: int, log: AccessLog) -> None:
+    """Rows of the archive go with the records that they were made of, batch by batch."""
+    if not (data_dir / ARCHIVE_NAME).is_dir():
+        return
+    from gateway.history.archiver import drop_before  # an archive is there, and what it is written with
+
+    log.note(PRUNED, {"what": "archive", "before_ms": before_ms})
+    drop_before(data_dir, before_ms)
+
+
+def _whole(
+    data_dir: Path, first: StreamPlan, keep: Retention, closed: retention.Closed, now_ms: int
+) -> Iterator[StreamPlan]:
+    """A plan and those behind it. Each is made once the one before is done."""
+    made = first
+    while not made.empty:
+        yield made
+        if not made.partial:
+            return
+        made = retention.plan(data_dir, made.stream, keep, closed, now_ms)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,7 @@ from gateway.vault.held import held, hold, let_go
 from gateway.vault.subjects import sync_folder
 from gateway.whole_file import put
 
+RECORDS_MAX = 1 << 18  # our choice, of one plan: some 100 MB of memory; `pruning.run` makes another behind it
 _GONE = ".pruned-"  # a stream's journal on its way out: no reader looks at names with a leading dot
 _ENTRIES = Path("tile") / "entries"
 
@@ -66,6 +67,11 @@ class StreamPlan:
     def stream(self) -> str:
         """Its name."""
         return self.head.stream
+
+    @property
+    def partial(self) -> bool:
+        """Whether more may follow, which a plan has no room for."""
+        return self.stop - self.first >= RECORDS_MAX
 
     @property
     def empty(self) -> bool:
@@ -153,7 +159,7 @@ class _Look:
                 calls[call] = max(calls.get(call, 0), due)
         open_: dict[str, int] = {}  # intents without an outcome so far
         stop = self._first
-        while stop < self._limit:
+        while stop < self._limit and stop - self._first < RECORDS_MAX:
             upto = min(stop // TILE_WIDTH * TILE_WIDTH + TILE_WIDTH, self._limit)
             try:
                 read_now = [(seq, *read(p)) for seq, p in self._records(stop, upto)]

@@ -208,6 +208,17 @@ def test_an_open_call_a_live_stream_and_what_is_not_sealed_stay(tmp_path: Path) 
     assert verify(tmp_path).ok
 
 
+def test_l9_a_long_stream_is_pruned_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "RECORDS_MAX", 256)
+    driver = Driver(tmp_path)
+    driver.calls(300)
+    driver.close()
+    seal(tmp_path)
+    assert [(one.first, one.stop) for one in prune(tmp_path).streams] == [(0, 256), (256, 512), (512, 602)]
+    assert entries(tmp_path, driver.stream) == []
+    assert verify(tmp_path).ok
+
+
 def test_first_segments_go_while_the_rest_of_an_ended_stream_stays(tmp_path: Path) -> None:
     driver = Driver(tmp_path, segment_bytes=64 << 10)
     driver.calls(300)
@@ -376,3 +387,28 @@ def test_an_outcome_whose_intent_was_pruned_as_training_is_held_as_well(tmp_path
     [one] = prune(tmp_path).streams
     assert one.keep == (seq, ended)
     assert [type(decode(payload)) for _, payload in held(tmp_path, driver.stream)] == [Intent, OutcomeRecord]
+
+
+@pytest.mark.slow
+def test_rows_of_the_archive_go_with_their_records(tmp_path: Path) -> None:
+    from gateway.history.archiver import archive
+    from gateway.history.batches import archive_dir, minimum
+
+    driver = Driver(tmp_path)
+    driver.calls(3)
+    seal(tmp_path)
+    archive(tmp_path)
+    driver.now = AFTER
+    driver.calls(2)
+    driver.close()
+    seal(tmp_path)
+    archive(tmp_path)
+    assert prune(tmp_path, AFTER).empty  # the first bundle has young records too
+    rest = Driver(tmp_path)
+    rest.close()
+    seal(tmp_path)
+    prune(tmp_path, AFTER + DAY_MS)  # the short stream goes, and with it what of the archive is as old
+    assert [one["before_ms"] for one in notes(tmp_path, "pruned") if one["what"] == "archive"] == [
+        AFTER + DAY_MS - KEEP.trace_s * 1000
+    ]
+    assert minimum(archive_dir(tmp_path)) == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -231,3 +233,37 @@ def test_files_are_bounded_and_a_full_disk_leaves_them_sound(tmp_path: Path, mon
     assert read == calls[:4] + calls[5:]
     assert all(transcripts.read(tmp_path, call) == bytes(60) for call in read)
     assert len(list(transcripts.files(tmp_path))) > 3
+
+
+_WRITER = """
+import asyncio, sys
+from pathlib import Path
+from gateway.vault.transcripts import Transcripts
+
+async def run():
+    made = Transcripts.open(Path(sys.argv[1]))
+    for n in range(1, 100_000):
+        call = f"{n:032x}"
+        ref = await made.keep(call, f"k1:{n % 7:032x}", call.encode() * (n % 5 * 400 + 1))
+        print(call, ref, flush=True)
+
+asyncio.run(run())
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_loses_no_transcript_whose_reference_was_given(tmp_path: Path) -> None:
+    given = []
+    for lines in (5, 40, 200):
+        with subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout is not None
+            told = [next(child.stdout).split() for _ in range(lines)]
+            child.kill()
+            told += [line.split() for line in child.stdout if line.endswith("\n")]
+        given += told
+    assert len(given) > 240
+    for call, ref in given:
+        n = int(call, 16)
+        assert transcripts.read(tmp_path, call, ref) == call.encode() * (n % 5 * 400 + 1)
