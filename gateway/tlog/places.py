@@ -7,6 +7,7 @@ bounded; a redirect is refused, since it is not what was asked.
 
 from __future__ import annotations
 
+import functools
 import urllib.error
 import urllib.request
 import zlib
@@ -64,7 +65,7 @@ class Folder:
         try:
             with (self.path / path).open("rb") as handle:
                 return handle.read(limit + 1)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
     def beside(self, name: str) -> Source:
@@ -185,6 +186,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """None: not followed."""
 
 
+@functools.cache  # it reads the certificates of this host
 def _opener() -> urllib.request.OpenerDirector:
     """HTTP and HTTPS, and nothing else that urllib knows (files, FTP, data)."""
     opener = urllib.request.OpenerDirector()

@@ -16,6 +16,7 @@ import orjson
 from . import frames
 from .records import WrongError
 
+_MARK_BYTES_MAX = 4096  # our choice; a longer one is cut, and then no JSON
 READ_BYTES = 2 << 20  # our choice; no frame is longer than its head and 1 MiB
 
 
@@ -119,7 +120,8 @@ class Journal:
 def read_mark(path: Path) -> tuple[int, str] | None:
     """Size and root in the marker of an ended stream. A marker that cannot be read claims a stream that cannot be."""
     try:
-        mark = orjson.loads(path.read_bytes())
+        with path.open("rb") as handle:
+            mark = orjson.loads(handle.read(_MARK_BYTES_MAX + 1))
         size, root = mark["size"], mark["root"]
     except FileNotFoundError:
         return None
