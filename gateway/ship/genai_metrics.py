@@ -18,7 +18,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     Histogram,
@@ -34,7 +33,7 @@ from gateway.settings.audit import Otlp
 from gateway.ship import mapping
 from gateway.ship.otlp import SCOPE, OtlpPost, resource_of
 from gateway.ship.port import Batch
-from gateway.ship.spans import INTENTS_MAX, call_row, head_of, key_values
+from gateway.ship.spans import INTENTS_MAX, call_row, head_of, put_attributes
 
 SERIES_MAX: Final = 500  # our choice: label sets of one stream; calls beyond are counted under one
 STREAMS_MAX: Final = 64  # our choice: streams whose sums are kept; those of others are made again
@@ -132,9 +131,11 @@ class StreamSums:
         """As they stand."""
         found = []
         for kind in KINDS:
-            points = [
-                HistogramDataPoint(
-                    attributes=_labels(labels),
+            points = []
+            for (name, labels), sums in self.series.items():
+                if name != kind.name:
+                    continue
+                point = HistogramDataPoint(
                     start_time_unix_nano=(self.began_ms or 0) * 1_000_000,
                     time_unix_nano=self.at_ms * 1_000_000,
                     count=sum(sums.counts),
@@ -142,9 +143,8 @@ class StreamSums:
                     bucket_counts=sums.counts,
                     explicit_bounds=sums.bounds,
                 )
-                for (name, labels), sums in self.series.items()
-                if name == kind.name
-            ]
+                put_attributes(point.attributes, dict(labels))
+                points.append(point)
             if points:
                 histogram = Histogram(
                     data_points=points,
@@ -195,7 +195,3 @@ class MetricsSink:
             batch.stream, (payload for _, payload in sealed_records(self._data_dir, batch.stream, start, batch.first))
         )
         return sums
-
-
-def _labels(labels: Labels) -> list[KeyValue]:
-    return key_values(dict(labels))

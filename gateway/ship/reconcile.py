@@ -95,6 +95,7 @@ class Reconciler:
         self._resent = 0
         self._failures = 0
         self._problem = ""
+        self._place = Place(name=self.name)
 
     @property
     def name(self) -> str:
@@ -103,6 +104,11 @@ class Reconciler:
 
     def look(self) -> bool:
         """Once over all streams; whether everything that was sent is confirmed. Raises OSError, for our own disk."""
+        whole = self._look()
+        self._place = self._standing()
+        return whole
+
+    def _look(self) -> bool:
         whole = True
         problem = ""
         for stream, position in self._cursors.load().items():
@@ -166,7 +172,10 @@ class Reconciler:
                     yield stream, start, min(position.next, start + STRETCH)
 
     def place(self) -> Place:
-        """How much of what was sent is not confirmed."""
+        """How much of what was sent was not confirmed at the last look. From any thread."""
+        return self._place
+
+    def _standing(self) -> Place:
         behind = 0
         since: int | None = None
         for stream, position in self._cursors.load().items():

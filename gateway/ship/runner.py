@@ -14,6 +14,7 @@ import logging
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +160,13 @@ class Runner:
                 return sent, self._failed(str(error), error.after_s)
             except SealedError as error:
                 self._stuck(stream, str(error))
+                continue
+            except OSError:
+                raise
+            except Exception as error:  # noqa: BLE001  # one stream that a sink cannot handle must not end all; without its text (L7)
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                log.error("%s: %s in %s:%s", self.sink.name, type(error).__name__, where.filename, where.lineno)  # noqa: TRY400
+                self._stuck(stream, f"{stream}: {type(error).__name__}; this is a fault of ours, see the log")
                 continue
             with self._lock:
                 self._troubles.pop(stream, None)

