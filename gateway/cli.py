@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
-from typer.core import TyperGroup
 
 from gateway import __version__
 from gateway.errors import AuditError, ConfigError
+from gateway.lazy import rooms
 
-# Rooms that bring commands of their own, loaded when they are asked for: what `licet scan` needs, `licet key` need not
-# wait for.
+# Rooms that bring commands of their own.
 ROOMS = {
     "attest": "gateway.attest.cli:app",
-    "audit": "gateway.audit.cli:app",
+    "audit": "gateway.audit_cli:app",
     "authority": "gateway.authority.cli:app",
     "clocks": "gateway.clocks_cli:clocks",
     "license": "gateway.license.cli:app",
@@ -29,30 +27,9 @@ ROOMS = {
 }
 
 
-class Rooms(TyperGroup):
-    """The commands of this file, and those of the rooms."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """All names, in order."""
-        return sorted({*self.commands, *ROOMS})
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command, its room loaded."""
-        if cmd_name in ROOMS and cmd_name not in self.commands:
-            module, _, name = ROOMS[cmd_name].partition(":")
-            made = getattr(importlib.import_module(module), name)
-            if not isinstance(made, typer.Typer):
-                single = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
-                single.command(cmd_name)(made)
-                made = single
-            command = self.commands[cmd_name] = typer.main.get_command(made)
-            command.name = cmd_name
-        return super().get_command(ctx, cmd_name)
-
-
 app = typer.Typer(
     name="licet",
-    cls=Rooms,
+    cls=rooms(ROOMS),
     help="A compliance gateway for generative models: license gate, content filters, verifiable audit.",
     no_args_is_help=True,
     add_completion=False,

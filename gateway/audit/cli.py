@@ -1,14 +1,12 @@
-"""`licet audit tail | show ID | verify | effect | key`: what a person sees of the journal. No logic but what is shown, and exit codes."""
+"""`licet audit tail | show ID | verify | effect`: what a person sees of the journal. No logic but what is shown, and exit codes."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -17,11 +15,9 @@ from rich.table import Table
 
 from gateway.audit import changes, effect, query
 from gateway.audit.record import Counts, Intent, Note, OutcomeRecord
-from gateway.errors import ConfigError
-from gateway.signing.logkey import KEY_NAME, LogKey
-from gateway.tlog.checkpoint import public_jwk, verifier_key
-from gateway.tlog.frames import host_id
-from gateway.tlog.verify import Report, verify
+from gateway.tlog import cli as verifier
+from gateway.tlog.report import Report
+from gateway.tlog.verify import check
 
 app = typer.Typer(no_args_is_help=True, help="Look into the audit journal, and check it.")
 
@@ -92,18 +88,56 @@ def show_command(
 
 
 @app.command("verify")
-def verify_command(data: Data = Path("var"), as_json: Json = False) -> None:
-    """Check every byte of the journal. Exit code 1 if anything is damaged."""
-    _demand(data)
-    with Progress(
-        "verifying", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as progress:
-        task = progress.add_task("verify", total=None)
-        report = verify(data, lambda done, total: progress.update(task, completed=done, total=total))
+def verify_command(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PLACE]...", help="Folders, packs, or URLs of logs; instead of --data.", show_default=False
+        ),
+    ] = None,
+    data: Data = Path("var"),
+    keys: Annotated[list[str] | None, typer.Option("--key", metavar="VKEY", help="A log's key that you trust.")] = None,
+    key_files: Annotated[list[Path] | None, typer.Option("--keys", help="Keys that you trust, one a line.")] = None,
+    witnesses: Annotated[
+        list[str] | None, typer.Option("--witness", metavar="VKEY", help="A witness' key that you trust.")
+    ] = None,
+    required: Annotated[
+        int, typer.Option("--witnesses-required", min=0, help="How many witnesses must have cosigned each log.")
+    ] = 0,
+    since: Annotated[
+        list[Path] | None, typer.Option("--since-note", help="A checkpoint or proof that you kept.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False,
+) -> None:
+    """Check every byte of the journal and of its sealed logs, and every signature. Exit code 1 if anything is damaged.
+
+    The same as `licet-verify`, which can be installed alone.
+    """
+    if not places:
+        _demand(data)
+    try:
+        trust = verifier.trust_of(keys or (), key_files or (), witnesses or (), required)
+        kept = verifier.kept_heads(since or (), trust)
+        with Progress(
+            "verifying",
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        ) as progress:
+            task = progress.add_task("verify", total=None)
+            report = check(
+                places or [str(data)],
+                trust,
+                kept=kept,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
     if as_json:
-        typer.echo(
-            orjson.dumps({"ok": report.ok, "limits": report.limits, "streams": [asdict(s) for s in report.streams]})
-        )
+        typer.echo(verifier.as_json(report))
     else:
         _print_report(report)
     if not report.ok:
@@ -138,40 +172,6 @@ def effect_command(
         raise typer.Exit(2)
     if report.allowed_after:
         raise typer.Exit(1)
-
-
-@app.command("key")
-def key_command(
-    data: Data = Path("var"),
-    name: Annotated[
-        str | None, typer.Option("--name", help="The gateway's id, if it does not run on this host.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False,
-) -> None:
-    """Show the public key that signs this gateway's checkpoints, to enroll it. Made here if there is none yet."""
-    file = data / "keys" / KEY_NAME
-    made = "" if file.exists() else "  (made now)"
-    try:
-        key = LogKey.load(data)
-        name = name or host_id()
-        verifier = verifier_key(name, key.public)
-    except (ConfigError, OSError, ValueError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
-    if as_json:
-        shown = {
-            "gateway": name,
-            "jwk": public_jwk(key.public),
-            "thumbprint": key.thumbprint,
-            "verifier_key": verifier,
-        }
-        typer.echo(orjson.dumps(shown))
-        return
-    typer.echo(f"gateway       {name}")
-    typer.echo(f"key file      {file}{made}")
-    typer.echo(f"thumbprint    {key.thumbprint}  (what an authority enrolls)")
-    typer.echo(f"public key    {orjson.dumps(public_jwk(key.public)).decode()}")
-    typer.echo(f"verifier key  {verifier}")
 
 
 def _print_effects(report: effect.Report) -> None:
@@ -238,13 +238,14 @@ def _wide() -> Console:
 
 def _print_report(report: Report) -> None:
     console = _wide()
-    table = Table("stream", "state", "records", "calls", "open", "root", box=None, header_style="bold")
-    for s in report.streams:
+    table = Table("stream", "state", "records", "sealed", "calls", "open", "root", box=None, header_style="bold")
+    for s in (*report.fleets, *report.streams):
         color = {"damaged": "red", "unfinished": "yellow"}.get(s.state, "green")
         table.add_row(
             s.stream,
             f"[{color}]{s.state}[/{color}]",
             f"{s.records:,}",
+            f"{s.sealed:,}",
             f"{s.calls:,}",
             f"{len(s.open_calls):,}",
             s.root[:16],
@@ -255,6 +256,11 @@ def _print_report(report: Report) -> None:
             f"[red]damaged:[/red] {problem.record} in {problem.segment} at byte {problem.offset}: {problem.problem}",
             soft_wrap=True,
         )
+    for one in (*report.fleets, *report.streams):
+        for remark in one.remarks:
+            console.print(f"[yellow]note:[/yellow] {_safe(one.stream)}: {_safe(remark)}", soft_wrap=True)
+    for remark in report.remarks:
+        console.print(f"[yellow]note:[/yellow] {_safe(remark)}", soft_wrap=True)
     verdict = "[green]The journal verifies.[/green]" if report.ok else "[red]The journal does not verify.[/red]"
     console.print(f"{verdict} {report.records:,} records, {report.calls:,} calls, {len(report.streams):,} streams.")
     console.print(report.limits, style="dim", soft_wrap=True)

@@ -27,7 +27,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from typer.testing import CliRunner
 
-from gateway.audit.cli import app as audit_app
+from gateway.audit_cli import app as audit_app
 from gateway.authority.authority import Authority
 from gateway.authority.model import Actor
 from gateway.authority.publisher import Publisher

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.audit import changes
-from gateway.audit.cli import app
 from gateway.audit.effect import Effect, effect_of
 from gateway.audit.journal import Journal
 from gateway.audit.record import Intent, LicenseRef, Note, OutcomeRecord, PolicyRef, Text
+from gateway.audit_cli import app
 from gateway.reasons import Outcome
 from tests.gateway.audit.samples import check_log
 

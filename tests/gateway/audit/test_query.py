@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.audit import query
-from gateway.audit.cli import app
 from gateway.audit.record import Intent, OutcomeRecord, Start
+from gateway.audit_cli import app
 from gateway.reasons import Outcome
 from gateway.tlog import frames
 from tests.gateway.audit.samples import call, check_log, intent, open_journal, outcome
@@ -133,7 +133,7 @@ def test_cli_follow_shows_what_is_written_later(tmp_path: Path) -> None:
     async def run() -> None:
         journal = open_journal(tmp_path)
         call(journal)
-        command = [sys.executable, "-c", "from gateway.audit.cli import app; app()"]
+        command = [sys.executable, "-c", "from gateway.audit_cli import app; app()"]
         with subprocess.Popen(
             [*command, "tail", "-f", "-n", "1", "--json", "--data", str(tmp_path)], stdout=subprocess.PIPE, text=True
         ) as process:
