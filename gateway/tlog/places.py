@@ -161,10 +161,8 @@ def _data_dir(folder: Path) -> Iterator[Found]:
     journals = {path.name: path for path in frames.streams(folder)}
     logs = _logs(folder / LOG_NAME)
     for name in sorted(journals.keys() | logs.keys()):
-        journal = journals.get(name)
-        log = Folder(logs[name]) if name in logs else None
-        if log is not None and journal is not None and log.read(CHECKPOINT, 0) is None:
-            log = None  # nothing of it is signed yet
+        # Whether a journal is sealed already is asked when it is read: a live one may be, meanwhile.
+        journal, log = journals.get(name), Folder(folder / LOG_NAME / name)
         yield Found(str(folder), name, journal, log)
 
 

@@ -320,6 +320,7 @@ class _Sealing:
         self.witnessed = 0
         self.remarks: list[str] = []
         self._name = found.name
+        self._journal = found.journal is not None
         self._source: Source | None = found.log
         self._trust = trust
         self._signed: Signed | None = None
@@ -328,7 +329,7 @@ class _Sealing:
 
     def read(self) -> None:
         """The head, its signatures, and from where on there are entries. Raises WrongError, OSError."""
-        if self._source is None:
+        if self._source is None or (self._journal and self._source.read(CHECKPOINT, 0) is None):
             return
         self._note = read_note_of(self._source)
         terms = Terms(self._trust, *read_keys(self._source))
@@ -343,8 +344,8 @@ class _Sealing:
         self.minimum = read_minimum(self._source, self.size)
 
     def log(self, told: Callable[[int], None]) -> SealedLog | None:
-        """The entries under the head; None where there is no log."""
-        if self._source is not None:
+        """The entries under the head; None where there is none."""
+        if self._source is not None and self._note:
             self._log = SealedLog(self._source, self.size, self.minimum, told)
         return self._log
 

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.tlog import frames
 from gateway.tlog.checkpoint import origin_of
+from gateway.tlog.places import Found, find
 from gateway.tlog.verify import Report, Trust, check, kept_head
 from tests.gateway.tlog.logs import (
     GATEWAY,
@@ -183,3 +184,23 @@ def test_a_gateway_whose_id_begins_with_fleet_has_streams_like_others(tmp_path: 
         assert report.ok
         assert [one.stream for one in report.streams] == [directory.name]
         assert not report.fleets
+
+
+def test_a_stream_that_is_sealed_while_it_is_verified_is_not_lost(
+    log: tuple[Path, str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first head comes after the places were looked through, and the fleet's log names it before the stream is read."""
+    data, stream, payloads = log
+    shutil.rmtree(data / "log" / stream)
+    seal_fleet(data, [[]])
+
+    def find_then_seal(place: Path | str) -> list[Found]:
+        found = find(place)
+        seal(data, stream, payloads)
+        seal_fleet(data, heads(stream, payloads, len(payloads)))
+        return found
+
+    monkeypatch.setattr("gateway.tlog.verify.find", find_then_seal)
+    report = check([data], TRUST)
+    assert report.ok, report.problems
+    assert [one.sealed for one in report.streams] == [len(payloads)]
