@@ -16,6 +16,7 @@ from gateway.reports.documents import Documents
 from gateway.reports.model import (
     NOT_COLLECTED,
     NOT_STATED,
+    NOTES_MAX,
     Answer,
     Asked,
     Missing,
@@ -90,7 +91,15 @@ def q19(source: Source, asked: Asked) -> Answer:
             stated(one.digest),
         )
         rows.append(Row((*values, owner, one.told_by, NOT_COLLECTED, NOT_COLLECTED), (one.record,)))
-    return Answer(rows, [] if rows else ["Nothing was changed, as far as records tell."])
+    remarks = [] if rows else ["Nothing was changed, as far as records tell."]
+    if (
+        source.count(
+            f"FROM notes WHERE topic IN ({', '.join('?' for _ in _TOPICS)}) AND ts < ?", *_TOPICS, asked.until_ms
+        )
+        > NOTES_MAX
+    ):
+        remarks.append(f"Only the first {NOTES_MAX:,} notes were read; ask about an earlier time, too.")
+    return Answer(rows, remarks)
 
 
 def _notes(source: Source, documents: Documents, asked: Asked) -> Iterator[_Change]:
@@ -98,7 +107,7 @@ def _notes(source: Source, documents: Documents, asked: Asked) -> Iterator[_Chan
     known: dict[tuple[str, str, str], str] = {}
     gateways = dict(source.ask("SELECT stream, gateway FROM streams"))
     for stream, seq, ts, topic, text in source.ask(
-        f"SELECT stream, seq, ts, topic, detail FROM notes WHERE topic IN ({', '.join('?' for _ in _TOPICS)}) AND ts < ? ORDER BY ts, stream, seq",
+        f"SELECT stream, seq, ts, topic, detail FROM notes WHERE topic IN ({', '.join('?' for _ in _TOPICS)}) AND ts < ? ORDER BY ts, stream, seq LIMIT {NOTES_MAX}",
         *(*_TOPICS, asked.until_ms),
     ):
         detail, record = orjson.loads(text or b"{}"), record_id(stream, seq)

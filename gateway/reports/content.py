@@ -17,6 +17,7 @@ from gateway.reports.model import (
     MONDAY_MS,
     NOT_COLLECTED,
     NOT_STATED,
+    NOTES_MAX,
     ROWS_MAX,
     SENT,
     WEEK_MS,
@@ -114,8 +115,8 @@ def q06(source: Source, asked: Asked) -> Answer:
         values = (week_name(week), reason, entity, direction, calls, count, change, shadow, versions, NOT_COLLECTED)
         rows.append(Row(values, records.get((week, entity, direction), ())))
     bare = source.count(
-        f"FROM calls c WHERE {IN_PERIOD} AND c.decision = 'blocked' AND NOT EXISTS (SELECT 1 FROM findings f WHERE f.stream = c.stream"
-        " AND f.intent = c.intent AND f.action = 'block')",
+        f"FROM calls c WHERE {IN_PERIOD} AND c.decision = 'blocked' AND (c.stream, c.intent) NOT IN"
+        " (SELECT f.stream, f.intent FROM findings f WHERE f.action = 'block')",
         *given,
     )
     top = sorted(by_rule.items(), key=lambda item: (-item[1], item[0]))[:5]
@@ -244,7 +245,7 @@ class _Cases(NamedTuple):
 def _cases(source: Source) -> _Cases:
     told = _Cases({}, {})
     for stream, seq, ts, text in source.ask(
-        "SELECT stream, seq, ts, detail FROM notes WHERE topic = 'case' ORDER BY ts, stream, seq"
+        f"SELECT stream, seq, ts, detail FROM notes WHERE topic = 'case' ORDER BY ts, stream, seq LIMIT {NOTES_MAX}"
     ):
         detail = orjson.loads(text or b"{}")
         case = str(detail.get("case", ""))

@@ -29,17 +29,28 @@ from policies import Policy, PolicyError, load
 DOCUMENTS_MAX = 10_000  # of one kind that are read for one answer, newest first. Our choice: months of hourly lists
 _SHORT = 12  # hex digits by which notes name policies and licenses
 
+_List = StatusList | OrderList | EnrolledList
 _L = TypeVar("_L", StatusList, OrderList, EnrolledList)
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was known at a time: lists that were made by then, and those that records of that time name, whose issuer's clock was ahead."""
+    """What was known at a time: lists that were made by then, and those that records of that time name, whose issuer's clock was ahead.
+
+    Of lists that were made in that very second, those do not count that records name only later.
+    """
 
     at_s: float
-    digests: frozenset[str] = frozenset()
-    iat: int | None = None
+    digests: frozenset[str] = frozenset()  # named by records until then
+    later: frozenset[str] = frozenset()  # named by records only after it
+    iat: int | None = None  # of the list that a call of that time rested on
+
+    def has(self, made: _List) -> bool:
+        """Whether a list was known."""
+        if made.digest in self.digests or made.iat == self.iat:
+            return True
+        return made.iat <= self.at_s and not (made.iat == int(self.at_s) and made.digest in self.later)
 
 
 @dataclass
@@ -168,5 +179,5 @@ def _newest(lists: Sequence[_L], at: Known) -> Iterator[_L]:
 
 
 def _last(lists: Sequence[_L], at: Known) -> _L | None:
-    known = [one for one in lists if one.iat <= at.at_s or one.digest in at.digests or one.iat == at.iat]
+    known = [one for one in lists if at.has(one)]
     return max(known, key=lambda one: one.iat, default=None)

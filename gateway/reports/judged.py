@@ -21,6 +21,7 @@ from gateway.reasons import Reason
 from gateway.reports.documents import Documents, Known
 from gateway.reports.model import (
     NOT_STATED,
+    NOTES_MAX,
     Answer,
     Asked,
     Missing,
@@ -255,7 +256,7 @@ def _judge(
     call, claims = used.call, license_.claims
     assert claims is not None
     status = claims.status.status_list if claims.status is not None else None
-    known = Known(at_s, _received(source, at_s), call["status_iat"] if call["ts"] <= at_s * 1000 else None)
+    known = _known(source, at_s, call["status_iat"] if call["ts"] <= at_s * 1000 else None)
     found = documents.status_list(claims.iss, status.uri, known) if status is not None else None
     detectors = (part.partition("=") for part in call["detectors"].split(",") if part)
     standing = Standing(
@@ -289,10 +290,15 @@ def _judge(
     return replace(verdict, failures=failures), found.digest if found is not None else ""
 
 
-def _received(source: Source, at_s: float) -> frozenset[str]:
-    """Digests of lists that notes on standing say were in force by a time."""
-    notes = source.ask("SELECT detail FROM notes WHERE topic = ? AND ts <= ?", changes.TOPIC, int(at_s * 1000))
-    return frozenset(str(orjson.loads(text or b"{}").get("digest", "")) for (text,) in notes)
+def _known(source: Source, at_s: float, iat: int | None) -> Known:
+    """What notes on standing say of lists: those that were in force by a time, and those that came later."""
+    named: tuple[set[str], set[str]] = set(), set()
+    for ts, text in source.ask(
+        f"SELECT ts, detail FROM notes WHERE topic = '{changes.TOPIC}' ORDER BY ts DESC LIMIT {NOTES_MAX}"
+    ):
+        named[ts > at_s * 1000].add(str(orjson.loads(text or b"{}").get("digest", "")))
+    by_then, later = named
+    return Known(at_s, frozenset(by_then), frozenset(later - by_then), iat)
 
 
 def _of_the_gateway(failure: Failure) -> bool:

@@ -78,8 +78,8 @@ def q02(source: Source, asked: Asked) -> Answer:
     against it: what policies in shadow mode, or that only warn, let pass, and streams that were let run on. A license that is
     `submitted` is out of force (LIC_STATE) once the working days are over that the preset gives, by its calendar. Must be none where policies enforce."""
     unfit = (
-        f"(c.status IN ({_UNFIT_STATUS}) OR EXISTS (SELECT 1 FROM reasons r WHERE r.stream = c.stream AND r.intent = c.intent"
-        f" AND r.kind IN ('license', 'flag', 'would_be') AND r.code IN ({_UNFIT})))"
+        f"(c.status IN ({_UNFIT_STATUS}) OR (c.stream, c.intent) IN (SELECT r.stream, r.intent FROM reasons r"
+        f" WHERE r.kind IN ('license', 'flag', 'would_be') AND r.code IN ({_UNFIT})))"
     )
     where = f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND {unfit}"
     given: tuple[Value, ...] = (asked.since_ms, asked.until_ms)
@@ -136,8 +136,8 @@ def q03(source: Source, asked: Asked) -> Answer:
     """Calls with MODEL_DRIFT, MODEL_MISMATCH, TIER_MODIFIED or BINDING as reason, flag or finding in shadow mode, whether they were refused or not,
     and calls whose binding level is below what the policy asked. Breaches are those that were served."""
     where = (
-        f"FROM calls c WHERE {IN_PERIOD} AND (EXISTS (SELECT 1 FROM reasons r WHERE r.stream = c.stream AND r.intent = c.intent"
-        f" AND r.code IN ({_OTHER_MODEL}, 'BINDING')) OR (c.binding <> '' AND c.binding_min <> '' AND c.binding < c.binding_min))"
+        f"FROM calls c WHERE {IN_PERIOD} AND ((c.stream, c.intent) IN (SELECT r.stream, r.intent FROM reasons r"
+        f" WHERE r.code IN ({_OTHER_MODEL}, 'BINDING')) OR (c.binding <> '' AND c.binding_min <> '' AND c.binding < c.binding_min))"
     )
     given: tuple[Value, ...] = (asked.since_ms, asked.until_ms)
     columns = (
@@ -195,6 +195,13 @@ def q04(source: Source, asked: Asked) -> Answer:
         " WHERE ts < ? AND verdict <> '' GROUP BY model, audience ORDER BY model, audience",
         *(day, day + DAY_MS),
     )
+    places: dict[tuple[str, str], list[str]] = {}
+    for model, audience, code in source.ask(
+        "SELECT c.model, c.audience, t.territory FROM territories t JOIN calls c ON c.stream = t.stream AND c.intent = t.intent"
+        " WHERE c.ts < ? AND c.verdict <> '' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        day + DAY_MS,
+    ):
+        places.setdefault((model, audience), []).append(code)
     documents, rows = Documents(source.data), []
     for model, audience, last_ms, count in routes:
         ((stream, intent, license_, digest, regime, filing, version, state, verdict),) = source.ask(
@@ -204,15 +211,10 @@ def q04(source: Source, asked: Asked) -> Answer:
         )
         claims = documents.claims(digest)
         filed = claims.license.filing if claims is not None else None
-        places = source.ask(
-            "SELECT DISTINCT t.territory FROM territories t JOIN calls c ON c.stream = t.stream AND c.intent = t.intent"
-            " WHERE c.model = ? AND c.audience = ? AND c.ts < ? ORDER BY t.territory",
-            *(model, audience, day + DAY_MS),
-        )
         values = (
             model,
             stated(audience),
-            ", ".join(code for (code,) in places) or NOT_STATED,
+            ", ".join(places.get((model, audience), ())) or NOT_STATED,
             stated(license_ or (claims.jti if claims is not None else None)),
             stated(regime or (claims.license.regime if claims is not None else None)),
             stated(filing or (filed.no if filed is not None else None)),

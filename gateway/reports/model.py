@@ -15,6 +15,7 @@ from gateway.history.port import Tables, Value
 NOT_COLLECTED = "not collected"  # of a field that no part of the product fills
 NOT_STATED = "not stated"  # of a field that the product fills, and that was left out this time
 ROWS_MAX = 10_000  # rows of one answer. Our choice: what a person can hand over, and a program can hold
+NOTES_MAX = 100_000  # notes that are read for one answer. Our choice: some 50 MB
 RECORDS_MAX = 20  # records that one row names; a row that stands for more says how many. Our choice
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS

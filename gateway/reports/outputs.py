@@ -43,8 +43,8 @@ def q15(source: Source, asked: Asked) -> Answer:
         raise ReportError("digest: is empty; give what `licet audit match` prints")
     documents, rows = Documents(source.data), []
     where = (
-        f"FROM calls c WHERE {IN_PERIOD} AND EXISTS (SELECT 1 FROM texts t WHERE t.stream = c.stream AND t.intent = c.intent"
-        f" AND t.digest IN ({', '.join('?' for _ in digests)}))"
+        f"FROM calls c WHERE {IN_PERIOD} AND (c.stream, c.intent) IN (SELECT t.stream, t.intent FROM texts t"
+        f" WHERE t.digest IN ({', '.join('?' for _ in digests)}))"
     )
     columns = "c.stream, c.intent, c.outcome, c.ts, c.call_id, c.model, c.tenant, c.license, c.license_digest, c.served_model, c.decision, c.policy_digest"
     found, in_all = source.listed(columns, where, (asked.since_ms, asked.until_ms, *digests))
@@ -55,11 +55,10 @@ def q15(source: Source, asked: Asked) -> Answer:
         told += (stated(weights.root_digest if weights is not None else None), decision, policy, *(NOT_COLLECTED,) * 3)
         rows.append(Row(told, (record_id(stream, intent), record_id(stream, outcome))))
     undigested = source.count(
-        f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND NOT EXISTS (SELECT 1 FROM texts t WHERE t.stream = c.stream AND t.intent = c.intent)",
-        *(asked.since_ms, asked.until_ms),
+        f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND c.answer_digest = ''", *(asked.since_ms, asked.until_ms)
     )
     remarks = (
-        [f"Served calls of the period without a digest of a text, in which nothing can be found: {undigested:,}."]
+        [f"Served calls of the period whose answers have no digest, in which nothing can be found: {undigested:,}."]
         if undigested
         else []
     )

@@ -83,8 +83,8 @@ def strikes(
 
 
 _IMPROPER = (
-    f"((c.decision = 'blocked' AND NOT {SENT}) OR (c.would_be = 'blocked' AND EXISTS (SELECT 1 FROM findings f"
-    " WHERE f.stream = c.stream AND f.intent = c.intent AND f.direction = 'prompt' AND f.action = 'block')))"
+    f"((c.decision = 'blocked' AND NOT {SENT}) OR (c.would_be = 'blocked' AND (c.stream, c.intent) IN"
+    " (SELECT f.stream, f.intent FROM findings f WHERE f.direction = 'prompt' AND f.action = 'block')))"
 )
 
 

@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 
 from gateway.history.port import Completeness, StreamCoverage
+from gateway.license.orders import OrderList
 from gateway.reports import render
+from gateway.reports.documents import Known
 from gateway.reports.model import (
     DAY_MS,
     NOT_COLLECTED,
@@ -116,6 +118,23 @@ def test_a_day_of_strikes_is_the_day_where_the_people_are() -> None:
 )
 def test_thresholds_of_transfers_abroad(people: int, sensitive: int, word: str) -> None:
     assert exported(people, sensitive).startswith(word)
+
+
+@pytest.mark.parametrize(
+    ("iat", "digest", "known"),
+    [
+        pytest.param(99, "a", True, id="made before"),
+        pytest.param(101, "a", False, id="made later"),
+        pytest.param(101, "then", True, id="made later by its clock, named before"),
+        pytest.param(100, "a", True, id="made in that second, named nowhere"),
+        pytest.param(100, "later", False, id="made in that second, named later"),
+        pytest.param(99, "later", True, id="made before, named later"),
+        pytest.param(103, "a", True, id="a call rested on it"),
+    ],
+)
+def test_which_lists_were_known_at_a_time(iat: int, digest: str, known: bool) -> None:
+    made = OrderList("https://a.test", iat, iat + 10, 10, (), digest)
+    assert Known(100.5, frozenset({"then"}), frozenset({"later"}), 103).has(made) is known
 
 
 def test_all_24_questions_are_there_and_say_what_they_rest_on() -> None:
