@@ -382,7 +382,7 @@ class Catalog:
             why = self._names_missing(mode)
             if why is not None:
                 raise ConfigError(f"{source}: names: {mode}: {why}")
-        if problems := unkept(policy, self._audit):
+        if problems := unkept(policy, self._audit, today):
             raise ConfigError(problems)
         read = functools.partial(read_policy, data, source=source, entities=self.entities)
         self._texts[Path(source)] = data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -68,7 +69,7 @@ def check(
             loaded[model.policy] = _usable(model.policy, read_policy, problems)
         policy = loaded[model.policy]
         if policy is not None:
-            problems += unkept(policy, settings.audit)
+            problems += unkept(policy, settings.audit, datetime.datetime.fromtimestamp(now_s, datetime.UTC).date())
             problems += _license_problems(settings, model, policy, known, now_s)
         problems += _permit_problems(model, known, now_s)
     return problems

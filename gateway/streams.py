@@ -271,7 +271,7 @@ class StreamScreen:
             self.served_model = event.served_model
             self.refused = self._check_served(event.served_model)
         if event.usage is not None:
-            self.usage = event.usage
+            self.usage = event.usage.over(self.usage)
         if event.finish_reason is not None and len(self.finish_reasons) < CHANNELS_MAX:
             self.finish_reasons.append(event.finish_reason)
         if event.provider_id and self.provider_id is None:

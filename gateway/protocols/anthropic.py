@@ -21,6 +21,7 @@ from gateway.protocols.surfaces import (
     Walk,
     anything,
     as_role,
+    ciphertext,
     constant,
     content,
     count,
@@ -42,12 +43,6 @@ from gateway.protocols.surfaces import (
 from gateway.reasons import Refusal
 
 ROLES: Final[Mapping[str, Role]] = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
-
-
-def _ciphertext(w: Walk, node: Node, path: str, role: Role) -> None:
-    """What only the provider can read: in a prompt nobody here can judge it."""
-    if node.kind != LITERAL:
-        w.unjudgeable.append(path)
 
 
 def _signed(w: Walk, node: Node, path: str, role: Role) -> None:
@@ -137,7 +132,7 @@ def _blocks(encrypted: Rule, thinking: Rule, inner: Rule) -> dict[str, Fields]:
     return tables
 
 
-_PROMPT_BLOCKS: Final = _blocks(_ciphertext, _signed, _nested)
+_PROMPT_BLOCKS: Final = _blocks(ciphertext, _signed, _nested)
 _ANSWER_BLOCKS: Final = _blocks(opaque, text, _nested_answer)
 _prompt_content = content(_PROMPT_BLOCKS, _PROMPT_BLOCKS["text"])
 _answer_content = content(_ANSWER_BLOCKS, _ANSWER_BLOCKS["text"])

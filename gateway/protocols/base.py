@@ -102,6 +102,15 @@ class Usage(msgspec.Struct, frozen=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
 
+    def over(self, earlier: Usage | None) -> Usage:
+        """These counts, and what was said earlier of those that these do not tell: a stream may say each once."""
+        if earlier is None or (self.input_tokens is not None and self.output_tokens is not None):
+            return self
+        return Usage(
+            earlier.input_tokens if self.input_tokens is None else self.input_tokens,
+            earlier.output_tokens if self.output_tokens is None else self.output_tokens,
+        )
+
 
 class Answer(msgspec.Struct, frozen=True):
     """A whole answer body."""

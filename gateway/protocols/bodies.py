@@ -130,6 +130,11 @@ def string(node: Node | None) -> str | None:
     return node.value if node is not None and node.kind == STRING else None
 
 
+def first_string(root: Node, *keys: str) -> str | None:
+    """The first of these members that is a string with something in it."""
+    return next((found for key in keys if (found := string(root.get(key)))), None)
+
+
 def integer(node: Node | None) -> int | None:
     """A count's value, or None for anything else."""
     if node is None or node.kind != NUMBER or not node.value.isdigit() or len(node.value) > 18:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from gateway.protocols import plain
 from gateway.protocols.base import Answer, Document, Prompt, Role, StreamCodec, Usage
 from gateway.protocols.bodies import (
+    first_string,
     malformed,
     model_of,
     positive_integer,
@@ -30,6 +31,7 @@ from gateway.protocols.surfaces import (
     Walk,
     anything,
     as_role,
+    ciphertext,
     constant,
     content,
     counts,
@@ -59,12 +61,6 @@ ROLES: Final[Mapping[str, Role]] = {
     "tool": Role.TOOL,
     "function": Role.TOOL,
 }
-
-
-def _ciphertext(w: Walk, node: Node, path: str, role: Role) -> None:
-    """What only the provider can read (reasoning, token ids, vectors): in a prompt nobody here can judge it."""
-    if node.kind != LITERAL:
-        w.unjudgeable.append(path)
 
 
 def _token_ids(w: Walk, node: Node, path: str, role: Role) -> None:
@@ -143,7 +139,7 @@ def _reasoning(encrypted: Rule) -> Fields:
 
 # prompts
 
-_PROMPT_MESSAGE: Final[Fields] = {**_message(_ciphertext), "audio": media("audio")}
+_PROMPT_MESSAGE: Final[Fields] = {**_message(ciphertext), "audio": media("audio")}
 
 
 def _messages(w: Walk, node: Node, path: str, role: Role) -> None:
@@ -195,8 +191,8 @@ _SHARED_PROMPT: Final[Fields] = {
     "model": ident,
     "stream": anything,
     "stream_options": anything,
-    "prompt_token_ids": _ciphertext,
-    "prompt_embeds": _ciphertext,
+    "prompt_token_ids": ciphertext,
+    "prompt_embeds": ciphertext,
     "n": small,
     "temperature": small,
     "top_p": small,
@@ -430,18 +426,6 @@ def _usage(root: Node) -> Usage | None:
     return usage_of(root, "prompt_tokens", "completion_tokens")
 
 
-def _user(root: Node) -> str | None:
-    """The end user as the caller names it, under the present name or the old one."""
-    return string(root.get("safety_identifier")) or string(root.get("user")) or None
-
-
-def _plain_user(root: Mapping[str, Any]) -> str | None:
-    for key in ("safety_identifier", "user"):
-        if isinstance(user := root.get(key), str) and user:
-            return user
-    return None
-
-
 class OpenAIAdapter:
     """One path of the dialect."""
 
@@ -483,7 +467,7 @@ class OpenAIAdapter:
             plain.PlainBody(body, channels, model, self._document_of_prompt),
             model,
             root.get("stream") is True and self.operation != "embeddings",
-            user=_plain_user(root),
+            user=plain.first_text(root, "safety_identifier", "user"),
         )
 
     def _document_of_prompt(self, body: bytes) -> Document:
@@ -509,7 +493,7 @@ class OpenAIAdapter:
             stream,
             frozenset(walk.modalities),
             tuple(walk.unjudgeable),
-            _user(root),
+            first_string(root, "safety_identifier", "user"),
         )
 
     def answer(self, body: bytes) -> Answer:

@@ -371,3 +371,8 @@ class PlainBody:
             return self._read(self._body).rewrite(edits, model=model)
         at = found.end()
         return b"".join((self._body[:at], quote(model).encode(), self._body[at + len(raw) :]))
+
+
+def first_text(root: Mapping[str, Any], *keys: str) -> str | None:
+    """The first of these members that is a string with something in it."""
+    return next((found for key in keys if isinstance(found := root.get(key), str) and found), None)

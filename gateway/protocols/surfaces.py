@@ -26,6 +26,7 @@ from typing import Final
 from gateway.protocols.base import Channel, Kind, Role
 from gateway.protocols.jsontext import (
     ARRAY,
+    LITERAL,
     NUMBER,
     NUMBERS,
     OBJECT,
@@ -361,6 +362,12 @@ def text(w: Walk, node: Node, path: str, role: Role) -> None:
 def anything(w: Walk, node: Node, path: str, role: Role) -> None:
     """Known to exist, free in shape: schemas, metadata, annotations."""
     w.bundle(path, role, node)
+
+
+def ciphertext(w: Walk, node: Node, path: str, role: Role) -> None:
+    """What only the provider can read (reasoning, token ids, vectors): in a prompt nobody here can judge it."""
+    if node.kind != LITERAL:
+        w.unjudgeable.append(path)
 
 
 def values(w: Walk, node: Node, path: str, role: Role) -> None:

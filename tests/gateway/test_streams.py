@@ -17,7 +17,7 @@ from filters import Action, Engine, Rules, Sieve
 from gateway import streams
 from gateway.errors import FilterError, GatewayError
 from gateway.protocols import ADAPTERS
-from gateway.protocols.base import Role
+from gateway.protocols.base import Role, Usage
 from gateway.reasons import Reason
 from gateway.screen import RoleRules, Screening, screen_document
 from gateway.streams import CHANNELS_MAX, HELD_BYTES_MAX, StreamScreen
@@ -567,3 +567,23 @@ def test_facts_of_a_stream_are_kept() -> None:
     assert (made.usage.input_tokens, made.usage.output_tokens) == (2, 3)
     assert (made.finish_reasons, made.events, made.ended, made.served_model) == (["stop"], 4, True, "up")
     assert made.provider_id == "chatcmpl-1"
+
+
+def test_what_a_stream_says_of_tokens_at_its_begin_and_at_its_end_is_put_together() -> None:
+    """Anthropic counts the prompt when a message starts, and the answer when it ends."""
+    begin = Usage(input_tokens=25, output_tokens=1)
+    assert Usage(output_tokens=15).over(begin) == Usage(25, 15)
+    assert Usage(30, 15).over(begin) == Usage(30, 15)
+    assert begin.over(None) == begin
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "up", "content": [], "usage": {"input_tokens": 25, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello."}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 15}},
+        {"type": "message_stop"},
+    ]  # fmt: skip
+    made = screen(adapter=ADAPTERS["/v1/messages"])
+    drive(made, [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in events])
+    assert made.failure is None
+    assert made.usage == Usage(25, 15)
