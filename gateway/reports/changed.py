@@ -50,7 +50,7 @@ class _Change:
 @report(
     "Q19",
     "Changes of policy, lexicon and license",
-    "Who changed policy/lexicon/licence between T1 and T2, two-person rule kept?",
+    "Who changed policy/lexicon/license between T1 and T2, two-person rule kept?",
     (
         "time",
         "stream",

@@ -29,7 +29,7 @@ _LABELS = "labels on answers (explicit and implicit marks, and their read-back)"
 @report(
     "Q15",
     "Which call made this",
-    "Given a file or `ProduceID`: which trace, licence, model digest, label, waiver made it? (detector reverse look-up)",
+    "Given a file or `ProduceID`: which trace, license, model digest, label, waiver made it? (detector reverse look-up)",
     ("time", "call", "model", "tenant", "license", "license digest", "served model", "model digest", "outcome", "policy", "label", "waiver", "ProduceID"),
     missing=(Missing("label", _LABELS), Missing("waiver", _LABELS), Missing("ProduceID", _LABELS)),
     parameters=(Parameter("digest", "keyed digests of the text, joined by commas, as `licet audit match` prints them", required=True),),

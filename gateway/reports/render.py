@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.history.port import Completeness, Value
-from gateway.reports.model import NOT_COLLECTED, when
+from gateway.reports.model import NOT_COLLECTED, Missing, when
 from gateway.reports.registry import Named, Result
 
 _SHOWN_RECORDS = 2  # of a row, in the table; JSON and CSV have all
@@ -82,7 +83,7 @@ def notes(result: Result) -> list[str]:
     streams = len(result.completeness.streams)
     said = [f"{result.id} {result.title}: from {when(result.since_ms)} to {when(result.until_ms)} (exclusive)."]
     said += result.remarks
-    said += [f"{NOT_COLLECTED}: {one.field}. Waits for: {one.waits_for}." for one in result.not_collected]
+    said += [f"{NOT_COLLECTED}: {names}. Waits for: {what}." for what, names in _lacks(result.not_collected).items()]
     if result.completeness.complete:
         said.append(f"Complete: every sealed record of {streams:,} streams was asked ({result.completeness.adapter}).")
     said += [f"INCOMPLETE: {sentence}" for sentence in result.completeness.missing]
@@ -105,6 +106,14 @@ def table(result: Result) -> RenderableType:
         made.add_row(*(Text("no rows") if i == 0 else Text("") for i in range(len(result.columns) + 1)))
     lines = [Text(_printable(line), style=_style(line)) for line in notes(result)]
     return Group(made, *lines)
+
+
+def _lacks(missing: Sequence[Missing]) -> dict[str, str]:
+    """Fields that wait for the same, together."""
+    made: dict[str, str] = {}
+    for one in missing:
+        made[one.waits_for] = f"{made[one.waits_for]}, {one.field}" if one.waits_for in made else one.field
+    return made
 
 
 def _text(value: Value) -> Text:
@@ -134,7 +143,7 @@ def listing(named: list[Named], *, explain: bool = False) -> RenderableType:
     )
     for one in named:
         given = "\n".join(f"{p.name}{' (needed)' if p.required else ''}: {p.help}" for p in one.parameters)
-        lacks = "\n".join(f"{m.field}: {m.waits_for}" for m in one.missing)
+        lacks = "\n".join(f"{fields}: {waits_for}" for waits_for, fields in _lacks(one.missing).items())
         question = f"{one.question}\n{one.rests_on}" if explain else one.question
         made.add_row(one.id, Text(question), one.answered, Text(given), Text(lacks))
     return made
@@ -162,7 +171,7 @@ def markdown(named: list[Named]) -> str:
     """The same as a table of a document."""
     lines = ["| Report | Question | Answered | Not collected yet, and what it waits for |", "|---|---|---|---|"]
     for one in named:
-        lacks = "; ".join(f"{m.field} ({m.waits_for})" for m in one.missing) or "-"
+        lacks = "; ".join(f"{fields} ({waits_for})" for waits_for, fields in _lacks(one.missing).items()) or "-"
         lines.append(f"| {one.id} | {one.question} | {one.answered} | {lacks} |")
     return "\n".join(lines) + "\n"
 
