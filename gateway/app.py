@@ -23,6 +23,7 @@ from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.changes import TOPIC as STANDING
 from gateway.audit.digest import DigestKeys
 from gateway.audit.journal import Journal
+from gateway.audit.places import told
 from gateway.audit.record import Note
 from gateway.audit.sealed import sealing_key
 from gateway.audit.store import Store
@@ -383,6 +384,7 @@ class Gateway:
             metrics.state_failures.total(self._state.failures)
         if journal is None:
             return
+        metrics.audit_places(told(self.settings.data), _now_ms())
         stats = journal.stats
         metrics.journal_healthy.set_(0 if journal.poisoned is not None else 1)
         metrics.journal_records.total(stats.appended)
@@ -504,6 +506,8 @@ class Gateway:
             problems.append(f"trust: the repository could not be followed: {self.authorities.trouble}")
         problems += self.catalog.attestation.problems
         problems += [f"audit: {problem}" for problem in self.spool.problems]
+        if self._keeping is not None and self._keeping.transcripts.problem is not None:
+            problems.append(f"transcripts: {self._keeping.transcripts.problem}")
         status = "draining" if self.draining else "ready" if serving else "not ready"
         if serving and problems:
             status = "ready, with the last good configuration"

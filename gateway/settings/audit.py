@@ -83,7 +83,7 @@ class Otlp:
 
     endpoint: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    semconv: tuple[str, ...] = ("gen_ai",)  # and `guardrail`, for the draft attributes
+    semconv: tuple[str, ...] = ("gen_ai",)  # and guardrail, audit (drafts), metrics
     project: str = "licet"  # openinference.project.name
     ca_file: Path | None = None
 

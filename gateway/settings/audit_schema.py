@@ -175,7 +175,12 @@ TELEMETRY = Record(
                             "Fields sent with each request, such as authorization.",
                             {},
                         ),
-                        "guardrail": Key(Choice((True, False)), "Also the draft attributes gen_ai.guardrail.*", False),
+                        "semconv": Key(
+                            Many(Choice(("gen_ai", "guardrail", "audit", "metrics")), items_min=1, items_max=4),
+                            "Attributes beside our own: OpenTelemetry's for generative models, its drafts for guardrails and for "
+                            "audit records; and whether metrics are sent too.",
+                            ("gen_ai", "metrics"),
+                        ),
                         "project": Key(
                             Text(chars_max=128), "The backend's project, for those that have some.", "licet"
                         ),
@@ -322,12 +327,12 @@ def build_telemetry(raw: Mapping[str, Any], folder: Path) -> Telemetry:
     """The section `telemetry`."""
     otlp, s3 = raw["otlp"], raw["s3"]
     if isinstance(otlp, str):
-        otlp = {"endpoint": otlp, "headers": {}, "guardrail": False, "project": "licet", "ca_file": None}
+        otlp = {"endpoint": otlp, "headers": {}, "semconv": ("gen_ai", "metrics"), "project": "licet", "ca_file": None}
     return Telemetry(
         otlp=Otlp(
             endpoint=otlp["endpoint"].rstrip("/"),
             headers=tuple(otlp["headers"].items()),
-            semconv=("gen_ai", "guardrail") if otlp["guardrail"] else ("gen_ai",),
+            semconv=tuple(otlp["semconv"]),
             project=otlp["project"],
             ca_file=_file(folder, otlp["ca_file"]),
         )

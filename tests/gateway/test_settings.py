@@ -569,7 +569,7 @@ audit:
   custodians: [{{name: a, key: {key}}}, {{name: b, key: {key[:-2]}E=}}]
   digest_key: 90d
 telemetry:
-  otlp: {{endpoint: "http://127.0.0.1:4318/", headers: {{authorization: "Bearer x"}}, guardrail: true}}
+  otlp: {{endpoint: "http://127.0.0.1:4318/", headers: {{authorization: "Bearer x"}}, semconv: [gen_ai, guardrail]}}
   syslog: {{host: siem.example, ca_file: ca.pem}}
   s3: {{endpoint: "https://s3.example", bucket: audit, access_key: a, secret_key: hidden, retain: 400d}}
   required: [s3, syslog]
