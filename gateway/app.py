@@ -342,7 +342,7 @@ class Gateway:
     def _note_configuration(self, journal: Journal, *, first: bool = False) -> None:
         """What is in force from here on, in the journal and, under the digests that records name, in full."""
         detail: dict[str, str | int | bool] = dict(self.catalog.digests())
-        journal.append(Note(ts=_now_ms(), topic="config", detail=detail | {"first": True} if first else detail))
+        journal.append(Note(ts=_now_ms(), topic="config", detail=detail | {"@first": True} if first else detail))
         self._keep()
 
     def _keep(self) -> None:

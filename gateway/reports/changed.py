@@ -132,7 +132,7 @@ def _configured(
     ts: int,
     detail: dict[str, Any],
 ) -> Iterator[_Change]:
-    begins = detail.get("first") is True  # the stream's own beginning: no call of it came before
+    begins = detail.get("@first") is True  # the stream's own beginning: no call of it came before
     for model, said in sorted(detail.items()):
         words = str(said).split()
         if len(words) != 4:  # of a form that is not known

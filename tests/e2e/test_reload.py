@@ -44,7 +44,7 @@ def test_a_good_policy_is_taken_up_without_a_restart_and_noted(tmp_path: Path) -
         assert first.headers["x-licet-policy"] != second.headers["x-licet-policy"]
         stack.wait(lambda: sum(r["topic"] == "config" for r in stack.records("note")) == 2)
         begun, note = [r for r in stack.records("note") if r["topic"] == "config"]
-        assert begun["detail"]["first"]
+        assert begun["detail"]["@first"]
         assert two[:12] in note["detail"]["chat"]
 
 
