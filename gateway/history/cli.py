@@ -38,7 +38,7 @@ TABLE_CHARS_MIN = 132  # as `licet audit tail`
 STREAMS_SHOWN = 12  # our choice: streams told one by one below a table; sums tell of the rest
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_SHOWN = ("ts", "decision", "reason", "model", "tenant", "license", "call_id", "stream", "intent")
+_SHOWN = ("ts", "decision", "reason", "model", "tenant")  # and the record's id, by which everything else is found
 
 
 def query_command(
@@ -209,11 +209,11 @@ def _show_page(page: Page, *, as_json: bool, as_csv: bool) -> None:
         _csv(CallRow.__struct_fields__, (list(msgspec.structs.astuple(row)) for row in page.rows))
     else:
         table = Table(box=None, header_style="bold")
-        for name in _SHOWN[:-2]:
-            table.add_column(name, no_wrap=True)
-        table.add_column("record", no_wrap=True)
+        for name in _SHOWN:
+            table.add_column(name, no_wrap=True, min_width=len("cancelled"))
+        table.add_column("record", overflow="fold", min_width=36)
         for row in page.rows:
-            cells = [_time(row.ts), *(str(getattr(row, name)) for name in _SHOWN[1:-2]), f"{row.stream}/{row.intent}"]
+            cells = [_time(row.ts), *(str(getattr(row, name)) for name in _SHOWN[1:]), f"{row.stream}/{row.intent}"]
             table.add_row(*(escape(cell) for cell in cells))
         _console().print(table)
     if page.cursor:
