@@ -16,6 +16,7 @@ COMMANDS = {
     "effect": "gateway.audit.cli:effect_command",
     "reasons": "gateway.reason_cli:reasons_command",
     # proving
+    "schema": "gateway.audit.schema:schema_command",
     "verify": "gateway.audit.cli:verify_command",
     "export": "gateway.evidence.cli:export_command",
     "key": "gateway.signing.cli:app",

@@ -20,7 +20,7 @@ from policies.model import SPOOL_PATIENCE_S
 
 log = logging.getLogger("licet.spool")
 
-SEAL, WITNESSES = "seal", "witnesses"
+WITNESSES = "witness"  # the place of the quorum; each witness has one of its own besides
 SILENT_S = (
     10.0  # our choice: a process that tells nothing for this long is taken to stand still. They tell each second.
 )
