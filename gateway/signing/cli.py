@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,7 @@ import typer
 
 from gateway.errors import ConfigError
 from gateway.settings.audit import DAY_S, Pkcs11, SignerSettings
+from gateway.signing import guard
 from gateway.signing.keys import SIGNERS_NAME, LogKeys, open_signer, read_signers
 from gateway.signing.logkey import KEY_NAME
 from gateway.signing.rotate import OVERLAP_S, rotate
@@ -87,6 +90,27 @@ def rotate_command(
     typer.echo(f"old key       {change.old}  (signs until {_when(change.until_s)})")
     typer.echo(f"new key       {change.new}  (signs since {_when(change.at_s)})")
     typer.echo(f"thumbprint    {thumbprint(change.new.public)}  (what an authority enrolls)")
+
+
+@app.command("sign")
+def sign_command(
+    data: Data = Path(),
+    key_change: Annotated[
+        bool, typer.Option("--key-change", help="Sign the change to a successor, and only this time.")
+    ] = False,
+) -> None:
+    """Sign the head of a log that comes on standard input; for `audit.signer.command`, under a user of its own.
+
+    Refuses what contradicts a head that it signed before. Exit code 1.
+    """
+    try:
+        signature = guard.sign(data, sys.stdin.buffer.read(guard.MESSAGE_BYTES_MAX + 1), key_change=key_change)
+    except guard.RefusedError as error:
+        typer.echo(f"refused: {error}", err=True)
+        raise typer.Exit(1) from error
+    except (ConfigError, OSError) as error:
+        raise _usage(error) from error
+    typer.echo(base64.b64encode(signature).decode())
 
 
 @app.command("list")

@@ -183,6 +183,13 @@ def read_checkpoint(note: str) -> Checkpoint:
     return _body(read_note(note).text.decode())
 
 
+def parse_checkpoint(text: str) -> Checkpoint:
+    """The head in a note's signed text, without its signatures. Raises CheckpointError."""
+    if not text.endswith("\n") or not is_plain(text):
+        raise CheckpointError("a checkpoint is lines of text without control characters")
+    return _body(text)
+
+
 def _body(text: str) -> Checkpoint:
     origin, *rest = text[:-1].split("\n")
     if len(rest) < 2 or not origin or not all(rest):

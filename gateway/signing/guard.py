@@ -1,0 +1,84 @@
+"""A signer that remembers: a log's key under a user of its own, for those who have no token and no key service.
+
+It is what `audit.signer.command` may name, through sudo or ssh, so that neither workers nor the sealer can read the key. It signs nothing but
+heads of logs, and of each log none that is smaller than, or at the same size other than, what it signed before: who
+takes over the sealer can still ask for signatures, but not for a second history. A change of keys is signed only when it is told to.
+
+    DIR/keys/log-1.key      as `gateway.signing.logkey`
+    DIR/signed/<sha256>     of each origin: the size and root that were signed last, on the disk before the signature leaves
+
+Small imports: it is started for each signature.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.signing.logkey import LogKey
+from gateway.tlog.checkpoint import Checkpoint, parse_checkpoint
+from gateway.tlog.keys import HEADER
+from gateway.tlog.note import NoteError
+from gateway.whole_file import put
+
+MESSAGE_BYTES_MAX = 4096  # as `command.MESSAGE_BYTES_MAX`
+SIGNED_NAME = "signed"
+LOCK_NAME = ".lock"
+
+
+class RefusedError(Exception):
+    """The message is not signed. Says why."""
+
+
+def sign(folder: Path, message: bytes, *, key_change: bool = False) -> bytes:
+    """The 64 bytes of the signature. Raises RefusedError, OSError, ConfigError for a file that holds no key."""
+    if len(message) > MESSAGE_BYTES_MAX:
+        raise RefusedError(f"the message has {len(message):,} bytes; heads of logs have at most {MESSAGE_BYTES_MAX:,}")
+    try:
+        text = message.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RefusedError("the message is not text; this key signs heads of logs") from error
+    if text.startswith(f"{HEADER}\n"):
+        if not key_change:
+            raise RefusedError("a change of keys is signed only with --key-change")
+        return LogKey.load(folder).sign(message)
+    try:
+        head = parse_checkpoint(text)
+    except NoteError as error:
+        raise RefusedError(f"not the head of a log: {error}") from error
+    key = LogKey.load(folder)
+    with _alone(folder):
+        _follow(folder / SIGNED_NAME / hashlib.sha256(head.origin.encode()).hexdigest(), head, message)
+        return key.sign(message)
+
+
+def _follow(path: Path, head: Checkpoint, message: bytes) -> None:
+    """Remember a head that may be signed; refuse another."""
+    try:
+        last = parse_checkpoint(path.read_text("utf-8"))
+    except FileNotFoundError:
+        last = None
+    except (NoteError, UnicodeDecodeError) as error:
+        raise RefusedError(f"{path}: cannot be read; restore it, or the log could be told anew") from error
+    if last is not None:
+        if head.size < last.size:
+            raise RefusedError(f"a head of {last.size:,} records was signed for this log; {head.size:,} are fewer")
+        if head.size == last.size and head.root != last.root:
+            raise RefusedError(f"another head of {last.size:,} records was signed for this log")
+    put(path, message, durable=True, private=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two at once could each sign what the other must not."""
+    (folder / SIGNED_NAME).mkdir(mode=0o700, exist_ok=True)
+    handle = os.open(folder / SIGNED_NAME / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
