@@ -73,7 +73,7 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
         status=call.status,
         served_model=_known(call.served_model),
         provider_id=as_stated(call.provider_id),
-        request_id=call.request_id,
+        request_id=as_stated(call.request_id),
         upstream_status=call.reply_status,
         usage=UsageCounts(usage.input_tokens, usage.output_tokens) if usage is not None else None,
         finish_reasons=tuple([_known(reason, word=True) or "" for reason in finishes]) or None,
