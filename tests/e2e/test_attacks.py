@@ -192,7 +192,7 @@ def test_l9_a_pause_costs_no_more_for_many_held_frames(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("write", [4, 6])  # the outcomes of the first and second call; the intent before it is written
+@pytest.mark.parametrize("write", [5, 7])  # the outcomes of the first and second call; the intent before it is written
 def test_l6_a_refusal_whose_outcome_cannot_be_written_says_so(
     endpoint: Endpoint, tmp_path: Path, write: int, *, stream: bool
 ) -> None:
@@ -205,7 +205,7 @@ def test_l6_a_refusal_whose_outcome_cannot_be_written_says_so(
     endpoint.script = lambda _: Reply(frames)
     store = FakeStore(faults=[Fault("write", write, error=errno.ENOSPC, sticky=True)])
     with Stack(tmp_path, endpoint.origin, store=store) as stack:
-        for _ in range((write - 4) // 2):
+        for _ in range((write - 5) // 2):
             assert stack.chat("SSN 219-09-9999").status_code == 400
         answer = stack.chat("Hello" if stream else "SSN 219-09-9999", stream=stream)
         assert "AUDIT_UNAVAILABLE" in answer.text
