@@ -27,6 +27,7 @@ from gateway.audit.places import told
 from gateway.audit.record import Note
 from gateway.audit.sealed import sealing_key
 from gateway.audit.store import Store
+from gateway.audit.takeover import demand_own
 from gateway.auditors import PREFIX as AUDIT
 from gateway.auditors import AuditDoor
 from gateway.authorities import Authorities
@@ -92,6 +93,7 @@ class Gateway:
         """`store` is where the journal writes; None: the disk. `wall` is the clock that licenses go by; None: this host's.
         `names`: sockets of the processes that look for names, by mode, and of those that run recognizers; without them
         this worker starts what its settings and policies need. `beside`: to be kept alive by this worker, not ended."""
+        demand_own(settings.data)
         self.settings = settings
         self.engine = Engine.load()
         self.engine.warm()

@@ -40,7 +40,7 @@ MAY: dict[str, set[str]] = {
         "gateway.settings",
         "gateway.tlog",
     },
-    "gateway.history": {"gateway.audit", "gateway.tlog"},
+    "gateway.history": {"gateway.audit", "gateway.settings", "gateway.tlog"},
     "gateway.evidence": {"gateway.audit", "gateway.history", "gateway.license", "gateway.reports", "gateway.tlog"},
     "gateway.reports": {
         "filters",

@@ -26,12 +26,13 @@ import msgspec
 import orjson
 
 from gateway.audit.journal import Journal
-from gateway.audit.proofs import ChangedError, ProofError, Trees
 from gateway.audit.record import Note, Start, decode
 from gateway.audit.recovery import recover
 from gateway.audit.sealed import VKEYS_NAME, first_kept, log_dir, sealed_head, sealed_records, sealed_streams
 from gateway.audit.shard import mark_damaged
 from gateway.audit.store import OsStore
+from gateway.audit.takeover import MARK_NAME
+from gateway.completeness.journal_root import root_at
 from gateway.evidence.kept import KEPT_NAME, KINDS, keep
 from gateway.seal.adopted import ADOPTED_NAME, Adopted, adopted, encode
 from gateway.seal.fleet import FLEET_PREFIX
@@ -51,7 +52,6 @@ from gateway.whole_file import put
 
 TOPIC = "adopted"
 ROLE = "adopt"
-MARK_NAME = "adopted-by"  # on the volume
 DOCUMENT_BYTES_MAX = 64 << 20  # our choice: the largest kept documents are lexicons of some MB
 _COPY_BYTES = 1 << 20
 _NOT_COPIED = frozenset({frames.LOCK_NAME, COMMITTED_NAME})
@@ -254,7 +254,6 @@ def _heads(volume: Path, keys: Sequence[VerifierKey]) -> tuple[dict[str, _Held],
 def _check(volume: Path, held: dict[str, _Held], progress: Progress) -> dict[str, str]:
     """What of the streams is not as it was signed."""
     findings: dict[str, str] = {}
-    trees = Trees(frames.journal_dir(volume))
     there = {directory.name: directory for directory in frames.streams(volume)}
     for done, (stream, head) in enumerate(sorted(held.items())):
         progress("checking", done, len(held))
@@ -264,20 +263,13 @@ def _check(volume: Path, held: dict[str, _Held], progress: Progress) -> dict[str
             if not (log_dir(volume) / stream).is_dir():
                 findings[stream] = f"{head.size:,} records were signed, and the stream is not there"
             continue  # its journal was pruned away; the log is all of it
-        first = frames.segments(there[stream])
-        if not first or first[0][0] > 1:
-            continue  # its first segments were pruned away: the sealer holds what is left to the head before it goes on
-        try:
-            root = trees.root(stream, head.size)
-        except ProofError:
-            have = trees.head(stream)
-            why = f" ({have.problem})" if have.problem else ""
-            findings[stream] = f"tail lost: {head.size:,} records were signed, {have.size:,} are there{why}"
-            continue
-        except (ChangedError, frames.DamagedError) as error:
-            findings[stream] = f"cannot be read: {error}"
-            continue
-        if root != head.root:
+        if not frames.segments(there[stream]) and first_kept(volume, stream) == head.size:
+            continue  # its segments were on their way out
+        found = root_at(volume, stream, head.size)
+        if found.root is None:
+            why = f" ({found.problem})" if found.problem else ""
+            findings[stream] = f"tail lost: {head.size:,} records were signed, {found.size:,} are there{why}"
+        elif found.root != head.root:
             findings[stream] = f"the first {head.size:,} records are not those that were signed"
     return findings
 

@@ -23,12 +23,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from gateway.errors import ConfigError
 from gateway.history import indexer
 from gateway.history.archive import ArchiveHistory
 from gateway.history.archiver import archive
 from gateway.history.local import LocalHistory
+from gateway.history.phoenix import PhoenixHistory
+from gateway.history.phoenix_client import phoenix_of
 from gateway.history.port import AuditQuery, Completeness, Counts, HistoryError, Page, Query, QueryError
 from gateway.history.tables import CallRow
+from gateway.settings import load_settings
+from gateway.settings.audit import Otlp
 
 Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
@@ -42,7 +47,9 @@ _SHOWN = ("ts", "decision", "reason", "model", "tenant")  # and the record's id,
 
 
 def query_command(
-    data: Data = Path("var"),
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Default: what the settings say, or var.", show_default=False)
+    ] = None,
     decision: Annotated[
         Values, typer.Option(help="allowed, masked, blocked, ... or open. Repeatable, as are all.")
     ] = None,
@@ -64,7 +71,12 @@ def query_command(
             help="Count instead, by: decision reason model license tenant jurisdiction entity; or `all`.",
         ),
     ] = None,
-    source: Annotated[str, typer.Option("--from", help="local (the index) or archive.")] = "local",
+    source: Annotated[
+        str, typer.Option("--from", help="local (the index), archive, or phoenix (where the settings send spans).")
+    ] = "local",
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The gateway's settings; --from phoenix needs them.")
+    ] = None,
     as_json: Json = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Comma-separated rows; the statement goes to standard error.")
@@ -86,7 +98,7 @@ def query_command(
             since_ms=moment(since, "since") if since else None,
             until_ms=moment(until, "until") if until else None,
         )
-        history = opened(data, source)
+        history = _asked(data, source, config)
         try:
             if count is not None:
                 by = () if count == "all" else tuple(name.strip() for name in count.split(","))
@@ -144,8 +156,21 @@ def mount(app: typer.Typer) -> None:
     app.command("archive")(archive_command)
 
 
-def opened(data: Path, source: str) -> AuditQuery:
-    """What answers. Raises QueryError, HistoryError."""
+def _asked(data: Path | None, source: str, config: Path | None) -> AuditQuery:
+    """What answers, by the options of a command. Raises QueryError, HistoryError, ConfigError, OSError."""
+    settings = load_settings(config) if config is not None else None
+    folder = data or (settings.data if settings is not None else Path("var"))
+    return opened(folder, source, otlp=settings.telemetry.otlp if settings is not None else None)
+
+
+def opened(data: Path, source: str, *, otlp: Otlp | None = None) -> AuditQuery:
+    """What answers. Raises QueryError, HistoryError. `otlp`: where spans are sent; with a data folder that is not here, Phoenix alone answers."""
+    if source == "phoenix":
+        if otlp is None:
+            raise QueryError(
+                "--from: phoenix is known to the settings; name those that say `telemetry.otlp` with --config"
+            )
+        return PhoenixHistory(phoenix_of(otlp), data if data.is_dir() else None)
     _demand(data)
     if source == "local":
         with _progress("indexing") as told:
@@ -153,7 +178,7 @@ def opened(data: Path, source: str) -> AuditQuery:
         return LocalHistory(data, fresh=False)
     if source == "archive":
         return ArchiveHistory(data)
-    raise QueryError(f"--from: `{source[:32]}` is not known; choose local or archive")
+    raise QueryError(f"--from: `{source[:32]}` is not known; choose local, archive or phoenix")
 
 
 def moment(text: str, field: str, *, now_ms: int | None = None) -> int:
@@ -180,7 +205,7 @@ def _demand(data: Path) -> None:
 def _told_plainly() -> Iterator[None]:
     try:
         yield
-    except (QueryError, HistoryError, OSError) as error:
+    except (QueryError, HistoryError, ConfigError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
 

@@ -17,6 +17,7 @@ import orjson
 import urllib3
 
 from gateway.history.attributes import SEQ, STREAM, Scalar
+from gateway.settings.audit import Otlp
 from gateway.tlog.frames import STREAM_NAME
 
 PAGE: Final = 1000  # the most that Phoenix gives
@@ -137,3 +138,8 @@ def _iso(ms: int) -> str:
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
     limit = 253_402_300_799_999  # the end of 9999
     return (epoch + datetime.timedelta(milliseconds=min(max(ms, 0), limit))).isoformat(timespec="milliseconds")
+
+
+def phoenix_of(otlp: Otlp) -> Phoenix:
+    """The project that spans go to, as the settings name it."""
+    return Phoenix(otlp.endpoint, otlp.project, headers=otlp.headers, ca_file=otlp.ca_file)

@@ -12,12 +12,18 @@ from gateway.audit.sealed import log_dir, sealed_head, sealed_streams
 from gateway.errors import ConfigError
 from gateway.seal.fleet import FLEET_PREFIX
 from gateway.seal.process import Stop, run
+from gateway.settings import load_settings
 from gateway.settings.audit import AuditSettings
 from gateway.tlog.frames import host_id
 
 
 def seal_command(
-    data: Annotated[Path, typer.Option("--data", help="The gateway's data directory.")] = Path("var"),
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The gateway's settings: its signer, witnesses and data directory.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Default: what the settings say, or var.", show_default=False)
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Seal what is there, then end.")] = False,
     gateway: Annotated[
         str, typer.Option("--gateway", help="The gateway's id. Default: whose logs are there, or this host's name.")
@@ -26,9 +32,18 @@ def seal_command(
 ) -> None:
     """Seal the journal into signed logs. Exit code 1 if a stream cannot be sealed as far as it goes, 2 if nothing can.
 
-    A gateway that serves seals by itself; this refuses to run beside it.
+    A gateway that serves seals by itself; this refuses to run beside it. Without --config the key is the file in the data directory, and no
+    witness is asked.
     """
-    seal(data, gateway or gateway_of(data), AuditSettings(), once=once, as_json=as_json)
+    folder, audit = data or Path("var"), AuditSettings()
+    if config is not None:
+        try:
+            settings = load_settings(config)
+        except (ConfigError, OSError) as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
+        folder, audit = data or settings.data, settings.audit
+    seal(folder, gateway or gateway_of(folder), audit, once=once, as_json=as_json)
 
 
 def seal(data: Path, gateway_id: str, settings: AuditSettings, *, once: bool, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -23,6 +24,7 @@ import msgspec
 
 from gateway.audit.places import RUN_NAME, Place, Progress, tell
 from gateway.audit.sealed import VKEYS_NAME, log_dir
+from gateway.audit.takeover import demand_own
 from gateway.errors import ConfigError
 from gateway.seal.others import OtherLogs
 from gateway.seal.sealer import FLEET_EVERY_S, Round, Sealer
@@ -38,6 +40,8 @@ TELL_S = 1.0
 ROUND_S_MAX = 2.0  # our choice: after so long in a great backlog, it is told how far it is, and a signal is heard
 END_S_MAX = 30.0  # our choice: the last round, with witnesses that take their time
 NICENESS = 5  # the gateway's workers come first when a core is short. Our choice.
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,121}")  # `fleet-<name>` is a stream's name, which has 128 characters at most
 
 _log = logging.getLogger("licet.seal")
 
@@ -60,15 +64,22 @@ def run(
 ) -> Round:
     """Seal until `wait(seconds)` answers true, then once more; the last round. `on_ready` gets the verifier keys once the first heads are there.
 
-    Raises ConfigError (the settings, the keys, another sealer that runs here) and OSError (the log cannot be written at the start).
+    Raises ConfigError (the settings, the keys, another sealer that runs here, another gateway that took this directory over) and OSError (the log
+    cannot be written at the start). Logs are named after their key: what `signer.name` says, or else the gateway's id, stands before the slash in
+    each origin and behind `fleet-`; witnesses ask for it.
     """
+    demand_own(data_dir)
     with held(data_dir):
         sealing = settings.sealing
         keys = LogKeys(sealing.signer, data_dir, gateway_id)
+        if not _NAME.fullmatch(keys.name):
+            raise ConfigError(
+                "audit.signer.name: it names folders, too; write 1 to 121 letters, digits, `.`, `_` and `-`, or leave it empty"
+            )
         witnesses = _witnesses(sealing, data_dir)
         sealer = Sealer(
             data_dir,
-            gateway_id,
+            keys.name,
             keys,
             every_s=sealing.every_s,
             every_records=sealing.every_records,

@@ -28,7 +28,7 @@ import msgspec
 
 from gateway.audit.places import Place, Progress, tell
 from gateway.errors import ConfigError
-from gateway.history.phoenix_client import Phoenix, PhoenixError
+from gateway.history.phoenix_client import PhoenixError, phoenix_of
 from gateway.settings.audit import Otlp, Telemetry
 from gateway.ship.cursor import SHIP_NAME
 from gateway.ship.genai_metrics import MetricsSink
@@ -80,11 +80,6 @@ class PhoenixCounts:
             return question()
         except PhoenixError as error:
             raise SinkError(str(error)) from None
-
-
-def phoenix_of(otlp: Otlp) -> Phoenix:
-    """The project that spans go to."""
-    return Phoenix(otlp.endpoint, otlp.project, headers=otlp.headers, ca_file=otlp.ca_file)
 
 
 def sinks_of(work: Work) -> list[Sink]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from gateway import __version__
 from gateway.audit.journal import Journal
 from gateway.audit.record import STRING_CHARS_MAX, Note
+from gateway.audit.takeover import demand_own
 
 ROLE = "vault"
 TRANSCRIPT_ACCESS = "transcript_access"
@@ -62,10 +63,12 @@ class AccessLog:
 def opened(
     data_dir: Path, gateway_id: str, *, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 ) -> Iterator[AccessLog]:
-    """A stream of its own, ended when the block ends. Raises AuditError, ValueError for an unusable gateway id.
+    """A stream of its own, ended when the block ends. Raises AuditError, ValueError for an unusable gateway id, ConfigError where another
+    gateway took the directory over.
 
     Streams of dead workers are left to the next worker. A kill leaves a stream that the next worker closes.
     """
+    demand_own(data_dir)
     journal = Journal.open(
         data_dir,
         gateway_id=gateway_id,

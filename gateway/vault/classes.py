@@ -3,7 +3,7 @@
     trace      calls, refusals, looks of auditors            `audit.retention.trace`
     consent    calls under a permit to train or to imitate   `audit.retention.consent`
     incident   calls with a case, and what was done with it  `audit.retention.incident` after the case was closed, never before
-    history    which rules and licenses were in force, what was erased or pruned   `audit.retention.history`
+    history    which rules, licenses and keys were in force, what was adopted, erased or pruned   `audit.retention.history`
 
 Both records of a call are of one class, the longer. A note on something that this version does not know is of the longest: doubt
 keeps. The regulations behind the defaults are named beside them in the settings.
@@ -44,6 +44,8 @@ _TOPICS: Mapping[str, Class] = {
     TRANSCRIPT_ACCESS: Class.INCIDENT,
     "config": Class.HISTORY,
     "standing": Class.HISTORY,
+    "adopted": Class.HISTORY,
+    "key_change": Class.HISTORY,
     ERASURE: Class.HISTORY,
     PRUNED: Class.HISTORY,
 }

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import msgspec
 import pytest
 
+from gateway.app import Gateway
+from gateway.audit.journal import Journal
 from gateway.audit.record import End, Note, OutcomeRecord, Start, decode
 from gateway.audit.sealed import log_dir, sealed_head, sealed_streams
 from gateway.audit.shard import Shard
 from gateway.audit.store import OsStore
 from gateway.completeness.adopt import AdoptError, Adoption, TailLostError, adopt
+from gateway.errors import ConfigError
 from gateway.evidence.kept import keep, kept
 from gateway.reasons import Outcome
 from gateway.seal.adopted import adopted
+from gateway.seal.process import run
 from gateway.seal.sealer import Sealer
+from gateway.settings import Settings
+from gateway.settings.audit import AuditSettings, Retention
 from gateway.signing.logkey import LogKey
 from gateway.tlog import frames, tree
 from gateway.tlog.checkpoint import open_checkpoint
+from gateway.tlog.verify import verify
+from gateway.vault import pruning
+from gateway.vault.access import opened
 from tests.gateway.audit.samples import intent, outcome, outcomes, payloads
 from tests.gateway.completeness.logs import NOON, answered, write
+
+DAY_MS = 86_400_000
 
 
 def lose(volume: Path, calls: int = 3, *, seal: bool = True, torn: bytes = b"") -> tuple[str, str]:
@@ -126,6 +142,54 @@ def test_a_volume_in_use_is_left_alone(places: tuple[Path, Path]) -> None:
     OsStore().close(lock)
     assert payloads(volume) == before
     assert take(volume, data).closed == 1
+
+
+def test_l1_a_volume_that_was_adopted_starts_no_gateway_and_seals_nothing(places: tuple[Path, Path]) -> None:
+    """Two gateways that go on from one journal would write two histories of the same streams."""
+    volume, data = places
+    lose(volume)
+    with pytest.raises(AttributeError):
+        Gateway(cast(Settings, SimpleNamespace(data=volume)))  # not adopted: goes on to what it lacks here
+    take(volume, data)
+    with pytest.raises(ConfigError, match="was adopted by another gateway"):
+        Gateway(cast(Settings, SimpleNamespace(data=volume)))
+    with pytest.raises(ConfigError, match="was adopted by another gateway"):
+        run(volume, "lost", AuditSettings(), wait=lambda _: True)
+    with pytest.raises(ConfigError, match="was adopted by another gateway"), opened(volume, "lost"):
+        pass
+
+
+def test_a_volume_whose_first_segments_were_pruned_is_held_to_its_head_too(places: tuple[Path, Path]) -> None:
+    volume, data = places
+    now = itertools.count(NOON - 300 * DAY_MS)
+    journal = Journal.open(
+        volume, gateway_id="lost", worker=0, build="test", segment_bytes=64 << 10, now_ms=lambda: next(now)
+    )
+    for number in range(400):
+        if number == 300:
+            now = itertools.count(NOON)
+        opened_ = msgspec.structs.replace(intent(), ts=next(now))
+        ended = outcome(opened_, journal.append(opened_).seq)
+        journal.append(msgspec.structs.replace(ended, ts=next(now)))
+    asyncio.run(journal.close())
+    Sealer(volume, "lost", LogKey.load(volume)).round()
+    pruning.run(volume, "lost", Retention(), (), dry=False, now_ms=lambda: NOON)
+    segments = frames.segments(frames.journal_dir(volume) / journal.stream)
+    assert segments[0][0] > 1
+    aside = segments[0][1].read_bytes()
+    segments[0][1].write_bytes(aside[:-40])
+    with pytest.raises(TailLostError, match="tail lost: 802 records were signed"):
+        take(volume, data)
+    segments[0][1].write_bytes(aside)
+    tile = log_dir(volume) / journal.stream / "tile" / "1" / "000.p" / "3"
+    whole = tile.read_bytes()
+    tile.write_bytes(bytes(32) + whole[32:])  # the tree that the first header goes on from is another
+    with pytest.raises(TailLostError, match="does not follow"):
+        take(volume, data)
+    tile.write_bytes(whole)
+    assert take(volume, data).findings == {}
+    assert sealed_by_adopter(data) == {}
+    assert verify(data).ok, verify(data).problems
 
 
 def cut_tail(volume: Path, stream: str, records: int) -> None:

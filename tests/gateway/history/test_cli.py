@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import orjson
@@ -66,6 +68,60 @@ def test_what_is_missing_is_printed_and_is_the_exit_code(copy: Path, template: H
     assert run("index", "--data", copy, "--json")[0] == 1
     document = orjson.loads(run("query", "--data", copy, "--count", "all", "--json")[1])
     assert document["completeness"]["missing"]
+
+
+CONFIG = """
+listen: {{port: 8080}}
+data: {data}
+callers: [{{name: app, key_sha256: "{key}", models: [chat]}}]
+telemetry: {{otlp: {{endpoint: "{endpoint}"}}}}
+models:
+  - name: chat
+    policy: policy.yaml
+    targets: [{{protocol: openai, base_url: "https://api.example.com/v1", model: up, api_key: secret}}]
+"""
+
+
+class _Empty(BaseHTTPRequestHandler):
+    """A Phoenix whose project has nothing."""
+
+    def do_GET(self) -> None:
+        self._answer(b"20.26.1" if "version" in self.path else b'{"data": [], "next_cursor": null}')
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self._answer(b'{"data": {"getProjectByName": {"recordCount": 0}}}')
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_phoenix_is_asked_where_the_settings_send_spans(copy: Path, template: History, tmp_path: Path) -> None:
+    config = tmp_path / "gateway.yaml"
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Empty) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        try:
+            config.write_text(
+                CONFIG.format(key="a1" * 32, data=copy, endpoint=f"http://127.0.0.1:{server.server_port}")
+            )
+            code, out, err = run("query", "--from", "phoenix", "--config", config, "--json")
+        finally:
+            server.shutdown()
+    assert (code, err) == (1, "")
+    statement = orjson.loads(out)["completeness"]
+    assert statement["adapter"] == "phoenix"
+    assert [one["stream"] for one in statement["streams"]] == sorted({told.stream for told in template.calls})
+    assert any("licet audit ship reconcile" in one for one in statement["missing"])  # held against the log of `data`
+    # The settings' data directory answers from the index, too.
+    code, out, _ = run("query", "--config", config, "--json", "--limit", "500")
+    assert (code, len(orjson.loads(out)["rows"])) == (0, len(template.calls))
 
 
 def test_csv_has_every_column_and_no_formula(copy: Path) -> None:

@@ -111,6 +111,16 @@ def test_the_fleet_log_is_as_fast_as_the_lag_that_is_allowed() -> None:
 
 app = typer.Typer()
 app.command("seal")(seal_command)
+CONFIG = """
+listen: {{port: 8080}}
+data: ./data
+callers: [{{name: app, key_sha256: "{key}", models: [chat]}}]
+audit: {{signer: {{name: "{name}"}}}}
+models:
+  - name: chat
+    policy: policy.yaml
+    targets: [{{protocol: openai, base_url: "https://api.example.com/v1", model: up, api_key: secret}}]
+"""
 
 
 def test_the_command_seals_once_and_says_what_is_wrong(tmp_path: Path) -> None:
@@ -125,6 +135,28 @@ def test_the_command_seals_once_and_says_what_is_wrong(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, command)
     assert (done.exit_code, f"{stream}: 00000001.seg: record 4 is not what was signed" in done.output) == (1, True)
     assert CliRunner().invoke(app, ["--data", str(tmp_path / "none")]).exit_code == 2
+
+
+def test_the_command_and_the_process_sign_under_the_name_that_the_settings_say(tmp_path: Path) -> None:
+    stream = write(tmp_path / "data", 5)
+    config = tmp_path / "gateway.yaml"
+    config.write_text(CONFIG.format(key="a1" * 32, name="acme.example"))
+    done = CliRunner().invoke(app, ["--config", str(config), "--once", "--json"])
+    assert done.exit_code == 0, done.output
+    heads = {name: sealed_head(tmp_path / "data", name).note for name in sealed_streams(tmp_path / "data")}
+    assert sorted(heads) == sorted([stream, "fleet-acme.example"])
+    public = LogKey.load(tmp_path / "data").public
+    for name, note in heads.items():  # a witness takes a log's word only where the origin begins with its key's name
+        assert open_cosigned(note, [parse_key(verifier_key("acme.example", public))]).checkpoint.origin == (
+            f"acme.example/{name}"
+        )
+    assert verify([tmp_path / "data"], Trust((parse_key(verifier_key("acme.example", public)),))).ok
+    config.write_text(CONFIG.format(key="a1" * 32, name="acme.example/gw"))
+    done = CliRunner().invoke(app, ["--config", str(config), "--data", str(tmp_path / "new"), "--once"])
+    assert done.exit_code == 2
+    (tmp_path / "new").mkdir()
+    done = CliRunner().invoke(app, ["--config", str(config), "--data", str(tmp_path / "new"), "--once"])
+    assert (done.exit_code, "audit.signer.name" in done.output) == (2, True)
 
 
 WRITER = """

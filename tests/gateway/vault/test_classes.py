@@ -58,6 +58,8 @@ def test_settings_below_the_floor_are_told_with_policy_preset_and_remedy() -> No
         ("standing", Class.HISTORY),
         ("erasure", Class.HISTORY),
         ("pruned", Class.HISTORY),
+        ("adopted", Class.HISTORY),
+        ("key_change", Class.HISTORY),
         ("transcript_access", Class.INCIDENT),
         ("case", Class.INCIDENT),
         ("of a later version", Class.HISTORY),
