@@ -126,9 +126,8 @@ class Messages:
         row, _ = call_row(stream, gateway, seq, payload, head.intent, intent)
         facts = mapping.facts_of(row, leaf_hash(payload))
         told = {name: facts[column] for name, column in CALL_FIELDS.items()}
-        return message(
-            stream, gateway, seq, payload, head, f"outcome/{row.decision or 'unread'}", told, mapping.ocsf(facts)
-        )
+        how = "unread" if row.decision in ("", "open") else row.decision  # an outcome leaves no call open
+        return message(stream, gateway, seq, payload, head, f"outcome/{how}", told, mapping.ocsf(facts))
 
 
 def _other(stream: str, gateway: str, seq: int, payload: bytes, head: Head) -> bytes:

@@ -57,8 +57,8 @@ def parsed(data: bytes) -> Message:
     own = found["sd"].decode()
     assert own.startswith("[licet@32473 ")
     params = {name: re.sub(r'\\(["\\\]])', r"\1", value) for name, value in _PARAM.findall(own)}
-    texts = [found[name].decode("ascii") for name in ("time", "host", "proc", "msgid")]
-    return Message(pri % 8, pri // 8, *texts, params, found["msg"])
+    when, host, proc, msgid = (found[name].decode("ascii") for name in ("time", "host", "proc", "msgid"))
+    return Message(pri % 8, pri // 8, when, host, proc, msgid, params, found["msg"])
 
 
 def frames(data: bytes) -> Iterator[bytes]:
