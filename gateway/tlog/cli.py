@@ -29,7 +29,8 @@ _ABOUT = """\
 Check the audit log of a Licet gateway: every byte of its journal and of its sealed logs, every signature, and that no record
 is missing. It needs nothing but the files (or the URL of a published log) and the public keys that you trust."""
 _MORE = f"""\
-PLACE is a gateway's data directory, a folder of logs, one log, a folder of several of these, or the http(s) URL of a log. Without
+PLACE is a gateway's data directory, a folder of logs, one log, a folder of several of these, the http(s) URL of a log, or an evidence
+pack (a .zip file): of a pack, the first bad file is named. Without
 --key, signatures are checked against nothing that you trust: get the gateway's key from its operator by another way.
 --since-note takes a checkpoint or a {SUFFIX} file that you kept: the log must still have what it had then.
 Exit code 0: nothing is damaged. 1: something is. 2: it could not be checked."""
@@ -126,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="licet-verify", description=_ABOUT, epilog=_MORE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("place", nargs="+", metavar="PLACE", help="a folder, or the URL of a log")
+    parser.add_argument("place", nargs="+", metavar="PLACE", help="a folder, the URL of a log, or an evidence pack")
     parser.add_argument("--key", action="append", default=[], metavar="VKEY", help="a log's key that you trust")
     parser.add_argument(
         "--keys", action="append", default=[], type=Path, metavar="FILE", help="keys that you trust, one a line"

@@ -22,6 +22,7 @@ from .note import NOTE_CHARS_MAX, NoteError, read_base64, read_decimal
 from .tree import HASH_BYTES, leaf_hash, verify_inclusion
 
 SUFFIX = ".tlog-proof"
+HELD_NAME = "held"  # beside the tiles of a log: proofs of records that outlast their pruned bundle
 HEADER = "c2sp.org/tlog-proof@v1"
 PATH_MAX = 63  # a tree of SIZE_MAX records has so many levels
 EXTRA_BYTES_MAX = 65_536  # our choice: a record of the greatest length
@@ -55,8 +56,11 @@ def write_proof(index: int, path: Sequence[bytes], checkpoint: str, extra: bytes
     return "\n".join(lines) + "\n\n" + checkpoint
 
 
-def read_proof(text: str) -> Proof:
-    """What the file says. Raises ProofError; verifies nothing but its form, the checkpoint's included."""
+def read_proof(text: str, *, known: str = "") -> Proof:
+    """What the file says. Raises ProofError; verifies nothing but its form, the checkpoint's included.
+
+    `known`: a checkpoint that was read before, which many proofs may have; it is not read again.
+    """
     if len(text) > _CHARS_MAX:
         raise ProofError(f"the proof has {len(text):,} characters; at most {_CHARS_MAX:,} are read")
     head, blank, note = text.partition("\n\n")
@@ -73,7 +77,8 @@ def read_proof(text: str) -> Proof:
         if len(lines) > PATH_MAX:
             raise ProofError(f"a path has at most {PATH_MAX} hashes")
         path = tuple(read_base64(line, "a hash") for line in lines)
-        read_checkpoint(note)
+        if note != known:
+            read_checkpoint(note)
     except NoteError as error:
         raise ProofError(str(error)) from error
     if any(len(one) != HASH_BYTES for one in path) or (extra is not None and len(extra) > EXTRA_BYTES_MAX):

@@ -83,7 +83,7 @@ class Records:
             record = orjson.loads(payload)
         except orjson.JSONDecodeError as e:
             raise WrongError("the record is not JSON") from e
-        kind = self._form(seq, record)
+        kind = self.form(seq, record)
         if (kind == "start") != (seq == 0):
             raise WrongError("a stream must open with its start record, and have no other")
         if kind == "intent":
@@ -112,7 +112,8 @@ class Records:
                     self.open_calls.setdefault(number, call_id)
         return stated == tuple(sorted(self.open_calls.items()))
 
-    def _form(self, seq: int, record: Any) -> str:
+    def form(self, seq: int, record: Any) -> str:
+        """The kind of a record that says what one at its place must, by itself. Raises WrongError."""
         if not isinstance(record, dict) or record.get("v") != frames.TRACE_VERSION:
             raise WrongError(f"the record is not of {frames.TRACE_VERSION}")
         if record.get("id") != f"{self._prefix}{seq}":

@@ -18,6 +18,7 @@ from .checkpoint import Checkpoint, read_checkpoint
 from .fleet import FleetEntries
 from .heads import Committed, Held, Inclusion, ascending
 from .note import NoteError
+from .pack import check_pack, is_pack
 from .places import FLEET_PREFIX, Found, Source, find
 from .proof import HEADER as PROOF_HEADER
 from .proof import ProofError, read_proof
@@ -79,8 +80,13 @@ def check(
     kept: Iterable[Kept] = (),
     progress: Progress | None = None,
 ) -> Report:
-    """Check everything at these places: folders, and URLs of logs. Raises as `verify`, and ValueError for a URL that is none."""
-    return _Check(trust or Trust(), tuple(kept), progress).run([one for place in places for one in find(place)])
+    """Check everything at these places: folders, URLs of logs, and evidence packs. Raises as `verify`, and ValueError for a URL that is none."""
+    trust, kept = trust or Trust(), tuple(kept)
+    packs = [check_pack(place, trust, kept=kept, progress=progress) for place in places if is_pack(place)]
+    found = [one for place in places if not is_pack(place) for one in find(place)]
+    rest = tuple(one for one in kept if not any(one.head.origin in origins for _, origins in packs))
+    report = _Check(trust, rest, progress).run(found)
+    return replace(report, streams=(*report.streams, *(made for made, _ in packs)))
 
 
 @dataclass(slots=True)
