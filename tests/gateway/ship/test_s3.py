@@ -6,11 +6,15 @@ import datetime
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from gateway.audit.sealed import SealedError, SealedHead, log_dir, sealed_head, sealed_records, sealed_streams
 from gateway.errors import ConfigError
@@ -21,7 +25,7 @@ from gateway.ship.port import Batch, SinkError
 from gateway.ship.process import ShipperProcess, Work
 from gateway.ship.runner import Runner
 from gateway.ship.s3 import S3Sink, files_of
-from gateway.ship.s3_fetch import fetch
+from gateway.ship.s3_fetch import fetch, fetch_command
 from gateway.tlog import cli as verifier
 from gateway.tlog import tiles
 from gateway.tlog.note import parse_key
@@ -33,6 +37,24 @@ from tests.gateway.ship.test_process import behind, wait
 
 slow = pytest.mark.slow
 PREFIX = "trail/gw/"
+CONFIG = """\
+listen: {{host: 127.0.0.1, port: 8080, workers: 1}}
+callers: [{{name: app, key_sha256: {key}, models: [chat]}}]
+trust: {{keys: trust.json}}
+models:
+  - name: chat
+    license: chat.jws
+    policy: chat.yaml
+    targets: [{{protocol: openai, base_url: "https://api.example.com/v1/", api_key: k, model: m}}]
+telemetry:
+  s3:
+    endpoint: {s3.endpoint}
+    bucket: {s3.bucket}
+    access_key: {s3.access_key}
+    secret_key: {s3.secret_key}
+    prefix: {s3.prefix}
+    ca_file: {s3.ca_file}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -356,3 +378,81 @@ def test_while_the_store_is_away_nothing_is_lost_and_then_all_arrives(store: Obj
     assert runner.place().problem == ""
     assert fetched(s3, tmp_path / "b") == []
     assert verified(made.data, tmp_path / "b").ok
+
+
+@slow
+def test_what_was_pruned_before_it_was_brought_is_said_and_the_rest_is_proven(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    made = make(tmp_path / "data", calls=200)
+    stream = longest(made.data).stream
+    folder = log_dir(made.data) / stream
+    (folder / "minimum").write_text("256")
+    (folder / tiles.entries_path(0)).unlink()
+    s3 = store.settings(store.bucket(), prefix=PREFIX)
+    runner = runner_of(made.data, s3)
+    assert runner.drain(30)
+    assert "were pruned before they were sent" in runner.place().problem
+    assert fetched(s3, tmp_path / "b") == []
+    report = verified(made.data, tmp_path / "b")
+    assert report.ok, report.problems
+    assert {one.stream: one.pruned for one in report.streams}[stream] == 256
+
+
+class _LoginPage(BaseHTTPRequestHandler):
+    """Answers everything with status 200 and a page."""
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b"<html><body>Please log in</body></html>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_HEAD = _answer  # noqa: N815  # names of the library
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@slow
+def test_a_page_with_status_200_is_no_store(sealed: History) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _LoginPage)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        s3 = S3(f"http://127.0.0.1:{server.server_port}", "b-1", "us-east-1", ACCESS, SECRET)
+        runner = runner_of(sealed.data, s3)
+        assert runner.round() == 0
+        assert runner.place().problem
+        with pytest.raises(SinkError, match="proxy"):
+            Bucket(s3).put_once("a", b"1")
+        with pytest.raises(SinkError, match="proxy"):
+            Bucket(s3).put_version("a", b"1")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@slow
+def test_the_command_fetches_what_settings_name(store: ObjectStore, sealed: History, tmp_path: Path) -> None:
+    s3 = store.settings(store.bucket(), prefix=PREFIX)
+    brought(sealed.data, s3)
+    config = tmp_path / "gateway.yaml"
+    config.write_text(CONFIG.format(s3=s3, key="0" * 64))
+    app = typer.Typer()
+    app.command()(fetch_command)
+    run = CliRunner()
+    to = tmp_path / "b"
+    told = run.invoke(app, ["--config", str(config), "--to", str(to)])
+    assert told.exit_code == 0, told.output
+    assert "licet-verify" in told.output
+    assert verified(sealed.data, to).ok
+    assert run.invoke(app, ["--config", str(config), "--to", str(to)]).exit_code == 2
+    store.client().put_object(Bucket=s3.bucket, Key=f"{PREFIX}else", Body=b"")
+    again = run.invoke(app, ["--config", str(config), "--to", str(tmp_path / "c")])
+    assert (again.exit_code, SECRET in again.output) == (1, False)
+    assert "no name of ours" in again.output
