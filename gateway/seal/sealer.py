@@ -32,6 +32,7 @@ from gateway.seal.others import Other, OtherLogs
 from gateway.seal.witnesses import Witnesses
 from gateway.tlog import frames, tree
 from gateway.tlog.checkpoint import Signer, VerifierKey, origin_of, verifier_key
+from gateway.tlog.segments import is_locked
 from gateway.whole_file import put
 
 BATCH_RECORDS = 65_536  # our choice: what is lost of the work, not of the records, if a sealer dies while it catches up
@@ -155,9 +156,14 @@ class Sealer:
             return Round(self.sealed - before, heads, {name: one.problem for name, one in self._refused.items()})
 
     def behind(self) -> Behind:
-        """What waits for a head. Raises nothing: a stream that cannot be looked at counts with the time since when."""
+        """What waits for a head. A stream that is refused counts while somebody writes it, for then what happens now is not sealed.
+
+        One that nobody writes any more is told as a problem and waits for an operator: calls need not.
+        """
         records = size = 0
-        since = [one.since_ms for one in self._refused.values()]
+        top = frames.journal_dir(self._data_dir)
+        refused = self._refused.items()
+        since = [one.since_ms for name, one in refused if is_locked(top / name / frames.LOCK_NAME)]
         for name, known in self._streams.items():
             waiting = known.log.size - known.log.signed
             try:
