@@ -2,11 +2,18 @@
 
 `append` returns after the operating system has the bytes, so no kill can lose them; `await receipt.durable()` returns
 after an fdatasync that covers them, so no power cut can. One flusher thread syncs all that was appended when it starts
-(group commit, no linger), and starts at once for an intent; an outcome nobody waits for may wait SYNC_LAG_MAX_S.
+(group commit, no linger). For an intent it is called once the loop has come round, so that all that one turn of the loop appends
+shares a sync; an outcome nobody waits for may wait SYNC_LAG_MAX_S, and so may whatever is appended by a loop that does not
+come round.
 
 Any error of the disk poisons the shard: the half-written frame is cut if possible, every receipt that is not durable
 fails, and every later append is refused (L1). fsync is never tried again on the same file: the kernel reports a lost
 page once. A restart opens a new stream and recovers this one.
+
+Between the threads there are no locks but in rare places, since a lock that two threads want costs more than the work behind
+it. Instead each side first writes what the other reads, and then reads what the other writes, so that of two that meet at
+least one sees the other: a waiter stands in line and then looks at `synced`, the flusher sets `synced` and then looks for
+waiters; an append counts and then looks for a sleeper, the flusher says that it sleeps and then counts.
 
 The order of events that the law wants: append the intent, ask upstream, `durable()` before the first byte of the answer
 (policy `before_answer`), or `durable()` before asking upstream (`before_egress`); append the outcome last.
@@ -16,9 +23,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +39,7 @@ from gateway.errors import AuditError
 from gateway.reasons import Reason
 
 SYNC_LAG_MAX_S = 0.05  # our choice: how long an outcome may be in the page cache only; ten times the disk's own sync
+RING_EACH = 32  # our choice: a turn of the loop that appends more intents has the first ones synced while it goes on
 DURABLE_TIMEOUT_S = 10.0  # our choice: a disk that needs longer is taken for broken by the call, not by the shard
 CLOSE_TIMEOUT_S = 30.0  # our choice: how long a close waits for a sync that is on its way
 RECOVERED_NAMES_MAX = 64  # names of recovered streams told in `start`; their own `end` records tell all
@@ -49,13 +59,12 @@ class JournalStats:
 class Receipt:
     """Proof of an append. `durable()` may be awaited any number of times, from any task of any loop."""
 
-    __slots__ = ("_journal", "id", "leaf", "seq")
+    __slots__ = ("_journal", "id", "seq")
 
-    def __init__(self, journal: Journal, seq: int, id_: str, leaf: bytes) -> None:
+    def __init__(self, journal: Journal, seq: int, id_: str) -> None:
         self._journal = journal
         self.seq = seq
         self.id = id_  # "<stream>/<seq>"
-        self.leaf = leaf  # RFC 6962 leaf hash of the stored bytes
 
     @property
     def stream(self) -> str:
@@ -69,9 +78,91 @@ class Receipt:
 
     async def durable(self, timeout_s: float = DURABLE_TIMEOUT_S) -> None:
         """Return once durable. Raises AuditError if the shard is poisoned first, or after `timeout_s`."""
-        if self.seq < self._journal.synced:
-            return
-        await self._journal.wait_durable(self.seq, timeout_s)
+        if self.seq >= self._journal.synced:
+            await self._journal.wait_durable(self.seq, timeout_s)
+
+
+class _Line:
+    """Those who wait on one loop. Its thread alone changes it; other threads read `waiting` and call `post`.
+
+    One alarm serves all of them: a timer for each would cost as much as the rest of the wait.
+    """
+
+    __slots__ = ("_alarm", "_alarm_at", "_journal", "_ringing", "loop", "waiting")
+
+    def __init__(self, journal: Journal, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        # Replaced, never empty for a moment: who reads it sees every waiter that is not settled.
+        self.waiting: list[tuple[int, asyncio.Future[None], float]] = []  # seq, who, until when by the loop's clock
+        self._journal = journal
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
+        self._ringing = 0  # how often in this turn of the loop the flusher was wanted; it is called when that is over
+
+    def add(self, seq: int, timeout_s: float) -> asyncio.Future[None]:
+        """Stand in line."""
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        until = self.loop.time() + timeout_s
+        self.waiting.append((seq, waiter, until))
+        if until < self._alarm_at:
+            self._set_alarm(until)
+        return waiter
+
+    def ring_soon(self) -> None:
+        """Call the flusher once what this turn of the loop still has to do is done, and each RING_EACH times before that."""
+        if not self._ringing:
+            self.loop.call_soon(self._ring)
+        self._ringing += 1
+        if self._ringing % RING_EACH == 0:
+            self._journal.hurry()
+
+    def _ring(self) -> None:
+        self._ringing = 0
+        self._journal.hurry()
+
+    def post(self) -> None:
+        """Have the loop settle, from any thread: one wake-up, however many waiters."""
+        try:
+            self.loop.call_soon_threadsafe(self.settle)
+        except RuntimeError:
+            if not self.loop.is_closed():
+                raise
+            # A closed loop has nobody left who could wait.
+
+    def settle(self) -> None:
+        """Let go whoever waits for what is durable now; if the journal is poisoned, fail the others."""
+        synced, poisoned = self._journal.synced, self._journal.poisoned is not None
+        rest = []
+        for one in self.waiting:
+            seq, waiter, _ = one
+            if waiter.done():  # cancelled
+                continue
+            if seq < synced:
+                waiter.set_result(None)
+            elif poisoned:
+                waiter.set_exception(AuditError(Reason.AUDIT_UNAVAILABLE))
+            else:
+                rest.append(one)
+        self.waiting = rest
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self.loop.call_at(at, self._late) if at < math.inf else None
+
+    def _late(self) -> None:
+        """Fail those whose time is over. The alarm goes off later again as long as somebody waits."""
+        self._alarm = None
+        self.settle()
+        now, rest = self.loop.time(), []
+        for one in self.waiting:
+            if one[2] <= now:
+                one[1].set_exception(AuditError(Reason.AUDIT_UNAVAILABLE))
+            else:
+                rest.append(one)
+        self.waiting = rest
+        self._set_alarm(min((until for _, _, until in rest), default=math.inf))
 
 
 class Journal:
@@ -85,15 +176,17 @@ class Journal:
         self.poisoned: str | None = None  # why nothing more is written, for operators; None while all is well
         self._shard = shard
         self._now_ms = now_ms
-        self._lock = threading.Lock()  # guards all below, and the shard's files and counters
-        self._changed = threading.Condition(self._lock)
-        self._asleep = False  # the flusher waits for work
-        self._lagging = False  # the flusher waits for more outcomes
-        self._hurry = False
+        self._appending = threading.Lock()  # should two threads append all the same; the flusher never takes it
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()  # wakes the flusher; a ring too many does no harm
+        self._due = 0  # records: seq < due are to be synced at once
+        self._dozing = False  # the flusher waits for records that are due
+        self._asleep = False  # and for any others, too
         self._closing = False
         self._closed = False
         self._syncs = 0
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._lines: tuple[_Line, ...] = ()  # one a loop
+        self._line: _Line | None = None  # that of the loop which asked last: there is one nearly always
+        self._new_line = threading.Lock()
         self._flusher = threading.Thread(target=self._flush, name=f"journal {self.stream}", daemon=True)
 
     @classmethod
@@ -143,40 +236,60 @@ class Journal:
         Raises AuditError: AUDIT_UNAVAILABLE when poisoned, closed, or the disk fails now; INTERNAL for an outcome without
         an open intent (each call has exactly one, L6).
         """
-        with self._lock:
+        shard = self._shard
+        with self._appending:
             if self.poisoned is not None or self._closing:
                 raise AuditError(Reason.AUDIT_UNAVAILABLE)
             try:
-                written = self._shard.append(record)
+                seq = shard.seq
+                id_ = shard.put(record)
             except OSError as e:
                 with contextlib.suppress(OSError):  # as far as this disk still obeys; recovery cuts it otherwise
-                    self._shard.cut()
+                    shard.cut()
                 self._poison(f"write: {type(e).__name__}: {e}")
                 raise AuditError(Reason.AUDIT_UNAVAILABLE) from e
-            if isinstance(record, OutcomeRecord):
-                if self._asleep:
-                    self._asleep = False
-                    self._changed.notify()
+        if self._asleep:
+            self._asleep = self._dozing = False
+            self._bell.put(None)
+        if not isinstance(record, OutcomeRecord):
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                self.hurry()
             else:
-                self._wake()
-        return Receipt(self, written.seq, written.id, written.leaf)
+                self._line_of(loop).ring_soon()
+        return Receipt(self, seq, id_)
 
-    async def wait_durable(self, seq: int, timeout_s: float) -> None:
-        """`Receipt.durable` for a record by its number."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            if seq < self.synced:
-                return
-            if self.poisoned is not None:
-                raise AuditError(Reason.AUDIT_UNAVAILABLE)
-            waiter = loop.create_future()
-            self._waiters.append((seq, waiter))
-            self._wake()
-        alarm = loop.call_later(timeout_s, _fail, [waiter])
-        try:
-            await waiter
-        finally:
-            alarm.cancel()
+    def wait_durable(self, seq: int, timeout_s: float) -> asyncio.Future[None]:
+        """`Receipt.durable` for a record by its number: done once it is durable. Of the running loop."""
+        line = self._line_of(asyncio.get_running_loop())
+        waiter = line.add(seq, timeout_s)
+        if seq < self.synced or self.poisoned is not None:  # meanwhile, by a flusher that saw nobody wait
+            line.settle()
+        elif seq >= self._due:
+            line.ring_soon()
+        return waiter
+
+    def hurry(self) -> None:
+        """Have the flusher sync all that was appended, now."""
+        self._due = self._shard.seq
+        if self._dozing:
+            self._dozing = self._asleep = False
+            self._bell.put(None)
+
+    def _line_of(self, loop: asyncio.AbstractEventLoop) -> _Line:
+        line = self._line
+        if line is not None and line.loop is loop:
+            return line
+        with self._new_line:
+            for line in self._lines:
+                if line.loop is loop:
+                    break
+            else:
+                line = _Line(self, loop)
+                self._lines = (*(one for one in self._lines if not one.loop.is_closed()), line)
+            self._line = line
+        return line
 
     @property
     def stats(self) -> JournalStats:
@@ -189,15 +302,14 @@ class Journal:
 
         Harmless twice. Raises AuditError if the end could not be made durable; the stream is let go all the same.
         """
-        with self._changed:
-            if self._closed:
-                return
+        if self._closed:
+            return
+        with self._appending:
             self._closed = self._closing = True
-            self._changed.notify()
+        self._bell.put(None)
         await asyncio.to_thread(self._flusher.join, CLOSE_TIMEOUT_S)
         if self._flusher.is_alive():
-            with self._changed:
-                self._poison("close: a sync does not return")
+            self._poison("close: a sync does not return")
             raise AuditError(Reason.AUDIT_UNAVAILABLE)  # the handle stays: the thread still uses it
         try:
             if self.poisoned is not None:
@@ -214,82 +326,71 @@ class Journal:
         self.synced = self._shard.seq
         self._syncs += 1
 
-    def _wake(self) -> None:
-        """Have the flusher sync now. The lock is held."""
-        self._hurry = True
-        if self._asleep or self._lagging:
-            self._asleep = self._lagging = False
-            self._changed.notify()
-
     def _flush(self) -> None:
         """The flusher thread. It ends when the journal closes or is poisoned, and never leaves a waiter behind."""
         try:
             while self._wait_for_work():
-                with self._changed:
-                    if self.poisoned is not None:
-                        return
-                    goal, jobs = self._shard.seq, self._shard.take_syncs()
-                    self._hurry = False
-                self._shard.sync(jobs)
-                with self._changed:
-                    if self.poisoned is not None:
-                        return
-                    self.synced = goal
-                    self._syncs += 1
-                    due = [w for seq, w in self._waiters if seq < goal]
-                    self._waiters = [(seq, w) for seq, w in self._waiters if seq >= goal]
-                _post(due, _resolve)
+                goal = (
+                    self._shard.seq
+                )  # before the files are taken: what is appended in between is synced, and not promised
+                self._shard.sync(self._shard.take_syncs())
+                if self.poisoned is not None:
+                    return
+                self.synced = goal
+                self._syncs += 1
+                self._post()
         except OSError as e:
-            with self._changed:
-                self._poison(f"sync: {type(e).__name__}: {e}")
+            self._poison(f"sync: {type(e).__name__}: {e}")
         except BaseException as e:
-            with self._changed:
-                self._poison(f"flusher: {type(e).__name__}")
+            self._poison(f"flusher: {type(e).__name__}")
             raise
 
     def _wait_for_work(self) -> bool:
-        """True when there is something to sync; False when the journal is at its end."""
-        with self._changed:
-            while self._shard.seq == self.synced and self.poisoned is None and not self._closing:
-                self._asleep = True
-                self._changed.wait()
-            self._asleep = False
-            if not self._hurry and not self._closing and self.poisoned is None:
-                self._lagging = True
-                self._changed.wait(SYNC_LAG_MAX_S)
-                self._lagging = False
-            return self.poisoned is None and self._shard.seq > self.synced
+        """True when there is something to sync; False when the journal is at its end.
+
+        For SYNC_LAG_MAX_S after a sync only what is due ends the wait, and what came meanwhile is synced after it; then
+        anything does, and starts that time again. So an outcome right after its intent wakes nobody.
+        """
+        until = time.monotonic() + SYNC_LAG_MAX_S
+        while self.poisoned is None:
+            waiting = self._shard.seq > self.synced
+            if self._due > self.synced or (self._closing and waiting):
+                return True
+            if self._closing:
+                return False
+            left_s = until - time.monotonic()
+            if left_s > 0:
+                self._doze(left_s)
+            elif waiting:
+                return True
+            else:
+                self._doze(None)
+                until = time.monotonic() + SYNC_LAG_MAX_S
+        return False
+
+    def _doze(self, timeout_s: float | None) -> None:
+        """Wait for the bell, unless what would ring it was there before anyone could know that it must be rung."""
+        self._dozing = True
+        self._asleep = timeout_s is None
+        if not (
+            self._due > self.synced
+            or self._closing
+            or self.poisoned is not None
+            or (timeout_s is None and self._shard.seq > self.synced)
+        ):
+            with contextlib.suppress(queue.Empty):
+                self._bell.get(timeout=timeout_s)
+        self._dozing = self._asleep = False
 
     def _poison(self, why: str) -> None:
-        """Give the shard up. The lock is held."""
+        """Give the shard up."""
         if self.poisoned is None:
             self.poisoned = why
-        waiters, self._waiters = [w for _, w in self._waiters], []
-        self._changed.notify()
-        _post(waiters, _fail)
+        self._bell.put(None)
+        self._post()
 
-
-def _post(waiters: Sequence[asyncio.Future[None]], act: Callable[[Sequence[asyncio.Future[None]]], None]) -> None:
-    """Have each loop settle its waiters: one wake-up a loop, however many waiters."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    for waiter in waiters:
-        by_loop.setdefault(waiter.get_loop(), []).append(waiter)
-    for loop, mine in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(act, mine)
-        except RuntimeError:
-            if not loop.is_closed():
-                raise
-            # A closed loop has nobody left who could wait.
-
-
-def _resolve(waiters: Sequence[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
-
-
-def _fail(waiters: Sequence[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_exception(AuditError(Reason.AUDIT_UNAVAILABLE))
+    def _post(self) -> None:
+        """Have each loop settle its waiters."""
+        for line in self._lines:
+            if line.waiting:
+                line.post()

@@ -208,9 +208,10 @@ class End(_Record, frozen=True, tag="end"):
 
 Record = Start | Intent | OutcomeRecord | Note | End
 
-_encoder = msgspec.json.Encoder()
+_encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 _PREFIX = f'{{"v":"{TRACE_VERSION}","id":"'.encode()
+_TAIL = b'",'
 
 
 def encode(record: Record, record_id: str) -> bytes:
@@ -219,12 +220,12 @@ def encode(record: Record, record_id: str) -> bytes:
     Raises AuditError if a record is too large even then.
     """
     try:
-        body = _encoder.encode(record)
+        body = _encode(record)
     except (UnicodeEncodeError, OverflowError):  # lone surrogates, integers beyond 64 bits
-        body = _encoder.encode(_clipped(record))
-    payload = _PREFIX + record_id.encode("ascii") + b'",' + body[1:]
+        body = _encode(_clipped(record))
+    payload = b"".join((_PREFIX, record_id.encode(), _TAIL, body[1:]))
     if len(payload) > RECORD_BYTES_MAX:
-        payload = _PREFIX + record_id.encode("ascii") + b'",' + _encoder.encode(_clipped(record))[1:]
+        payload = b"".join((_PREFIX, record_id.encode(), _TAIL, _encode(_clipped(record))[1:]))
         if len(payload) > RECORD_BYTES_MAX:
             raise AuditError(Reason.INTERNAL, "A record of this call is larger than the journal allows.")
     return payload

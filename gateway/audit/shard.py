@@ -1,7 +1,7 @@
 """One stream being written: frames, tree, open calls and segments, without threads, loops or waiting.
 
-`Shard` is what the journal and the recovery share. It is used by one thread at a time, except that `sync` of a job taken
-by `take_syncs` may run beside `append`.
+`Shard` is what the journal and the recovery share. It is used by one thread at a time, except that another may run
+`take_syncs` and `sync` beside `append`: a record that `seq` counted before the jobs were taken is synced by them.
 
 A crash leaves behind, at each line of `append`: nothing (before the write), an incomplete frame at the end of the last
 segment (inside it: torn, and cut by recovery), or the whole frame (after it). A crash inside `_turn` leaves a segment
@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,7 +40,6 @@ class Written(NamedTuple):
 
     seq: int
     id: str
-    leaf: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ class Shard:
         self._records = 0  # appended to the current segment by this object
         self._syncs: list[SyncJob] = []
         self._new_file = False
+        self._turning = threading.Lock()  # guards the two above, and which file is the current one
 
     @classmethod
     def create(cls, store: Store, data_dir: Path, first: Start, *, segment_bytes: int = SEGMENT_BYTES) -> Shard:
@@ -128,27 +129,34 @@ class Shard:
         raise FileExistsError(f"no free stream name under {top}")
 
     def append(self, record: Record) -> Written:
-        """Hand one record to the operating system. Raises AuditError if it has no place here, OSError if the disk failed."""
+        """As `put`, and where it went."""
+        return Written(self.seq, self.put(record))
+
+    def put(self, record: Record) -> str:
+        """Hand one record to the operating system; its id. Raises AuditError if it has no place here, OSError if the disk
+        failed."""
         if isinstance(record, OutcomeRecord) and self.open_calls.get(record.intent) != record.call_id:
             raise AuditError(Reason.INTERNAL, "This call has no intent without an outcome in the journal.")
         seq = self.seq
         record_id = f"{self._id_prefix}{seq}"
         payload = encode(record, record_id)
         data = frames.frame(frames.FORMAT_RECORD, payload)
-        if self._size_bytes + len(data) > self._segment_bytes and self._records > 0:
+        size_bytes = len(data)
+        if self._size_bytes + size_bytes > self._segment_bytes and self._records > 0:
             self._turn()
-        _write(self._store, self._handle, data)
-        self._size_bytes += len(data)
+        taken = self._store.write(self._handle, data)
+        if taken != size_bytes:
+            raise ShortWriteError(f"the disk took {taken} of {size_bytes} bytes")
+        self._size_bytes += size_bytes
         self._records += 1
-        self.bytes += len(data)
-        leaf = tree.leaf_hash(payload)
-        tree.push(self._frontier, seq, leaf)
-        self.seq = seq + 1
+        self.bytes += size_bytes
+        tree.push(self._frontier, seq, tree.leaf_hash(payload))
         if isinstance(record, OutcomeRecord):
             del self.open_calls[record.intent]
         elif isinstance(record, Intent):
             self.open_calls[seq] = record.call_id
-        return Written(seq, record_id, leaf)
+        self.seq = seq + 1  # last: whoever syncs beside this reads it
+        return record_id
 
     def root(self) -> bytes:
         """The tree's root over all records appended so far."""
@@ -171,18 +179,21 @@ class Shard:
         before it, or a power cut could leave a torn frame that is not at the end of the last segment.
         """
         self._store.sync(self._handle)
-        self._syncs.append(SyncJob(self._handle, dir=self._new_file, close=True))
-        self._handle = self._store.create(self.directory / frames.segment_name(self._segment + 1))
-        self._new_file = True
+        handle = self._store.create(self.directory / frames.segment_name(self._segment + 1))
+        with self._turning:
+            self._syncs.append(SyncJob(self._handle, dir=self._new_file, close=True))
+            self._handle = handle
+            self._new_file = True
         self._segment += 1
         self._size_bytes = 0
         self.write_header()
 
     def take_syncs(self) -> list[SyncJob]:
         """What must be synced, in order, to make all records appended so far durable."""
-        jobs = [*self._syncs, SyncJob(self._handle, dir=self._new_file, close=False)]
-        self._syncs.clear()
-        self._new_file = False
+        with self._turning:
+            jobs = [*self._syncs, SyncJob(self._handle, dir=self._new_file, close=False)]
+            self._syncs.clear()
+            self._new_file = False
         return jobs
 
     def sync(self, jobs: Iterable[SyncJob]) -> None:

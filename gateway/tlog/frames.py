@@ -40,8 +40,8 @@ _U32 = struct.Struct(">I")
 _HEAD = struct.Struct(">IIIB")
 _crc = google_crc32c.value
 _extend = google_crc32c.extend
-# Each format byte, and its CRC-32C, which the payload's goes on with.
-_FORMATS = [(bytes((format_,)), _crc(bytes((format_,)))) for format_ in range(256)]
+# The CRC-32C of each format byte, which the payload's goes on with.
+_FORMATS = [_crc(bytes((format_,))) for format_ in range(256)]
 
 
 class DamagedError(Exception):
@@ -66,9 +66,8 @@ class Header:
 
 def frame(format_: int, payload: bytes) -> bytes:
     """The payload as it is stored."""
-    length = _U32.pack(len(payload))
-    byte, crc = _FORMATS[format_]
-    return b"".join((length, _U32.pack(_crc(length)), _U32.pack(_extend(crc, payload)), byte, payload))
+    length = len(payload)
+    return _HEAD.pack(length, _crc(_U32.pack(length)), _extend(_FORMATS[format_], payload), format_) + payload
 
 
 def read_frame(data: bytes, offset: int) -> tuple[int, bytes, int] | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 HASH_BYTES = 32
+_LEAF, _NODE = hashlib.sha256(b"\x00"), hashlib.sha256(b"\x01")  # to be copied, which is cheaper than to begin anew
 EMPTY_ROOT = hashlib.sha256(b"").digest()  # section 2.1: MTH({}) = SHA-256()
 
 
@@ -24,18 +25,24 @@ class HashReader(Protocol):
 
 def leaf_hash(data: bytes) -> bytes:
     """Section 2.1: MTH({d(0)}) = SHA-256(0x00 || d(0))."""
-    return hashlib.sha256(b"\x00" + data).digest()
+    hashed = _LEAF.copy()
+    hashed.update(data)
+    return hashed.digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Section 2.1: MTH(D[n]) = SHA-256(0x01 || MTH(D[0:k]) || MTH(D[k:n]))."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    hashed = _NODE.copy()
+    hashed.update(left + right)
+    return hashed.digest()
 
 
 def push(frontier: list[bytes], size: int, leaf: bytes) -> None:
     """Append a leaf hash to the tree of `size` leaves; `frontier` is changed in place. One node hash on average."""
     while size & 1:  # a complete subtree of equal size stands to the left: join it
-        leaf = node_hash(frontier.pop(), leaf)
+        hashed = _NODE.copy()  # as `node_hash`, without the call
+        hashed.update(frontier.pop() + leaf)
+        leaf = hashed.digest()
         size >>= 1
     frontier.append(leaf)
 
