@@ -17,6 +17,7 @@ time are the same bytes. Written beside its place and put there when it is whole
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import datetime
 import hashlib
@@ -113,9 +114,9 @@ class _Making:
             self.records[name] = len(numbers[name])
         self._logs(proven)
 
-    def _open(self) -> dict[str, list[int]]:
+    def _open(self) -> dict[str, Sequence[int]]:
         """The heads, and which records are under them."""
-        numbers: dict[str, list[int]] = {}
+        numbers: dict[str, Sequence[int]] = {}
         for name, selected in sorted(self.selection.streams.items()):
             try:
                 stream = ProvenStream(self.data_dir, name)
@@ -123,7 +124,7 @@ class _Making:
                 self.missing.append(f"stream {name}: its sealed log is not on this disk; restore it from a copy")
                 continue
             wanted = selected.numbers(stream.first)
-            there = [seq for seq in wanted if seq < stream.head.size]
+            there = wanted[: bisect.bisect_left(wanted, stream.head.size)]
             gone = len(selected.numbers()) - len(wanted)
             more = len(wanted) - len(there)
             if gone:
@@ -136,7 +137,7 @@ class _Making:
                 self.streams[name], numbers[name] = stream, there
         return numbers
 
-    def _commit(self, numbers: dict[str, list[int]]) -> None:
+    def _commit(self, numbers: dict[str, Sequence[int]]) -> None:
         """Entries of fleet logs that name heads of these streams, newest first found."""
         left = {stream.origin: stream.head.size for stream in self.streams.values()}
         names = {stream.origin: name for name, stream in self.streams.items()}

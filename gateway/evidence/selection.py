@@ -5,6 +5,7 @@ Numbers only, 8 bytes a record; no record is read here.
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,10 @@ from gateway.history.ask import VALUES_MAX
 from gateway.history.port import AuditQuery, Completeness, Query, QueryError, Tables
 from gateway.history.tables import CallRow
 
-CALLS_MAX = 500_000  # our choice: two million files in one ZIP; a pack is for people who look, not a backup
+CALLS_MAX = 200_000  # our choice: 800,000 files in one ZIP; a pack is for people who look, not a backup
 NOTES_MAX = 20_000  # our choice: of one stream
 CALLS_SHOWN = 1000  # our choice: in the report's table, the first ones
-_PAGE = 5000
+_PAGE = 1000  # our choice: 5 MB of rows
 _NOTES = ("config", "standing")  # what is in force
 
 
@@ -37,15 +38,15 @@ class Selected:
     )  # of each intent; 0, which is no outcome, for an open call
     others: set[int] = field(default_factory=set)
 
-    def numbers(self, first: int = 0) -> list[int]:
+    def numbers(self, first: int = 0) -> array[int]:
         """All from one on, each once, in order. A call that began before it is left out whole: its outcome alone proves little."""
-        found = {seq for seq in self.others if seq >= first}
+        found = array("Q", (seq for seq in self.others if seq >= first))
         for intent, outcome in zip(self.intents, self.outcomes, strict=True):
             if intent >= first:
-                found.add(intent)
+                found.append(intent)
                 if outcome:
-                    found.add(outcome)
-        return sorted(found)
+                    found.append(outcome)
+        return array("Q", (seq for seq, _ in itertools.groupby(sorted(found))))
 
     @property
     def calls_span(self) -> tuple[int, int]:
