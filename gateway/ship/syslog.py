@@ -70,6 +70,8 @@ CALL_FIELDS: Final[Mapping[str, str]] = {
 }
 NOTE_DETAILS_MAX: Final = 16  # our choice: with these limits the structured data leaves room in a message for MSG
 _UNPRINTABLE: Final = re.compile(r"[^!-~]")  # RFC 5424: PRINTUSASCII
+_PLAIN: Final = re.compile(r"[ !#-\[^-~]*")  # ASCII without quote, backslash and bracket
+_NAME: Final = re.compile(r"[!#-<>-\\^-~]{1,32}")  # SD-NAME, section 6
 _ESCAPED: Final = re.compile(r'(["\\\]])')  # RFC 5424, section 6.3.3
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")  # would break lines at receivers that write files of lines
 
@@ -122,7 +124,9 @@ class Messages:
                 yield _other(batch.stream, gateway, seq, payload, head)
 
     def _call(self, stream: str, gateway: str, seq: int, payload: bytes, head: Head) -> bytes:
-        intent = self._intents.pop((stream, head.intent), None) or self._find(stream, head.intent)
+        intent = self._intents.pop((stream, head.intent), None)
+        if intent is None and head.intent < seq:
+            intent = self._find(stream, head.intent)
         row, _ = call_row(stream, gateway, seq, payload, head.intent, intent)
         facts = mapping.facts_of(row, leaf_hash(payload))
         told = {name: facts[column] for name, column in CALL_FIELDS.items()}
@@ -170,7 +174,7 @@ def message(
     )
     params = {"id": f"{stream}/{seq}", "registry": REGISTRY_VERSION, "leaf": leaf_hash(payload).hex(), **told}
     origin = f'[origin software="licet" swVersion="{__version__}"]'
-    msg = json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
+    msg = _ascii(content)
     before = f"{start} {_element(params)}{origin} ".encode()
     if len(before) + len(msg) <= MESSAGE_BYTES_MAX:
         return before + msg
@@ -183,18 +187,27 @@ def framed(one: bytes) -> bytes:
     return b"%d %s" % (len(one), one)
 
 
+def _ascii(content: Mapping[str, Any]) -> bytes:
+    found = orjson.dumps(content)
+    return found if found.isascii() else json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
 def _element(params: Mapping[str, Any]) -> str:
     parts = [f' {_name(name)}="{_value(value)}"' for name, value in params.items() if value is not None and value != ""]
     return f"[{SD_ID}{''.join(parts)}]"
 
 
 def _name(text: str) -> str:
-    """SD-NAME, section 6: 1 to 32 printable characters, and none of = ] " and space."""
+    """1 to 32 printable characters, and none of = ] " and space."""
+    if _NAME.fullmatch(text):
+        return text
     return re.sub(r'[^!-~]|[="\]]', "_", text)[:32]
 
 
 def _value(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
+    if len(text) <= VALUE_BYTES_MAX and _PLAIN.fullmatch(text):  # nearly all are
+        return text
     data = text[:VALUE_BYTES_MAX].encode("utf-8", "replace")[:VALUE_BYTES_MAX]
     text = _CONTROL.sub(" ", data.decode("utf-8", "ignore"))  # a character that the limit cut through is gone
     return _ESCAPED.sub(r"\\\1", text)

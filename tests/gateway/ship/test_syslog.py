@@ -172,6 +172,7 @@ def test_a_long_record_is_cut_and_its_id_is_not() -> None:
         b'{"v":"trace.v1","kind":"new"}',
         b'{"kind":"note","x":NaN}',
         b'{"kind":"outcome","intent":-1}',
+        b'{"kind":"outcome","intent":77}',
     ],
 )
 def test_what_cannot_be_read_is_a_message_too(payload: bytes) -> None:
