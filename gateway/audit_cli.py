@@ -31,6 +31,7 @@ COMMANDS = {
     "index": "gateway.history.cli:index_command",
     "archive": "gateway.history.cli:archive_command",
     "ship": "gateway.ship.cli:app",
+    "fetch": "gateway.ship.s3_fetch:fetch_command",
     "prune": "gateway.vault.cli:prune_command",
     # what is locked away
     "transcript": "gateway.vault.cli:transcript_app",

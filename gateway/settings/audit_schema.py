@@ -156,7 +156,7 @@ _LINES = Record(
         "host": Key(Text(chars_max=253), "host name", required=True),
         "port": Key(Whole(1, 65_535), "port", 6514),
         "tls": Key(Choice((True, False)), "false: in the clear, for a collector on this very host.", True),
-        "ca_file": Key(_PATH, "Certificates (PEM) to trust beside the system's own."),
+        "ca_file": Key(_PATH, "Certificates (PEM) to trust instead of the system's own."),
         "cert_file": Key(_PATH, "Our certificate (PEM), where the place asks for one."),
         "key_file": Key(_PATH, "Its key."),
     }
@@ -184,7 +184,7 @@ TELEMETRY = Record(
                         "project": Key(
                             Text(chars_max=128), "The backend's project, for those that have some.", "licet"
                         ),
-                        "ca_file": Key(_PATH, "Certificates (PEM) to trust beside the system's own."),
+                        "ca_file": Key(_PATH, "Certificates (PEM) to trust instead of the system's own."),
                     }
                 ),
             ),
@@ -206,11 +206,13 @@ TELEMETRY = Record(
                     "secret_key": Key(Text(chars_max=256, secret=True), "the secret key", required=True),
                     "retain": Key(Duration(DAY_S, _HUNDRED_YEARS_S), "How long objects are locked.", 200 * DAY_S),
                     "prefix": Key(
-                        Text(r"[A-Za-z0-9!_.*'()/-]{0,512}", "letters, digits and /", chars_min=0),
+                        Text(
+                            r"(?:[A-Za-z0-9!_.*'()/-]{1,511}/)?", "letters and digits, with / at the end", chars_min=0
+                        ),
                         "Before each object's name.",
                         "",
                     ),
-                    "ca_file": Key(_PATH, "Certificates (PEM) to trust beside the system's own."),
+                    "ca_file": Key(_PATH, "Certificates (PEM) to trust instead of the system's own."),
                 }
             ),
             "A bucket with object lock, for sealed records and heads.",
