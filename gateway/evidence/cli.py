@@ -23,7 +23,7 @@ from gateway.history.archive import ArchiveHistory
 from gateway.history.cli import Data, Json, Values, moment, opened
 from gateway.history.local import LocalHistory
 from gateway.history.port import HistoryError, Query, QueryError
-from gateway.reports.model import Asked, ReportError, Source, moment_ms
+from gateway.reports.model import RECORDS_MAX, Asked, ReportError, Source, moment_ms
 from gateway.reports.registry import make
 
 MISSING_SHOWN = 20  # our choice; --json and the pack have all
@@ -115,6 +115,7 @@ def report_records(
     records = list(dict.fromkeys(record for row in result.rows for record in row.records))
     about: dict[str, Any] = {"report": result.id, "title": result.title, "since_ms": since_ms, "until_ms": until_ms}
     about |= {"parameters": dict(given), "rows": len(result.rows), "rows_in_all": result.rows_in_all}
+    about["records_of_a_row_at_most"] = RECORDS_MAX
     return records, about
 
 

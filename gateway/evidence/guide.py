@@ -67,14 +67,14 @@ One record and its proof (Python 3, no packages). The last line must print True:
         fn, sn = fn >> 1, sn >> 1
     print(sn == 0 and h == base64.b64decode(root), origin, index)
 
-The signature of a checkpoint (the part up to the empty line, with its last newline; the key is the last part of the verifier key):
+The signature of a checkpoint (of the part up to the empty line, with its last newline), in Python and then a shell:
 
     import base64, pathlib
     note = pathlib.Path("log/STREAM/checkpoint").read_bytes()
     text, _, lines = note.rpartition(b"\\n\\n")
     pathlib.Path("text").write_bytes(text + b"\\n")
     pathlib.Path("sig").write_bytes(base64.b64decode(lines.split(b"\\n")[0].split(b" ")[2])[4:])
-    key = base64.b64decode("THE LAST PART OF THE VERIFIER KEY")[1:]
+    key = base64.b64decode("VERIFIER KEY".split("+", 2)[2])[1:]
     pathlib.Path("key.der").write_bytes(bytes.fromhex("302a300506032b6570032100") + key)
 
     openssl pkeyutl -verify -rawin -pubin -inkey key.der -keyform DER -in text -sigfile sig

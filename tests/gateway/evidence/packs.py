@@ -13,7 +13,9 @@ from pathlib import Path
 from gateway.audit.journal import Journal
 from gateway.audit.record import Intent, LicenseRef, Note, OutcomeRecord, PolicyRef, Text
 from gateway.evidence.kept import keep
+from gateway.evidence.pack import Exported
 from gateway.evidence.zipping import ZipWriter
+from gateway.history.port import Query
 from gateway.reasons import Outcome
 from gateway.seal.sealer import Sealer
 from gateway.signing.logkey import LogKey
@@ -32,6 +34,8 @@ POLICY, LICENSE, PERMIT = (
 STATUS_S = 1_764_540_000
 STATUS = b"e30.eyJpYXQiOjE3NjQ1NDAwMDAsImlzcyI6Imh0dHBzOi8vYSJ9.c2ln"  # {"iat":1764540000,"iss":"https://a"}
 CASE = f"case-{7:032x}"
+BLOCKED = Query(decisions=frozenset({"blocked"}))
+MADE_MS = 1_764_600_000_000
 
 
 @dataclass(slots=True)
@@ -103,6 +107,18 @@ class Driven:
 
         asyncio.run(close())
         self.journals.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The pack that most tests look at: the blocked calls."""
+
+    data: Path
+    pack: Path
+    exported: Exported
+    trust: Trust
+    notes: list[int]
+    first: str  # name of the first stream
 
 
 def driven(data: Path) -> Driven:
