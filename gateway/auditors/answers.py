@@ -18,14 +18,8 @@ import orjson
 
 from gateway.audit import query as journal
 from gateway.audit import sealed_tree
-from gateway.audit.sealed import (
-    SealedError,
-    SealedHead,
-    first_kept,
-    log_dir,
-    sealed_head,
-    sealed_records,
-)
+from gateway.audit.held import kept_record
+from gateway.audit.sealed import SealedHead, log_dir, sealed_head
 from gateway.auditors.paths import Asked
 from gateway.completeness.match import Found, MatchError, digests_of, find_delivered, prove
 from gateway.history.fleet import record_streams
@@ -147,13 +141,8 @@ class Answers:
             raise AnswerError("there is no such stream, or nothing of it is sealed yet") from error
 
     def _payload(self, head: SealedHead, seq: int) -> bytes | None:
-        """A sealed record; None if it was pruned away."""
-        try:
-            return next(iter(sealed_records(self._data_dir, head.stream, seq, seq + 1)))[1]
-        except SealedError:
-            if seq < first_kept(self._data_dir, head.stream):
-                return None
-            raise
+        """A sealed record, also one that is held; None if it was pruned away."""
+        return kept_record(self._data_dir, head.stream, seq)
 
     # -- calls
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.audit.digest import DigestKeys
+from gateway.audit.held import held_seqs, kept_record, kept_records
 from gateway.audit.record import OutcomeRecord, decode
 from gateway.audit.sealed import (
     SealedError,
@@ -21,7 +22,6 @@ from gateway.audit.sealed import (
     first_kept,
     log_dir,
     sealed_head,
-    sealed_records,
 )
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.history.fleet import record_streams
@@ -132,11 +132,13 @@ def _scan(
     for stream, head in heads.items():
         first = first_kept(data_dir, stream)
         if first:
-            missing.append(f"{stream}: the first {first:,} records were pruned away")
-        at = first
+            left = sum(seq < first for seq in held_seqs(data_dir, stream))
+            kept = f"of the first {first:,} records all but {left:,}" if left else f"the first {first:,} records"
+            missing.append(f"{stream}: {kept} were pruned")
+        at = 0
         try:
-            for at, payload in sealed_records(data_dir, stream, first, head.size):
-                if at % 256 == 0:
+            for number, (at, payload) in enumerate(kept_records(data_dir, stream, head.size)):
+                if number % 256 == 0:
                     pause()
                     progress(done + at, total)
                 if any(needle in payload for needle in needles):
@@ -151,9 +153,9 @@ def _scan(
 
 def _match(data_dir: Path, head: SealedHead | None, stream: str, seq: int, digests: Sequence[str]) -> Match | None:
     """The record there, if it tells that the text was delivered."""
-    if head is None or seq >= head.size:
+    payload = kept_record(data_dir, stream, seq) if head is not None and seq < head.size else None
+    if head is None or payload is None:
         return None
-    _, payload = next(iter(sealed_records(data_dir, stream, seq, seq + 1)))
     try:
         record = decode(payload)
     except msgspec.MsgspecError as error:

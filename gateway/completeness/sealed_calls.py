@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.audit.held import kept_records
 from gateway.audit.record import Intent, OutcomeRecord, decode
-from gateway.audit.sealed import first_kept, sealed_head, sealed_records
+from gateway.audit.sealed import first_kept, sealed_head
 from gateway.history.fleet import record_streams
 from gateway.reasons import Outcome
 
@@ -57,7 +58,7 @@ class Sealed(NamedTuple):
     streams: int
     records: int
     newest_ms: int  # of all sealed records; 0 without any
-    pruned: tuple[str, ...]  # streams whose first records are not there any more
+    pruned: tuple[str, ...]  # streams whose first records are not there any more, but for those that are held
 
 
 def read_calls(
@@ -77,7 +78,7 @@ def read_calls(
             pruned.append(head.stream)
         done += start
         waiting: dict[int, Intent] = {}
-        for seq, payload in sealed_records(data_dir, head.stream, start, head.size):
+        for seq, payload in kept_records(data_dir, head.stream, head.size):
             done += 1
             if done % 4096 == 0:
                 progress(done, total)

@@ -156,7 +156,7 @@ class ArchiveHistory:
         found.files = {table: [] for table in schema.TABLES}
         previous, expected = "", 1
         newest: Manifest | None = None
-        minimum = batches.minimum(self._folder)
+        dropped = batches.dropped(self._folder)
         for path in batches.manifest_paths(self._folder):
             manifest, digest = self._manifest(path)
             if manifest.number != expected or (newest is not None and manifest.previous != previous):
@@ -164,11 +164,19 @@ class ArchiveHistory:
                     f"the archive's batches before {path.name} are not those that were written; {_WORDS.restore}"
                 )
             previous, expected, newest = digest, manifest.number + 1, manifest
-            if manifest.number >= minimum:
+            if manifest.number >= dropped.minimum:
                 self._add(manifest, found)
                 continue
             found.cursors |= manifest.cursors
             found.first |= {stream: stop for stream, _, stop in sorted((*manifest.ranges, *manifest.gaps))}
+        found.versions |= {dropped.version} if dropped.files else set()
+        for file in dropped.files:
+            if self._is_there(file):
+                found.files[file.table].append(file)
+            else:
+                found.problems.append(
+                    f"{file.path} is gone or changed: {file.rows:,} rows of {file.table}, kept for longer than others; {_WORDS.restore}"
+                )
         for file in newest.open if newest else ():
             if self._is_there(file):
                 found.files[file.table].append(file)

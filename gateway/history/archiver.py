@@ -9,18 +9,22 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit.sealed import SealedError, SealedHead, first_kept, sealed_head
+import pyarrow as pa
+
+from gateway.audit.held import held_seqs
+from gateway.audit.sealed import SealedError, SealedHead, first_kept, log_dir, sealed_head
 from gateway.history import batches, schema
-from gateway.history.batches import Cursor, Manifest
+from gateway.history.batches import Cursor, File, Manifest
 from gateway.history.fleet import record_streams
 from gateway.history.port import HistoryError, Value
 from gateway.history.rows import LATE, PRUNED, Row, RowMaker, Rows, end_call
-from gateway.history.sealed_rows import Roots, Step, steps
+from gateway.history.sealed_rows import Roots, Step, held_steps, steps
+from gateway.tlog.tiles import CHECKPOINT
 
 BATCH_RECORDS = 131_072  # our choice: some 8 MB of Parquet, some 250 MB in memory while it is made
 STEP_RECORDS = 16_384  # our choice
@@ -69,13 +73,15 @@ def archive(data_dir: Path, *, told: Callable[[int, int], None] = lambda done, t
 def drop_before(data_dir: Path, before_ms: int) -> int:
     """Drop the oldest batches, as far as all their calls began before that time; how many are dropped by now. The newest stays.
 
-    Raises HistoryError, OSError.
+    Of these, rows stay whose records are still in the log, in a bundle or held; and those of streams whose log is not here: nothing says
+    how long they must stay. Raises HistoryError, OSError.
     """
     folder = batches.archive_dir(data_dir)
     if not folder.is_dir():
         return 0
     with _locked(folder):
-        kept = batches.minimum(folder)
+        before = batches.dropped(folder)
+        kept, gone = before.minimum, list(before.files)
         for path in batches.manifest_paths(folder)[:-1]:
             manifest, _ = batches.read_manifest(path)
             if manifest.number < kept:
@@ -83,9 +89,32 @@ def drop_before(data_dir: Path, before_ms: int) -> int:
             if any(file.ts_max is not None and file.ts_max >= before_ms for file in manifest.files):
                 break
             kept = manifest.number + 1
-        if kept > 1:
-            batches.drop(folder, kept)
+            gone += manifest.files
+        if gone:
+            batches.drop(folder, kept, _still_there(data_dir, folder, gone), before)
         return kept - 1
+
+
+def _still_there(data_dir: Path, folder: Path, files: Iterable[File]) -> batches.Tables:
+    """The rows of these files whose records are in the log."""
+    known: dict[str, tuple[int, frozenset[int]] | None] = {}
+
+    def stays(stream: str, seq: int) -> bool:
+        if stream not in known:
+            here = (log_dir(data_dir) / stream / CHECKPOINT).exists()
+            known[stream] = (first_kept(data_dir, stream), frozenset(held_seqs(data_dir, stream))) if here else None
+        found = known[stream]
+        return found is None or seq >= found[0] or seq in found[1]
+
+    tables: dict[str, list[pa.Table]] = {}
+    for file in files:
+        rows = batches.read_table(folder / file.path)
+        number = "seq" if file.table in schema.OF_RECORDS else "intent"
+        pairs = zip(rows.column("stream").to_pylist(), rows.column(number).to_pylist(), strict=True)
+        rows = rows.filter(pa.array([stays(*pair) for pair in pairs], pa.bool_()))
+        if rows.num_rows:
+            tables.setdefault(file.table, []).append(rows)
+    return {name: pa.concat_tables(found, promote_options="default") for name, found in tables.items()}
 
 
 @contextmanager
@@ -129,12 +158,12 @@ class _Archiver:
             problem = contradiction(self._data_dir, head, cursor)
             if problem:
                 problems.append(problem)
-            elif cursor.next < head.size:
+            elif cursor.next < head.size or (first and stream not in self._cursors):
                 work.append((head, cursor))
                 self._total += head.size - cursor.next
         for head, cursor in work:
             self._stream(head, cursor)
-        if self._batch.records:
+        if self._batch.cursors:
             self._write()
         return Archived(self._done, self._batches, tuple(problems))
 
@@ -169,8 +198,12 @@ class _Archiver:
         )
         maker = RowMaker(stream, str(row["gateway"]))
         roots = Roots(self._data_dir, head)
-        for step in steps(self._data_dir, head, maker, max(cursor.next, cursor.first), STEP_RECORDS):
-            self._take(stream, step, cursor.first)
+        first = first_kept(self._data_dir, stream)
+        if first > cursor.next or (first and stream not in self._cursors):
+            self._take_held(stream, maker, cursor, first)
+            self._batch.cursors[stream] = Cursor(cursor.first, first, roots.at(first) or "")
+        for step in steps(self._data_dir, head, maker, max(cursor.next, first), STEP_RECORDS):
+            self._take(stream, step, first)
             row |= step.rows.told
             batch = self._batch
             batch.cursors[stream] = Cursor(cursor.first, step.stop, roots.at(step.stop) or "")
@@ -178,6 +211,16 @@ class _Archiver:
             if batch.records >= BATCH_RECORDS:
                 self._write()
             self._told(self._done, self._total)
+
+    def _take_held(self, stream: str, maker: RowMaker, cursor: Cursor, first: int) -> None:
+        """What is held of records that were pruned before they were archived: whole in one batch, with the cursor behind them."""
+        start = cursor.next if stream in self._cursors else 0
+        seqs = [seq for seq in held_seqs(self._data_dir, stream) if start <= seq < first]
+        for rows in held_steps(self._data_dir, stream, maker, seqs, STEP_RECORDS):
+            self._take(stream, Step(first, first, rows), first)
+        self._batch.records += len(seqs)
+        if cursor.next < first:
+            self._batch.gaps.append((stream, cursor.next, first))
 
     def _take(self, stream: str, step: Step, first: int) -> None:
         batch, rows, kept = self._batch, step.rows, self._of(stream)

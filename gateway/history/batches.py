@@ -2,7 +2,8 @@
 
     <archive>/batches/<n>.json          what batch n holds; written last, and names the digest of the manifest before it
     <archive>/<table>/<n>.parquet       rows of calls that ended in batch n, and of its notes
-    <archive>/minimum                   the first batch whose rows were not dropped for their age
+    <archive>/dropped.json              the first batch whose rows were not dropped for their age, and what of the dropped ones was kept
+    <archive>/kept/<n>-<table>.parquet  rows of dropped batches whose records stay longer; those that dropped.json names count
     <archive>/open/<n>-<table>.parquet  calls that were open after batch n, and all streams; those of the newest batch count
 
 A call is thus one row, in the batch that has its outcome or among the open ones. Files that no manifest names are not there.
@@ -26,7 +27,7 @@ from gateway.whole_file import put
 ARCHIVE_NAME = "archive"
 VERSION = 1  # of columns and of what rows are made of
 LOCK_NAME = "lock"
-_MANIFESTS, _OPEN, _MINIMUM = "batches", "open", "minimum"
+_MANIFESTS, _OPEN, _KEPT, _DROPPED = "batches", "open", "kept", "dropped.json"
 _LEVEL = 3  # of zstd: its default
 _TYPES = {schema.TEXT: pa.string(), schema.BIGINT: pa.int64(), schema.DOUBLE: pa.float64()}
 SCHEMAS = {table: pa.schema([(n, _TYPES[t]) for n, t in columns]) for table, columns in schema.TABLES.items()}
@@ -66,7 +67,17 @@ class Manifest(msgspec.Struct, frozen=True):
     open: tuple[File, ...]
 
 
+class Dropped(msgspec.Struct, frozen=True):
+    """What of the archive was dropped for its age."""
+
+    version: int = VERSION
+    minimum: int = 1  # the first batch that is kept
+    number: int = 0  # of what is kept of those before: another with each time
+    files: tuple[File, ...] = ()  # rows of dropped batches whose records are still in the log
+
+
 Tables = Mapping[str, pa.Table]
+_decode_dropped = msgspec.json.Decoder(Dropped).decode
 _decode = msgspec.json.Decoder(Manifest).decode
 
 
@@ -92,22 +103,32 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
         raise HistoryError(f"{path} cannot be read; restore it from a copy") from error
 
 
-def minimum(folder: Path) -> int:
-    """The first batch that is kept. Raises HistoryError."""
+def dropped(folder: Path) -> Dropped:
+    """Raises HistoryError."""
     try:
-        return int((folder / _MINIMUM).read_text("ascii"))
+        return _decode_dropped((folder / _DROPPED).read_bytes())
     except FileNotFoundError:
-        return 1
-    except ValueError as error:
-        raise HistoryError(f"{folder / _MINIMUM} holds no number; restore it from a copy") from error
+        return Dropped()
+    except msgspec.MsgspecError as error:
+        raise HistoryError(f"{folder / _DROPPED} cannot be read; restore it from a copy") from error
 
 
-def drop(folder: Path, kept: int) -> None:
-    """Remove the rows of all batches before that one; their manifests stay. Killed anywhere it can be done again. Raises OSError."""
-    put(folder / _MINIMUM, str(kept).encode(), durable=True)
+def drop(folder: Path, minimum: int, kept: Tables, before: Dropped) -> None:
+    """Remove the rows of all batches before `minimum` but for those in `kept`; their manifests stay. Raises OSError.
+
+    Killed anywhere it can be done again: what counts is what one file names.
+    """
+    number = before.number + 1
+    files = [
+        _put(folder, f"{_KEPT}/{number:08d}-{name}.parquet", name, rows) for name, rows in kept.items() if rows.num_rows
+    ]
+    put(folder / _DROPPED, msgspec.json.encode(Dropped(VERSION, minimum, number, tuple(files))), durable=True)
+    for path in (folder / _KEPT).glob("*"):
+        if not path.name.startswith(f"{number:08d}-"):
+            path.unlink(missing_ok=True)
     for path in manifest_paths(folder):
         manifest, _ = read_manifest(path)
-        for file in manifest.files if manifest.number < kept else ():
+        for file in manifest.files if manifest.number < minimum else ():
             (folder / file.path).unlink(missing_ok=True)
 
 
@@ -120,12 +141,17 @@ def table_of(table: str, rows: Sequence[Sequence[Value]]) -> pa.Table:
     return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, shape, strict=True)], schema=shape)
 
 
-def rows_of(path: Path) -> list[Row]:
-    """The rows of a file. Raises HistoryError."""
+def read_table(path: Path) -> pa.Table:
+    """A file. Raises HistoryError."""
     try:
-        table = pq.read_table(path)
+        return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise HistoryError(f"{path} cannot be read ({type(error).__name__}); restore it from a copy") from error
+
+
+def rows_of(path: Path) -> list[Row]:
+    """The rows of a file. Raises HistoryError."""
+    table = read_table(path)
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True)) if table.num_rows else []
 
 

@@ -25,6 +25,9 @@ class Held:
     ended: bool = False
     unread: tuple[tuple[str, int, int], ...] = ()  # (problem, how many, the first of them)
     problems: tuple[str, ...] = ()
+    kept: frozenset[int] | None = (
+        None  # pruned records that it has, since they are held; None: it has what it ever took in
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ def _stream(name: str, disk: OnDisk | None, held: Held, words: Words, missing: l
     for gap in _named(held.lost, say):
         say(f"the rows of {gap} are gone; {words.restore}")
     absent = disk.absent if disk else ()
-    for gap in _named(_outside(held.gaps, absent), say):
+    gone = _from(kept, held.gaps)  # what was pruned before it was taken in is not missing: it was past its time
+    for gap in _named(_outside(gone, absent), say):
         say(f"{gap} were not in the log when it was read; {words.restore}")
     told = (
         absent
@@ -89,17 +93,25 @@ def _stream(name: str, disk: OnDisk | None, held: Held, words: Words, missing: l
                 f"{count:,} records gave no row, the first of them {at}: {problem}; read them with the version that wrote them"
             )
     missing.extend(held.problems)
+    waiting = sorted(set(disk.held if disk else ()) - held.kept) if held.kept is not None else []
+    if waiting:
+        say(
+            f"{len(waiting):,} records that are held, the first of them {waiting[0]}, are not taken in yet; {words.catch_up}"
+        )
     if disk:
         missing.extend(disk.problems)
-    gaps = merged([*held.gaps, *held.lost, *([(behind, sealed)] if behind < sealed else [])])
+    lost = _from(first, held.lost)  # without held records, which are not counted
+    gaps = merged([*gone, *lost, *([(behind, sealed)] if behind < sealed else [])])
+    pruned = sum(stop - start for start, stop in held.gaps) - sum(stop - start for start, stop in gone)
     return StreamCoverage(
         stream=name,
         first=first,
         sealed=sealed,
-        present=sealed - first - sum(stop - start for start, stop in gaps),
+        present=sealed - first - pruned - sum(stop - start for start, stop in gaps),
         written=disk.written if disk else None,
         gaps=gaps,
         ended=held.ended or bool(disk and disk.ended),
+        held=len(disk.held) if disk else 0,
     )
 
 
@@ -119,6 +131,11 @@ def _compare(disk: OnDisk | None, held: Held, words: Words, say: _Say) -> None:
 def _outside(ranges: Ranges, other: Ranges) -> Ranges:
     """Those that are not inside one of the other."""
     return tuple(r for r in ranges if not any(o[0] <= r[0] and r[1] <= o[1] for o in other))
+
+
+def _from(first: int, ranges: Ranges) -> Ranges:
+    """What of them is at `first` or behind it."""
+    return tuple((max(start, first), stop) for start, stop in ranges if stop > first)
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:

@@ -13,9 +13,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.audit.held import held_seqs
 from gateway.audit.sealed import SealedError, SealedHead, first_kept, log_dir, sealed_head
 from gateway.history.fleet import known_heads, record_streams
 from gateway.tlog import frames
+from gateway.tlog.proof import HELD_NAME
 from gateway.tlog.segments import read_mark
 from gateway.tlog.tiles import CHECKPOINT, TILE_WIDTH, entries_path
 
@@ -36,6 +38,7 @@ class OnDisk:
 
     head: SealedHead | None  # None: nothing is sealed
     first: int = 0
+    held: tuple[int, ...] = ()  # records before `first` that are kept each by itself, with its proof
     absent: Ranges = ()  # sealed records whose bundle is not there
     written: int | None = None  # None: no journal here
     ended: bool = False
@@ -112,7 +115,7 @@ class Disk:
             return
         folder = log_dir(self.data_dir) / stream
         last = found.sealed // TILE_WIDTH
-        paths = {folder, folder / CHECKPOINT, journal, (folder / entries_path(last, 1)).parent}
+        paths = {folder, folder / CHECKPOINT, folder / HELD_NAME, journal, (folder / entries_path(last, 1)).parent}
         paths |= {(folder / entries_path(low)).parent for low in range(0, last + 1, _GROUP)}
         names = tuple(sorted(map(str, paths)))
         stamps = _stamps(names)
@@ -125,13 +128,14 @@ class Disk:
         except FileNotFoundError:
             head = None
         first = first_kept(self.data_dir, stream)
+        held = tuple(seq for seq in held_seqs(self.data_dir, stream) if seq < first) if first else ()
         size = head.size if head else 0
         problems: list[str] = []
         absent = self._absent(log_dir(self.data_dir) / stream, first, size)
         written, ended = None, False
         if journal is not None:
             written, ended = self._written(journal, first, size, problems)
-        return OnDisk(head, first, absent, written, ended, tuple(problems))
+        return OnDisk(head, first, held, absent, written, ended, tuple(problems))
 
     def _absent(self, folder: Path, first: int, size: int) -> Ranges:
         found: list[tuple[int, int]] = []
@@ -142,7 +146,11 @@ class Disk:
                 continue
             for bundle in range(max(low, first // TILE_WIDTH), min(low + _GROUP, end)):
                 start, stop = max(first, bundle * TILE_WIDTH), min(size, (bundle + 1) * TILE_WIDTH)
-                if f"{bundle % _GROUP:03d}" in names or _partial(folder, bundle, stop - bundle * TILE_WIDTH):
+                if (
+                    start >= stop
+                    or f"{bundle % _GROUP:03d}" in names
+                    or _partial(folder, bundle, stop - bundle * TILE_WIDTH)
+                ):
                     continue
                 if found and found[-1][1] == start:
                     found[-1] = (found[-1][0], stop)

@@ -16,19 +16,22 @@ from pathlib import Path
 
 import apsw
 
-from gateway.audit.sealed import SealedError, SealedHead, first_kept, sealed_head
+from gateway.audit.held import held_record, held_seqs
+from gateway.audit.sealed import SealedError, SealedHead, first_kept, log_dir, sealed_head
 from gateway.history import schema
 from gateway.history.fleet import INDEX_NAME, record_streams
 from gateway.history.port import HistoryError, Value
 from gateway.history.rows import ENDING, LATE, PRUNED, SECOND, RowMaker, Rows
-from gateway.history.sealed_rows import Roots, Step, readable, steps
+from gateway.history.sealed_rows import HELD_UNREADABLE, Roots, Step, held_steps, readable, steps
+from gateway.tlog.proof import HELD_NAME
 
-VERSION = 1  # of tables and of what rows are made of; another one has the index made anew
+VERSION = 2  # of tables and of what rows are made of; another one has the index made anew
 FILE_NAME = "index.db"
 LOCK_NAME = "lock"
 STEP_RECORDS = 16_384  # our choice: rows of one transaction, some 50 MB in memory
 BUSY_MS = 5_000  # our choice: how long a statement waits for another process
 LOCK_WAIT_S = 30.0  # our choice: how long a refresh waits for another's
+SETTLED_NS = 2_000_000_000  # our choice
 CACHE_KIB = 65_536  # our choice: pages of indexes that new rows go into
 
 _KEYS = {  # tables that a call's or a record's own key orders
@@ -60,11 +63,12 @@ _INDEXES = (
 )
 _OWN = (  # what the index keeps of itself
     "CREATE TABLE cursors (stream TEXT PRIMARY KEY, first BIGINT, next BIGINT, root TEXT, problem TEXT,"
-    " sides BIGINT) WITHOUT ROWID",
+    " sides BIGINT, stamp BIGINT) WITHOUT ROWID",
+    "CREATE TABLE held (stream TEXT, seq BIGINT, PRIMARY KEY (stream, seq)) WITHOUT ROWID",
     "CREATE TABLE gaps (stream TEXT, start BIGINT, stop BIGINT, PRIMARY KEY (stream, start)) WITHOUT ROWID",
     "CREATE TABLE rewritten (stream TEXT, size BIGINT, root TEXT, at_ms BIGINT)",
 )
-_DELETE = tuple(f"DELETE FROM {table} WHERE stream = ?" for table in (*schema.TABLES, "cursors", "gaps"))  # noqa: S608
+_DELETE = tuple(f"DELETE FROM {table} WHERE stream = ?" for table in (*schema.TABLES, "cursors", "gaps", "held"))  # noqa: S608
 _INSERT = {
     table: f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  # names are those of the schema
     for table, columns in schema.TABLES.items()
@@ -88,6 +92,8 @@ class Cursor:
     first: int = 0
     next: int = 0
     root: str = ""  # of the log at `next`, hex; "": its tiles could not tell
+    stamp: int = 0  # when the folder of held records was changed last; 0: it is to be looked at again
+    new: bool = False  # nothing of the stream is in the index
 
 
 def index_path(data_dir: Path) -> Path:
@@ -179,6 +185,15 @@ def _ranges(db: apsw.Connection, stream: str) -> list[tuple[int, int]]:
     return [(int(str(start)), int(str(stop))) for start, stop in found]
 
 
+def _stamp(folder: Path) -> int:
+    """When a folder was changed last; 0 where that was so lately that it may change again within one tick of its clock; -1: it is not there."""
+    try:
+        changed = folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return -1
+    return changed if time.time_ns() - changed > SETTLED_NS else 0
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -214,30 +229,35 @@ class _Indexer:
                 head = sealed_head(self._data_dir, stream)
             except SealedError:
                 continue  # what reads the disk for the completeness says so
-            if settled.get(stream) == (first_kept(self._data_dir, stream), head.size, head.root.hex()):
+            first = first_kept(self._data_dir, stream)
+            stamp = _stamp(log_dir(self._data_dir) / stream / HELD_NAME) if first else -1
+            if stamp and settled.get(stream) == (first, head.size, head.root.hex(), stamp):
                 continue
-            cursor = self._checked(head, rewritten)
-            if cursor.next < head.size:
+            cursor = self._checked(head, first, stamp, rewritten)
+            if cursor.next < head.size or (cursor.new and first):
                 work.append((head, cursor))
                 self._total += head.size - cursor.next
         for head, cursor in work:
             self._stream(head, cursor)
         return Refreshed(self._done, len(work), tuple(rewritten))
 
-    def _settled(self) -> dict[str, tuple[int, int, str]]:
-        """Streams of which there is nothing to look at as long as head and minimum are these: most, after some months."""
+    def _settled(self) -> dict[str, tuple[int, int, str, int]]:
+        """Streams of which there is nothing to look at as long as head, minimum and held records are these: most, after some months."""
         found = self._db.execute(
-            "SELECT stream, first, next, root FROM cursors WHERE problem = '' AND stream NOT IN (SELECT stream FROM gaps)"
+            "SELECT stream, first, next, root, stamp FROM cursors WHERE problem = '' AND stream NOT IN (SELECT stream FROM gaps)"
         )
-        return {str(stream): (int(str(first)), int(str(next_)), str(root)) for stream, first, next_, root in found}
+        return {
+            str(stream): (int(str(first)), int(str(next_)), str(root), int(str(stamp)))
+            for stream, first, next_, root, stamp in found
+        }
 
-    def _checked(self, head: SealedHead, rewritten: list[str]) -> Cursor:
+    def _checked(self, head: SealedHead, first: int, stamp: int, rewritten: list[str]) -> Cursor:
         """Where to go on: from the beginning, if the log is another than was indexed, or has back what was missing."""
         db, stream = self._db, head.stream
-        first = first_kept(self._data_dir, stream)
-        found = db.execute("SELECT first, next, root FROM cursors WHERE stream = ?", (stream,)).fetchone()
+        anew = Cursor(first, first, stamp=stamp, new=True)
+        found = db.execute("SELECT first, next, root, stamp FROM cursors WHERE stream = ?", (stream,)).fetchone()
         if found is None:
-            return Cursor(first, first)
+            return anew
         cursor = Cursor(*found)
         root = Roots(self._data_dir, head).at(cursor.next)
         if cursor.next > head.size or (root is not None and cursor.root and root != cursor.root):
@@ -246,7 +266,7 @@ class _Indexer:
                 db.execute("INSERT INTO rewritten VALUES (?, ?, ?, ?)", (stream, cursor.next, cursor.root, now))
                 self._forget(stream)
             rewritten.append(stream)
-            return Cursor(first, first)
+            return anew
         problem = (
             "" if root else f"stream {stream}: tiles are gone, so nothing shows that its log is still the one indexed"
         )
@@ -254,29 +274,62 @@ class _Indexer:
         if any(stop > first and readable(self._data_dir, stream, max(start, first)) for start, stop in gaps):
             with db:
                 self._forget(stream)
-            return Cursor(first, first)
+            return anew
         with db:
             db.execute("UPDATE cursors SET problem = ? WHERE stream = ? AND problem <> ?", (problem, stream, problem))
-            if first > cursor.first:
-                self._prune(stream, first)
-                return Cursor(first, max(cursor.next, first), cursor.root if cursor.next >= first else "")
-        return cursor
+            if first == cursor.first and stamp and stamp == cursor.stamp:
+                return cursor
+            if not self._hold(stream, first, cursor, gaps):
+                self._forget(stream)
+                return anew
+            db.execute("UPDATE cursors SET stamp = ? WHERE stream = ? AND stamp <> ?", (stamp, stream, stamp))
+        return Cursor(first, max(cursor.next, first), cursor.root if cursor.next >= first else "", stamp)
+
+    def _hold(self, stream: str, first: int, cursor: Cursor, gaps: list[tuple[int, int]]) -> bool:
+        """Let go of what was pruned and is not held. False where a held record was never taken in: then the stream is read anew."""
+        db = self._db
+        wanted = {seq for seq in held_seqs(self._data_dir, stream) if seq < first}
+        known = {int(str(seq)) for (seq,) in db.execute("SELECT seq FROM held WHERE stream = ?", (stream,))}
+        for seq in wanted - known:
+            if not cursor.first <= seq < cursor.next or any(start <= seq < stop for start, stop in gaps):
+                return False
+        unread = db.execute(
+            "SELECT seq FROM unread WHERE stream = ? AND problem = ?", (stream, HELD_UNREADABLE)
+        ).fetchall()
+        if any(int(str(seq)) in wanted and self._is_readable(stream, int(str(seq))) for (seq,) in unread):
+            return False
+        if first == cursor.first and wanted == known:
+            return True
+        db.execute("DELETE FROM held WHERE stream = ?", (stream,))
+        db.executemany("INSERT INTO held VALUES (?, ?)", [(stream, seq) for seq in wanted])
+        self._prune(stream, first)
+        return True
+
+    def _is_readable(self, stream: str, seq: int) -> bool:
+        try:
+            return held_record(self._data_dir, stream, seq) is not None
+        except SealedError:
+            return False
 
     def _forget(self, stream: str) -> None:
         for statement in _DELETE:
             self._db.execute(statement, (stream,))
 
     def _prune(self, stream: str, first: int) -> None:
-        """What was pruned from the log goes from here too: calls by their intents, with all that belongs to them."""
+        """What was pruned from the log and is not held goes from here too: calls by their intents, with all that belongs to them."""
         db = self._db
         db.execute(
-            "INSERT INTO unread SELECT stream, outcome, ? FROM calls WHERE stream = ? AND intent < ? AND outcome >= ?",
-            (PRUNED, stream, first, first),
+            "INSERT INTO unread SELECT stream, outcome, ? FROM calls WHERE stream = ? AND intent < ? AND outcome >= ?"
+            " AND intent NOT IN (SELECT seq FROM held WHERE stream = ?)",
+            (PRUNED, stream, first, first, stream),
         )
         gone = 0
         for table in ("calls", *schema.OF_CALLS, *schema.OF_RECORDS):
             key = "seq" if table in schema.OF_RECORDS else "intent"
-            db.execute(f"DELETE FROM {table} WHERE stream = ? AND {key} < ?", (stream, first))  # noqa: S608
+            db.execute(
+                f"DELETE FROM {table} WHERE stream = ? AND {key} < ? AND {key} NOT IN (SELECT seq FROM held WHERE stream = ?)",  # noqa: S608
+                (stream, first, stream),
+            )
             gone += db.changes() if table in SIDES else 0
         db.execute("DELETE FROM gaps WHERE stream = ? AND stop <= ?", (stream, first))
         db.execute("UPDATE gaps SET start = ? WHERE stream = ? AND start < ?", (first, stream, first))
@@ -297,14 +350,27 @@ class _Indexer:
                     "INSERT INTO streams (stream, gateway, role, build, end_reason) VALUES (?, ?, '', '', '')",
                     (stream, signer),
                 )
+        if cursor.new and cursor.first:
+            self._take_held(stream, maker, cursor, roots.at(cursor.first))
         for step in steps(self._data_dir, head, maker, cursor.next, STEP_RECORDS):
             with db:
                 sides = self._write(stream, step.rows, cursor.first)
-                self._advance(stream, cursor.first, step, roots.at(step.stop), sides)
+                self._advance(stream, cursor, step, roots.at(step.stop), sides)
             self._done += step.stop - step.start
             self._told(self._done, self._total)
 
-    def _advance(self, stream: str, first: int, step: Step, root: str | None, sides: int) -> None:
+    def _take_held(self, stream: str, maker: RowMaker, cursor: Cursor, root: str | None) -> None:
+        """What is held of the pruned part of a stream that is read anew. Whole, or none of it."""
+        seqs = [seq for seq in held_seqs(self._data_dir, stream) if seq < cursor.first]
+        with self._db as db:
+            sides = sum(
+                self._write(stream, rows, cursor.first)
+                for rows in held_steps(self._data_dir, stream, maker, seqs, STEP_RECORDS)
+            )
+            db.executemany("INSERT INTO held VALUES (?, ?)", [(stream, seq) for seq in seqs])
+            self._advance(stream, cursor, Step(cursor.first, cursor.first, Rows()), root, sides)
+
+    def _advance(self, stream: str, cursor: Cursor, step: Step, root: str | None, sides: int) -> None:
         problem = (
             "" if root else f"stream {stream}: tiles are gone, so nothing shows that its log is still the one indexed"
         )
@@ -317,9 +383,9 @@ class _Indexer:
             else:
                 self._db.execute("INSERT INTO gaps VALUES (?, ?, ?)", (stream, start, stop))
         self._db.execute(
-            "INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (stream) DO UPDATE SET"
+            "INSERT INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (stream) DO UPDATE SET"
             " next = excluded.next, root = excluded.root, problem = excluded.problem, sides = sides + excluded.sides",
-            (stream, first, step.stop, root or "", problem, sides),
+            (stream, cursor.first, step.stop, root or "", problem, sides, cursor.stamp),
         )
 
     def _write(self, stream: str, rows: Rows, first: int) -> int:

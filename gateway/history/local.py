@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,6 +118,7 @@ class LocalHistory:
         for stream, start, stop in db.execute("SELECT stream, start, stop FROM gaps"):
             gaps.setdefault(str(stream), []).append((_int(start), _int(stop)))
         held = {}
+        kept = _held(db)
         for stream, first, next_, root, problem in db.execute("SELECT stream, first, next, root, problem FROM cursors"):
             name = str(stream)
             held[name] = Held(
@@ -128,6 +130,7 @@ class LocalHistory:
                 ended=name in ended,
                 unread=tuple(unread.get(name, ())),
                 problems=(str(problem),) if problem else (),
+                kept=frozenset(kept.get(name, ())),
             )
         problems = [
             f"stream {stream}: its log was rewritten. Its first {_int(size):,} records had the root {root}; found on "
@@ -159,10 +162,11 @@ class LocalHistory:
             mine |= {0} if started is not None else set()
             mine |= {_int(size)} if ended is not None and size is not None else set()
         found = {}
+        held = _held(db)
         for stream, first, stop in db.execute("SELECT stream, first, next FROM cursors").fetchall():
-            gaps = _ranges(db, str(stream))
-            mine = alone.get(str(stream), set())
-            found[str(stream)] = _gone(db, str(stream), _int(first), _int(stop), gaps, here.get(str(stream), {}), mine)
+            name = str(stream)
+            gaps, mine, kept = _ranges(db, name), alone.get(name, set()), held.get(name, [])
+            found[name] = _gone(db, name, _int(first), _int(stop), gaps, here.get(name, {}), mine, kept)
         return found
 
     def _thin(self, db: apsw.Connection) -> Iterator[str]:
@@ -180,23 +184,42 @@ class LocalHistory:
 
 
 def _gone(
-    db: apsw.Connection, stream: str, first: int, stop: int, gaps: Ranges, here: dict[int, int], alone: set[int]
+    db: apsw.Connection,
+    stream: str,
+    first: int,
+    stop: int,
+    gaps: Ranges,
+    here: dict[int, int],
+    alone: set[int],
+    held: Sequence[int],
 ) -> Ranges:
-    """Records of [first, stop) without a place, though no gap names them."""
+    """Records of [first, stop), and held ones before them, without a place, though no gap names them."""
     lost: list[tuple[int, int]] = []
-    for block in range(first // _BLOCK, -(-stop // _BLOCK)):
-        low, high = max(first, block * _BLOCK), min(stop, (block + 1) * _BLOCK)
-        expected = high - low - sum(max(0, min(high, b) - max(low, a)) for a, b in gaps)
-        if here.get(block, 0) + sum(low <= one < high for one in alone) == expected:
+    blocks = {seq // _BLOCK for seq in held} | set(range(first // _BLOCK, -(-stop // _BLOCK)))
+    for block in sorted(blocks):
+        begin, end = block * _BLOCK, (block + 1) * _BLOCK
+        low, high = max(first, begin), min(stop, end)
+        mine = held[bisect_left(held, begin) : bisect_left(held, end)]
+        expected = len(mine) + max(0, high - low) - sum(max(0, min(high, b) - max(low, a)) for a, b in gaps)
+        told = {one for one in alone if low <= one < high or (begin <= one < end and one in mine)}
+        if here.get(block, 0) + len(told) == expected:
             continue
-        there = {one for one in alone if low <= one < high}
+        there = told
         for table, column in _NUMBERED:
             sql = f"SELECT {column} FROM {table} WHERE stream = ? AND {column} >= ? AND {column} < ?"  # noqa: S608
-            there |= {_int(seq) for (seq,) in db.execute(sql, (stream, low, high))}
+            there |= {_int(seq) for (seq,) in db.execute(sql, (stream, begin, end))}
         for a, b in gaps:
             there |= set(range(max(low, a), min(high, b)))
-        lost += [(seq, seq + 1) for seq in range(low, high) if seq not in there]
+        lost += [(seq, seq + 1) for seq in (*mine, *range(low, high)) if seq not in there]
     return merged(lost)
+
+
+def _held(db: apsw.Connection) -> dict[str, list[int]]:
+    """By stream, the pruned records that are held, ascending."""
+    found: dict[str, list[int]] = {}
+    for stream, seq in db.execute("SELECT stream, seq FROM held ORDER BY stream, seq"):
+        found.setdefault(str(stream), []).append(_int(seq))
+    return found
 
 
 def _ranges(db: apsw.Connection, stream: str) -> Ranges:

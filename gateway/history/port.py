@@ -56,6 +56,7 @@ class StreamCoverage:
     written: int | None  # records in the journal on this disk; None where the adapter cannot see it
     gaps: tuple[tuple[int, int], ...] = ()  # [start, stop) of sealed records that it has not
     ended: bool = False
+    held: int = 0  # records before the log's minimum that outlasted the others there: they are asked, too
 
 
 @dataclass(frozen=True, slots=True)

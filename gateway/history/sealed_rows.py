@@ -5,14 +5,17 @@ A bundle that is gone is stepped over and named; a head that does not continue w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.audit.held import held_record
 from gateway.audit.sealed import SealedError, SealedHead, log_dir, sealed_records
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.history.rows import RowMaker, Rows
 from gateway.tlog.tiles import TILE_WIDTH
+
+HELD_UNREADABLE = "its file under `held` cannot be read, and must be restored"
 
 
 @dataclass(slots=True)
@@ -45,6 +48,20 @@ def steps(data_dir: Path, head: SealedHead, maker: RowMaker, start: int, size: i
             at = end
         yield Step(start, stop, maker.flush(), gaps)
         start = stop
+
+
+def held_steps(data_dir: Path, stream: str, maker: RowMaker, seqs: Sequence[int], size: int) -> Iterator[Rows]:
+    """Rows of records that are held, at most `size` records at a time. Raises OSError."""
+    for at in range(0, len(seqs), size):
+        for seq in seqs[at : at + size]:
+            try:
+                payload = held_record(data_dir, stream, seq)
+            except SealedError:
+                maker.unread(seq, HELD_UNREADABLE)
+                continue
+            if payload is not None:  # it may be past its class meanwhile
+                maker.take(seq, payload)
+        yield maker.flush()
 
 
 def _bundle(data_dir: Path, stream: str, start: int, stop: int) -> list[tuple[int, bytes]] | None:

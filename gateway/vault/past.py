@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.audit.sealed import first_kept, sealed_head, sealed_records, sealed_streams
+from gateway.audit.held import kept_records
+from gateway.audit.sealed import sealed_streams
 from gateway.evidence.kept import KEPT_NAME, KINDS
 from gateway.settings.audit import Retention
 from gateway.tlog import frames
 from gateway.vault.access import PRUNED, AccessLog, Detail
 from gateway.vault.cases import VAULT_NAME, Status, cases
-from gateway.vault.held import held
 from gateway.vault.retention import Closed
 from gateway.vault.subjects import KEYS_NAME, TRANSCRIPTS_NAME, months, sync_folder
 
@@ -126,10 +126,7 @@ def _unnamed(data_dir: Path, before_s: int) -> tuple[Path, ...]:
 def _all_records(data_dir: Path) -> Iterator[bytes]:
     """Everything that is still here: sealed, held, and in the journal, sealed or not."""
     for stream in sealed_streams(data_dir):
-        head = sealed_head(data_dir, stream)
-        for _, payload in sealed_records(data_dir, stream, first_kept(data_dir, stream), head.size):
-            yield payload
-        for _, payload in held(data_dir, stream):
+        for _, payload in kept_records(data_dir, stream):
             yield payload
     for directory in frames.streams(data_dir):
         for _, path in frames.segments(directory):

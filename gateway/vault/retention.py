@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.audit.held import held
 from gateway.audit.record import Intent, OutcomeRecord, decode
 from gateway.audit.sealed import (
     MINIMUM_NAME,
@@ -38,8 +39,8 @@ from gateway.tlog.places import FLEET_PREFIX
 from gateway.tlog.segments import read_mark
 from gateway.tlog.tiles import TILE_WIDTH
 from gateway.vault.access import PRUNED, AccessLog
-from gateway.vault.classes import call_of, due_ms
-from gateway.vault.held import held, hold, let_go
+from gateway.vault.classes import NEVER, call_of, due_ms
+from gateway.vault.held import hold, let_go
 from gateway.vault.subjects import sync_folder
 from gateway.whole_file import put
 
@@ -152,11 +153,13 @@ class _Look:
         calls: dict[str, int] = {}  # when both of its records may go
         rows: list[tuple[int, str | None, int]] = []  # seq, call, due
         old: list[tuple[int, str | None, int]] = []
+        waiting: dict[str, int] = {}  # held intents whose outcome is in a bundle that is still there
         for seq, payload in held(self._data_dir, self._head.stream):
-            _, call, _, due = read(payload)
+            record, call, _, due = read(payload)
             old.append((seq, call, due))
             if call is not None:
                 calls[call] = max(calls.get(call, 0), due)
+                _follow(waiting, record, call, seq)
         open_: dict[str, int] = {}  # intents without an outcome so far
         stop = self._first
         while stop < self._limit and stop - self._first < RECORDS_MAX:
@@ -172,8 +175,9 @@ class _Look:
                 if call is not None:
                     calls[call] = max(calls.get(call, 0), due)
                     _follow(open_, record, call, seq)
+                    waiting.pop(call, None)
             stop = upto
-        stop = self._close(open_, calls, stop, read)
+        stop = self._close(open_, waiting, calls, stop, read)
         keep = tuple(seq for seq, call, due in rows if seq < stop and max(due, calls.get(call or "", 0)) > now_ms)
         past = tuple(seq for seq, call, due in old if max(due, calls.get(call or "", 0)) <= now_ms)
         return stop, keep, past
@@ -181,21 +185,30 @@ class _Look:
     def _close(
         self,
         open_: dict[str, int],
+        waiting: dict[str, int],
         calls: dict[str, int],
         stop: int,
         read: Callable[[bytes], tuple[Intent | OutcomeRecord | None, str | None, int, int]],
     ) -> int:
-        """Find the outcomes of calls that began before `stop` behind it. Without one, the call's bundle stays."""
-        for _, payload in self._records(stop, self._head.size):
-            if not open_:
+        """Find the outcomes of calls that began before `stop` behind it. Without one, the call's bundle stays.
+
+        Those of held intents say only how long the intent stays with them.
+        """
+        searched = open_ | waiting
+        for _, payload in self._records(stop, self._head.size) if searched else ():
+            if not searched:
                 break
             try:
                 record, call, _, due = read(payload)
             except msgspec.MsgspecError:
                 break
-            if isinstance(record, OutcomeRecord) and call in open_:
+            if isinstance(record, OutcomeRecord) and call in searched:
                 calls[call] = max(calls.get(call, 0), due)
-                del open_[call]
+                del searched[call]
+                open_.pop(call, None)
+        calls.update(
+            dict.fromkeys(waiting.keys() & searched.keys(), NEVER)
+        )  # what cannot be read yet may ask for longer
         return min([stop, *(seq // TILE_WIDTH * TILE_WIDTH for seq in open_.values())])
 
     def _records(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
+from gateway.audit.held import held
 from gateway.audit.journal import Journal
 from gateway.audit.record import Intent, Note, OutcomeRecord, TrainingRef, decode
 from gateway.audit.sealed import first_kept, log_dir, sealed_head, sealed_records, sealed_streams
@@ -27,7 +28,6 @@ from gateway.tlog.proof import verify_proof, write_proof
 from gateway.tlog.verify import verify
 from gateway.vault import cases, custody, past, pruning, retention, subjects, transcripts
 from gateway.vault.access import VaultError, opened
-from gateway.vault.held import held
 from gateway.vault.transcripts import Transcripts
 from tests.gateway.audit.samples import intent, outcome
 from tests.gateway.vault.samples import DAY_MS, custodian, keyrings, notes
@@ -173,6 +173,22 @@ def test_records_of_longer_classes_are_held_with_their_proofs_and_go_when_they_a
     assert list(held(tmp_path, driver.stream)) == []
     assert cases.cases(tmp_path) == []
     assert verify(tmp_path).ok
+
+
+def test_an_intent_is_held_as_long_as_its_outcome_is_in_a_later_bundle(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    opened, seq = driver.begin()
+    driver.calls(200)
+    driver.now = AFTER
+    ended = driver.end(opened, seq)  # 200 days later, in the second bundle
+    driver.close()
+    seal(tmp_path)
+    [one] = prune(tmp_path).streams
+    assert (one.stop, one.keep) == (256, (seq,))
+    assert ended >= 256
+    seal(tmp_path)
+    assert prune(tmp_path).empty
+    assert [number for number, _ in held(tmp_path, driver.stream)] == [seq]
 
 
 def test_a_case_opened_later_by_hand_holds_its_call(tmp_path: Path) -> None:
@@ -392,7 +408,7 @@ def test_an_outcome_whose_intent_was_pruned_as_training_is_held_as_well(tmp_path
 @pytest.mark.slow
 def test_rows_of_the_archive_go_with_their_records(tmp_path: Path) -> None:
     from gateway.history.archiver import archive
-    from gateway.history.batches import archive_dir, minimum
+    from gateway.history.batches import archive_dir, dropped
 
     driver = Driver(tmp_path)
     driver.calls(3)
@@ -411,4 +427,4 @@ def test_rows_of_the_archive_go_with_their_records(tmp_path: Path) -> None:
     assert [one["before_ms"] for one in notes(tmp_path, "pruned") if one["what"] == "archive"] == [
         AFTER + DAY_MS - KEEP.trace_s * 1000
     ]
-    assert minimum(archive_dir(tmp_path)) == 2
+    assert dropped(archive_dir(tmp_path)).minimum == 2
