@@ -186,3 +186,7 @@ def _sentence(error: Exception) -> str:
 def run() -> None:
     """The console script."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()
