@@ -64,7 +64,10 @@ def test_what_one_turn_of_the_loop_appends_shares_a_sync(tmp_path: Path) -> None
     check_log(tmp_path)
 
 
-def test_a_long_turn_of_the_loop_has_its_first_records_synced_while_it_goes_on(tmp_path: Path) -> None:
+def test_a_long_turn_of_the_loop_has_its_first_records_synced_while_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "SYNC_LAG_MAX_S", 10 * LONG_S)
     store = Gate()
 
     async def run() -> None:
@@ -271,14 +274,20 @@ def test_an_append_without_a_loop_is_synced(tmp_path: Path) -> None:
     check_log(tmp_path)
 
 
-def test_what_a_loop_appends_that_does_not_come_round_is_synced_all_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asleep", [False, True])
+def test_what_a_loop_appends_that_does_not_come_round_is_synced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asleep: bool
+) -> None:
+    if asleep:  # from the start, and after each sync
+        monkeypatch.setattr(journal_module, "SYNC_LAG_MAX_S", 0.0)
     store = Gate()
 
     async def run() -> None:
         journal = open_journal(tmp_path, store=store)
-        with store.shut():
-            journal.append(intent())
-            assert store.came.acquire(timeout=LONG_S)  # which blocks this loop
+        for _ in range(3):
+            with store.shut():
+                journal.append(intent())
+                assert store.came.acquire(timeout=LONG_S)  # which blocks this loop
         await journal.close()
 
     asyncio.run(run())
