@@ -34,7 +34,7 @@ LOCK_NAME = "lock"  # held by flock(2) as long as a process writes the stream
 ENDED_NAME = "ended"  # size and root of a stream whose `end` record is synced
 DAMAGED_NAME = "damaged"  # what recovery met and did not touch
 STREAM_NAME = re.compile(r"[a-z0-9][A-Za-z0-9._-]{0,127}")  # one path component that needs no escaping in a URL
-SEGMENT_NAME = re.compile(r"([0-9]{8})\.seg")
+SEGMENT_NAME = re.compile(r"((?!0{8})[0-9]{8})\.seg")
 
 _U32 = struct.Struct(">I")
 _HEAD = struct.Struct(">IIIB")
@@ -142,7 +142,11 @@ def _header_of(payload: bytes) -> Header:
     fields = orjson.loads(payload)
     if fields["v"] != SEGMENT_VERSION:
         raise ValueError("version")
+    if type(fields["frontier"]) is not list or type(fields["open"]) is not list:
+        raise TypeError("type")
     frontier = tuple(bytes.fromhex(h) for h in fields["frontier"])
+    if [h.hex() for h in frontier] != fields["frontier"]:  # fromhex also takes spaces and upper case
+        raise ValueError("frontier")
     open_calls = tuple((seq, call_id) for seq, call_id in fields["open"])
     numbers: list[object] = [fields["segment"], fields["first_seq"], *(seq for seq, _ in open_calls)]
     strings: list[object] = [fields["stream"], *(call_id for _, call_id in open_calls)]
