@@ -139,12 +139,13 @@ class Walk:
             raise WrongError(
                 f"there are {seq} records, and {self._held.witness} holds a head of {self._held.size}: the tail is lost"
             )
-        # Of a stream that was pruned to its end, only the marker tells that it ended.
-        ended = isinstance(meaning, Records) and (meaning.ended or 0 < seq <= meaning.first)
+        ended = isinstance(meaning, Records) and meaning.ended
         if journal is None:
             return
         if journal.torn_bytes and ended:
             raise WrongError("bytes follow the end of the stream")
+        # Of a stream that was pruned to its end, only the marker tells that it ended.
+        ended = ended or (isinstance(meaning, Records) and 0 < seq <= meaning.first)
         if journal.mark is not None and (not ended or journal.mark != (seq, self.root_hex())):
             raise WrongError(
                 f"the stream was ended with {journal.mark[0]} records, and these are not they: its tail is lost"
