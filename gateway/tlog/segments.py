@@ -16,7 +16,7 @@ import orjson
 from . import frames
 from .records import WrongError
 
-_MARK_BYTES_MAX = 4096  # our choice; a longer one is cut, and then no JSON
+_MARK_BYTES_MAX = 4096  # our choice
 READ_BYTES = 2 << 20  # our choice; no frame is longer than its head and 1 MiB
 
 
@@ -121,7 +121,8 @@ def read_mark(path: Path) -> tuple[int, str] | None:
     """Size and root in the marker of an ended stream. A marker that cannot be read claims a stream that cannot be."""
     try:
         with path.open("rb") as handle:
-            mark = orjson.loads(handle.read(_MARK_BYTES_MAX + 1))
+            data = handle.read(_MARK_BYTES_MAX + 1)
+        mark = orjson.loads(data) if len(data) <= _MARK_BYTES_MAX else {}
         size, root = mark["size"], mark["root"]
     except FileNotFoundError:
         return None
