@@ -12,6 +12,7 @@ import orjson
 
 from . import frames
 
+REASONS = frozenset({"closed", "recovered"})  # for the end of a stream
 OUTCOMES = frozenset({"allowed", "masked", "blocked", "refused", "cancelled", "failed", "unknown"})
 INT_MAX = 2**53 - 1  # RFC 8259, section 6: integers that every reader of JSON agrees on
 _CALL_ID = re.compile(r"[0-9a-f]{32}")
@@ -70,6 +71,7 @@ class Records:
         self._prefix = f"{stream}/"
         self._newest_ms = 0
         self._early: set[int] = set()  # pruned intents that an outcome named
+        self._met = False  # whether a segment has stated which pruned calls are open
 
     def begin(self, seq: int) -> None:
         """See `Meaning`."""
@@ -105,8 +107,9 @@ class Records:
             self._back(seq, self._newest_ms - ts)
 
     def meet_open(self, seq: int, stated: tuple[tuple[int, str], ...]) -> bool:
-        """Whether a segment that begins at `seq` states the open calls as they are. Those that were pruned are taken as stated."""
-        if self.first:
+        """Whether a segment that begins at `seq` states the open calls as they are. Those that were pruned are taken as stated first."""
+        if self.first and not self._met:
+            self._met = True
             for number, call_id in stated:
                 if number < self.first and number not in self._early:
                     self.open_calls.setdefault(number, call_id)
@@ -131,6 +134,8 @@ class Records:
             raise WrongError("call_id is not 32 hex digits")
         if kind == "outcome" and record["outcome"] not in OUTCOMES:
             raise WrongError("the outcome is not one of the known")
+        if kind == "end" and record["reason"] not in REASONS:
+            raise WrongError("the reason for the end is not one of the known")
         return kind
 
     def _close(self, seq: int, intent: int, call_id: str) -> None:
