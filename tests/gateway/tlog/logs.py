@@ -172,8 +172,8 @@ def note_call(open_calls: dict[int, str], seq: int, payload: bytes) -> None:
         return
     if kind == "intent":
         open_calls[seq] = str(record.get("call_id"))
-    elif kind == "outcome":
-        open_calls.pop(record.get("intent"), None)
+    elif kind == "outcome" and isinstance(record.get("intent"), int):
+        open_calls.pop(record["intent"], None)
 
 
 def per_segment(directory: Path) -> list[int]:
