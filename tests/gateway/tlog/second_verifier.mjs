@@ -7,7 +7,7 @@
 // of the page stand over the parts. Only Node's own modules; every file is read in bounded pieces; no byte on the disk throws past `verify`.
 // Exit: 0 nothing wrong, 1 something wrong, 2 wrong usage.
 
-import { createHash, createPublicKey, verify as signatureHolds } from 'node:crypto';
+import { createPublicKey, hash, verify as signatureHolds } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -23,8 +23,9 @@ const NOTE_CODE_POINTS = 131_072;
 const SIGNATURES = 64;
 const STATEMENTS = 1_024;
 const KEYS_MAX = 1_048_576;
-const ENDED_MAX = 1_048_576; // the page names no bound; one is needed
-const DEPTH = 1_000;
+const ENDED_MAX = 4_096;
+const KEY_CHARACTERS = 4_096;
+const DEPTH = 1_024;
 const TILE = 256;
 const INT63 = (1n << 63n) - 1n;
 
@@ -40,21 +41,18 @@ class Usage extends Error {}
 
 // -- files, in bounded pieces ----------------------------------------------------------------------------------------------------------------------
 
-function isFolder(where) {
+// What is at a path, or null: that it is not there is an answer, that it cannot be looked at is none.
+function lookAt(where) {
   try {
-    return fs.statSync(where).isDirectory();
-  } catch {
-    return false;
+    return fs.statSync(where);
+  } catch (error) {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+    throw error;
   }
 }
 
-function isFile(where) {
-  try {
-    return fs.statSync(where).isFile();
-  } catch {
-    return false;
-  }
-}
+const isFolder = (where) => lookAt(where)?.isDirectory() ?? false;
+const isFile = (where) => lookAt(where)?.isFile() ?? false;
 
 // The first `limit` + 1 bytes of a regular file, or null: a reader that gets more than `limit` knows that there is more.
 function readFile(where, limit) {
@@ -79,7 +77,7 @@ class Pieces {
   at(offset, length) {
     if (offset < this.from || offset + length > this.from + this.window.length) {
       const wanted = Math.min(Math.max(length, 1 << 18), Math.max(this.size - offset, 0));
-      const fresh = Buffer.alloc(wanted);
+      const fresh = Buffer.allocUnsafe(wanted);
       let have = 0;
       while (have < wanted) {
         const got = fs.readSync(this.fd, fresh, have, wanted - have, offset + have);
@@ -172,8 +170,9 @@ class Json {
   number() {
     const found = this.take(NUMBER);
     if (found === null) throw new Bad('it is not JSON');
-    if (found[1] !== undefined || found[2] !== undefined) return new Other(null);
     const value = Number(found[0]);
+    if (!Number.isFinite(value)) throw new Bad('a number in it is no double');
+    if (found[1] !== undefined || found[2] !== undefined) return new Other(null);
     if (Number.isSafeInteger(value)) return value;
     return new Other(found[0].length <= 20 ? BigInt(found[0]) : null);
   }
@@ -246,19 +245,19 @@ class Json {
 }
 
 const isInteger = (value) => typeof value === 'number';
+const isCount = (value) => isInteger(value) && value >= 0;
 
 // -- Tree ------------------------------------------------------------------------------------------------------------------------------------------
 
-const sha256 = (...parts) => {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest();
-};
+const sha256 = (...parts) => hash('sha256', Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part))), 'buffer');
 const LEAF = Buffer.from([0]);
 const NODE = Buffer.from([1]);
 const NOTHING = sha256();
 const leafHash = (payload) => sha256(LEAF, payload);
 const nodeHash = (left, right) => sha256(NODE, left, right);
+
+// The root over complete subtrees, largest first.
+const rootOf = (hashes) => (hashes.length === 0 ? NOTHING : hashes.reduceRight((right, left) => nodeHash(left, right)));
 
 class Tree {
   constructor() {
@@ -280,10 +279,7 @@ class Tree {
   }
 
   root() {
-    if (this.stack.length === 0) return NOTHING;
-    let hash = this.stack.at(-1)[1];
-    for (let at = this.stack.length - 2; at >= 0; at -= 1) hash = nodeHash(this.stack[at][1], hash);
-    return hash;
+    return rootOf(this.stack.map(([, hash]) => hash));
   }
 
   frontier() {
@@ -293,6 +289,7 @@ class Tree {
 
 // RFC 9162, section 2.1.3.2.
 function leadsTo(leaf, index, size, hashes, root) {
+  if (index >= size) return false;
   let fn = index;
   let sn = size - 1n;
   let hash = leaf;
@@ -332,39 +329,46 @@ function crc32c(bytes) {
 function readFrame(file, offset, format, limit) {
   const left = file.size - offset;
   const head = file.at(offset, Math.min(left, 13));
-  if (left < 4) {
-    // The length as far as it is there: no length that begins so may be over the limit.
-    const least = Buffer.alloc(4);
-    head.copy(least);
-    if (least.readUInt32BE(0) > limit) throw new Bad('the length of a frame is damaged');
-    return { incomplete: true };
-  }
+  if (left < 8) return { incomplete: true }; // a length is sound or not with its CRC alone
   const length = head.readUInt32BE(0);
-  const crc = Buffer.alloc(4);
-  crc.writeUInt32BE(crc32c(head.subarray(0, 4)));
-  if (!head.subarray(4, 8).equals(crc.subarray(0, Math.min(4, left - 4)))) throw new Bad('the length of a frame is damaged');
-  if (length > limit) throw new Bad('a frame is too long');
+  if (crc32c(head.subarray(0, 4)) !== head.readUInt32BE(4)) throw new Bad('the length of a frame is damaged');
+  if (length > HEADER_MAX) throw new Bad('a frame is too long');
   if (left < 13 + length) return { incomplete: true };
+  if (length > limit) throw new Bad('a frame is too long');
   const rest = file.at(offset, 13 + length);
   if (crc32c(rest.subarray(12)) !== rest.readUInt32BE(8)) throw new Bad('a frame is damaged');
   if (rest[12] !== format) throw new Bad(`a frame is of format ${rest[12]}`);
   return { payload: Buffer.from(rest.subarray(13)), next: offset + 13 + length };
 }
 
-function readHeader(file, stream, number) {
+function readHeader(file, number) {
   const magic = file.at(0, Math.min(8, file.size));
   if (!magic.equals(MAGIC.subarray(0, magic.length))) throw new Bad(`segment ${number} does not begin as one`);
   if (magic.length < 8) return { incomplete: true };
   const frame = readFrame(file, 8, 0, HEADER_MAX);
   if (frame.incomplete) return frame;
-  const header = Json.read(frame.payload);
-  if (!(header instanceof Map)) throw new Bad(`the header of segment ${number} is no object`);
-  if (header.get('v') !== 'segment.v1') throw new Bad(`the header of segment ${number} is of another form`);
-  if (header.get('stream') !== stream) throw new Bad(`the header of segment ${number} names another stream`);
-  if (header.get('segment') !== number) throw new Bad(`the header of segment ${number} names another number`);
+  return { header: parseHeader(Json.read(frame.payload)), next: frame.next };
+}
+
+// A header as far as it can be judged by itself.
+function parseHeader(header) {
+  const wrong = (what) => new Bad(`a segment's header has no ${what} that can be`);
+  if (!(header instanceof Map) || header.get('v') !== 'segment.v1') throw wrong('form');
+  if (typeof header.get('stream') !== 'string') throw wrong('stream');
+  for (const name of ['segment', 'first_seq']) if (!isCount(header.get(name))) throw wrong(name);
+  const frontier = header.get('frontier');
+  if (!Array.isArray(frontier) || !frontier.every((hash) => typeof hash === 'string' && HEX64.test(hash))) throw wrong('frontier');
   const first = header.get('first_seq');
-  if (!isInteger(first) || first < 0) throw new Bad(`the header of segment ${number} has no number of its first record`);
-  return { header, next: frame.next };
+  const bits = first.toString(2).replaceAll('0', '').length;
+  if (frontier.length !== bits || header.get('root') !== rootOf(frontier.map((hash) => Buffer.from(hash, 'hex'))).toString('hex')) throw wrong('root');
+  if (!Array.isArray(header.get('open'))) throw wrong('open');
+  let before = -1;
+  for (const item of header.get('open')) {
+    const fits = Array.isArray(item) && item.length === 2 && isInteger(item[0]) && item[0] > before && item[0] < first && typeof item[1] === 'string' && CALL_ID.test(item[1]);
+    if (!fits) throw wrong('open');
+    before = item[0];
+  }
+  return header;
 }
 
 const segmentName = (number) => `${String(number).padStart(8, '0')}.seg`;
@@ -397,7 +401,7 @@ class Journal {
       const file = new Pieces(path.join(this.folder, segmentName(this.first)));
       let opened;
       try {
-        opened = readHeader(file, this.stream, this.first);
+        opened = readHeader(file, this.first);
       } finally {
         file.close();
       }
@@ -418,7 +422,7 @@ class Journal {
     if (this.ended === null || this.ended.length > ENDED_MAX) return null;
     try {
       const value = Json.read(this.ended);
-      return value instanceof Map ? value : null;
+      return value instanceof Map && isInteger(value.get('size')) && typeof value.get('root') === 'string' ? value : null;
     } catch (error) {
       if (error instanceof Bad) return null;
       throw error;
@@ -443,7 +447,7 @@ class Journal {
       this.number += 1;
       if (!this.numbers.has(this.number)) throw new Bad(`segment ${this.number} is missing`);
       this.file = new Pieces(path.join(this.folder, segmentName(this.number)));
-      const opened = readHeader(this.file, this.stream, this.number);
+      const opened = readHeader(this.file, this.number);
       if (opened.incomplete) {
         if (this.number === 1) throw new Bad('the header of segment 1 is incomplete');
         return this.tear();
@@ -483,6 +487,7 @@ const KEY_BYTES = { 1: 32, 4: 32, 6: 1312 };
 const SPKI = { 1: '302a300506032b6570032100', 4: '302a300506032b6570032100', 6: '30820532300b06096086480165030403110382052100' };
 
 function parseKey(text) {
+  if ([...text].length > KEY_CHARACTERS || /[\u0000-\u001f]/.test(text)) return null;
   const found = /^([^+]+)\+([0-9a-f]{8})\+(.+)$/su.exec(text);
   if (found === null || /\p{White_Space}/u.test(found[1])) return null;
   const bytes = base64(found[3]);
@@ -577,14 +582,16 @@ function parseStatements(bytes) {
     if (![from, until].every((time) => DECIMAL.test(time) && time.length <= 19 && BigInt(time) <= INT63)) throw new Bad('a time in it is not one');
     if (BigInt(until) < BigInt(from) || BigInt(from) < latest) throw new Bad('its times are out of order');
     latest = BigInt(from);
-    statements.push({ note, oldKey, newKey });
+    statements.push({ note, oldKey, newKey, until: BigInt(until) });
   }
   return statements;
 }
 
+const NO_BYTES = Buffer.alloc(0);
+
 // The keys of a place: what was given, and what came from it.
 function keyring(given, log) {
-  const ring = { known: new Map(), replaced: new Set(), needed: given.length > 0, problem: null };
+  const ring = { known: new Map(), replaced: new Map(), needed: given.length > 0, problem: null };
   let statements = [];
   try {
     statements = parseStatements(readFile(path.join(log, 'keys'), KEYS_MAX));
@@ -594,18 +601,14 @@ function keyring(given, log) {
   }
   let first = given;
   if (!ring.needed) {
-    const said = utf8(readFile(path.join(log, 'vkeys'), KEYS_MAX) ?? Buffer.alloc(0)) ?? '';
-    first = said.split('\n').map(parseKey).filter((key) => key !== null && key.type === 1);
-    if (first.length === 0) {
-      const made = new Set();
-      for (const { oldKey, newKey } of statements) {
-        if (!made.has(oldKey.handle)) first.push(oldKey);
-        made.add(newKey.handle);
-      }
-    }
+    const lines = (utf8(readFile(path.join(log, 'vkeys'), KEYS_MAX) ?? NO_BYTES) ?? '?').split('\n');
+    first = lines.filter((line) => line !== '').map(parseKey);
+    if (first.includes(null)) ring.problem = 'vkeys: a line is no verifier key';
+    if (first.length === 0) first = statements.map(({ oldKey }) => oldKey);
   }
+  if (ring.problem !== null) return ring;
   for (const key of first) ring.known.set(key.handle, key);
-  for (const { note, oldKey, newKey } of statements) {
+  for (const { note, oldKey, newKey, until } of statements) {
     if (!ring.known.has(oldKey.handle) || ring.problem !== null) continue;
     for (const key of [oldKey, newKey]) {
       const lines = note.signatures.filter((line) => line.handle === key.handle);
@@ -613,7 +616,7 @@ function keyring(given, log) {
     }
     if (ring.replaced.has(oldKey.handle)) ring.problem = 'keys: a key has two successors';
     if (ring.replaced.has(newKey.handle)) ring.problem = 'keys: a key came back after it was replaced';
-    ring.replaced.add(oldKey.handle);
+    ring.replaced.set(oldKey.handle, until);
     ring.known.set(newKey.handle, newKey);
   }
   return ring;
@@ -622,12 +625,13 @@ function keyring(given, log) {
 // -- Records ---------------------------------------------------------------------------------------------------------------------------------------
 
 const OUTCOMES = new Set(['allowed', 'masked', 'blocked', 'refused', 'cancelled', 'failed', 'unknown']);
+const isText = (value) => typeof value === 'string';
 const MUST = {
-  start: ['gateway', 'worker', 'build'],
-  intent: ['call_id', 'stream'],
-  outcome: ['call_id', 'intent', 'outcome'],
-  note: ['topic'],
-  end: ['reason', 'size', 'root'],
+  start: { gateway: isText, worker: isInteger, build: isText },
+  intent: { call_id: isText, stream: (value) => typeof value === 'boolean' },
+  outcome: { call_id: isText, intent: isInteger, outcome: isText },
+  note: { topic: isText },
+  end: { reason: (value) => value === 'closed' || value === 'recovered', size: isInteger, root: isText },
 };
 
 // What records of a stream must be, each by itself and after those before it.
@@ -650,12 +654,10 @@ class Records {
     if (!isInteger(record.get('ts'))) throw new Bad('the record has no time');
     const kind = record.get('kind');
     if (typeof kind !== 'string' || !Object.hasOwn(MUST, kind)) throw new Bad('the record is of no known kind');
-    for (const name of MUST[kind]) if (!record.has(name)) throw new Bad(`the record has no ${name}`);
+    for (const [name, fits] of Object.entries(MUST[kind])) if (!fits(record.get(name))) throw new Bad(`the record has no ${name} of its type`);
     const callId = record.get('call_id');
-    if ((kind === 'intent' || kind === 'outcome') && !(typeof callId === 'string' && CALL_ID.test(callId))) throw new Bad('its call_id is not one');
+    if ((kind === 'intent' || kind === 'outcome') && !CALL_ID.test(callId)) throw new Bad('its call_id is not one');
     if (kind === 'outcome' && !OUTCOMES.has(record.get('outcome'))) throw new Bad('its outcome is not one');
-    if (kind === 'outcome' && !isInteger(record.get('intent'))) throw new Bad('its intent is no number');
-    if (kind === 'end' && !['closed', 'recovered'].includes(record.get('reason'))) throw new Bad('its reason is not one');
     if (this.last === 'end') throw new Bad('a record follows the end');
     if ((n === 0) !== (kind === 'start')) throw new Bad('the first record is a start, and no other');
     if (kind === 'intent') this.open.set(n, callId);
@@ -669,6 +671,7 @@ class Records {
 
   close(intent, callId, n) {
     if (intent >= 0 && intent < this.gone) {
+      if (this.open.has(intent) && this.open.get(intent) !== callId) throw new Bad('the outcome names a call of another call_id');
       if (this.closedGone.has(intent)) throw new Bad('a second outcome of a call');
       this.closedGone.add(intent);
       this.open.delete(intent);
@@ -680,19 +683,10 @@ class Records {
 
   // The header of a segment that begins with record `n`.
   header(header, number, n, tree) {
+    if (header.get('stream') !== this.stream || header.get('segment') !== number) throw new Bad(`the header of segment ${number} is that of another`);
     if (header.get('first_seq') !== n) throw new Bad(`the header of segment ${number} names another first record`);
-    if (header.get('root') !== tree.root().toString('hex')) throw new Bad(`the header of segment ${number} names another root`);
-    const frontier = header.get('frontier');
-    if (!Array.isArray(frontier) || frontier.join() !== tree.frontier().join() || frontier.length !== tree.stack.length) throw new Bad(`the header of segment ${number} has another frontier`);
-    const listed = header.get('open');
-    const open = new Map();
-    let before = -1;
-    for (const item of Array.isArray(listed) ? listed : [null]) {
-      const fits = Array.isArray(item) && item.length === 2 && isInteger(item[0]) && item[0] > before && typeof item[1] === 'string' && CALL_ID.test(item[1]);
-      if (!fits) throw new Bad(`the header of segment ${number} has no list of open calls`);
-      before = item[0];
-      open.set(item[0], item[1]);
-    }
+    if (header.get('frontier').join() !== tree.frontier().join()) throw new Bad(`the header of segment ${number} has another frontier`);
+    const open = new Map(header.get('open'));
     if (!this.stated) {
       const taken = [...open].filter(([seq]) => seq < this.gone);
       if (taken.some(([seq]) => this.closedGone.has(seq))) throw new Bad(`the header of segment ${number} names a closed call as open`);
@@ -705,8 +699,6 @@ class Records {
 }
 
 // -- Fleet log -------------------------------------------------------------------------------------------------------------------------------------
-
-const isCount = (value) => isInteger(value) && value >= 0;
 
 function headSize(value) {
   const size = isInteger(value) ? BigInt(value) : value instanceof Other ? value.whole : null;
@@ -744,11 +736,7 @@ class Entries {
       if (!Array.isArray(ended) || !ended.every((origin) => named.has(origin))) throw new Bad('ended names what its heads do not');
       for (const origin of ended) this.complete.heads.set(origin, this.latest.heads.get(origin)[0]);
     }
-    for (const name of ['problems', 'others_problems']) {
-      const list = entry.get(name);
-      const fits = (item) => Array.isArray(item) && item.length === 2 && item.every((part) => typeof part === 'string');
-      if (list !== undefined && !(Array.isArray(list) && list.every(fits))) throw new Bad(`${name} is no list of names and texts`);
-    }
+    for (const name of ['problems', 'others_problems']) if (entry.has(name) && !Array.isArray(entry.get(name))) throw new Bad(`${name} is no list`);
     this.before = entry;
     this.last = 'entry';
   }
@@ -760,8 +748,7 @@ class Entries {
       if (!Array.isArray(head) || head.length !== length) throw new Bad(`a head in ${which} is not one`);
       const [origin, , root] = head;
       const size = headSize(head[1]);
-      if (typeof origin !== 'string' || size === null || typeof root !== 'string' || !HEX64.test(root)) throw new Bad(`a head in ${which} is not one`);
-      if (length === 4 && typeof head[3] !== 'boolean') throw new Bad(`a head in ${which} does not say whether it was verified`);
+      if (typeof origin !== 'string' || origin === '' || size === null || typeof root !== 'string' || !HEX64.test(root)) throw new Bad(`a head in ${which} is not one`);
       const before = this.latest[which].get(origin);
       if (before !== undefined && (size < before[0] || (size === before[0] && root !== before[1]))) throw new Bad(`a head of ${origin} contradicts one before it`);
       if (this.complete[which].has(origin) && size > this.complete[which].get(origin)) throw new Bad(`a larger head of ${origin}, which had ended`);
@@ -837,15 +824,42 @@ class Files {
 }
 
 function readMinimum(folder, size) {
-  const where = path.join(folder, 'minimum');
-  if (!fs.existsSync(where)) return 0n;
-  const bytes = readFile(where, 32);
-  const found = bytes === null ? null : /^(0|[1-9][0-9]{0,18})\n?$/.exec(bytes.toString('latin1'));
-  if (found === null || bytes.at(-1) !== (found[0].endsWith('\n') ? 10 : bytes.at(-1)) || BigInt(found[1]) > size) throw new Bad('minimum is not a number of its records');
+  const bytes = readFile(path.join(folder, 'minimum'), 20); // digits of 2^63, and a newline
+  if (bytes === null) return 0n;
+  const found = /^(0|[1-9][0-9]{0,18})\n?$/.exec(bytes.toString('latin1'));
+  if (found === null || BigInt(found[1]) > size) throw new Bad('minimum is not the number of one of its records');
   return BigInt(found[1]);
 }
 
 // -- Verdict: one log ------------------------------------------------------------------------------------------------------------------------------
+
+// Who stands for a head. A signature of a known key that does not hold, or none where one is needed, is a problem.
+function readSignatures(head, options, ring, passed) {
+  const signed = [];
+  const witnesses = new Set();
+  let seen = null;
+  for (const line of head.signatures) {
+    const key = ring.known.get(line.handle);
+    if (key === undefined || key.type !== 1) continue;
+    if (!holds(key, line.bytes, head.text, head)) throw new Bad(`checkpoint: the signature of ${line.handle} does not hold`);
+    signed.push(line.handle);
+  }
+  if (ring.needed && signed.length === 0) throw new Bad('checkpoint: no known key signed it');
+  for (const line of head.signatures) {
+    const key = options.witnesses.find((one) => one.handle === line.handle);
+    if (key === undefined) continue;
+    const held = holds(key, line.bytes, head.text, head);
+    if (held === false) throw new Bad(`checkpoint: the cosignature of ${line.handle} does not hold`);
+    if (held === null) {
+      passed.add(`ML-DSA is not in this Node: the cosignature of ${line.handle} was passed over`);
+      continue;
+    }
+    witnesses.add(key.name);
+    const time = line.bytes.readBigUInt64BE(0);
+    if (seen === null || time < seen) seen = time;
+  }
+  return { signed, witnesses, seen };
+}
 
 // Reads the head of a log: everything in "Head" but the count of witnesses, which needs the fleet logs.
 function readHead(log, options, ring, passed) {
@@ -858,25 +872,10 @@ function readHead(log, options, ring, passed) {
   }
   log.origin = head.origin;
   if (ring.problem !== null) throw new Bad(ring.problem);
-  log.signedInForce = false;
-  let signed = false;
-  for (const line of head.signatures) {
-    const key = ring.known.get(line.handle);
-    if (key === undefined) continue;
-    if (!holds(key, line.bytes, head.text, head)) throw new Bad(`checkpoint: the signature of ${line.handle} does not hold`);
-    signed = true;
-    if (!ring.replaced.has(line.handle)) log.signedInForce = true;
-  }
-  if (ring.needed && !signed) throw new Bad('checkpoint: no known key signed it');
-  log.witnesses = new Set();
-  for (const line of head.signatures) {
-    const key = options.witnesses.find((one) => one.handle === line.handle);
-    if (key === undefined) continue;
-    const held = holds(key, line.bytes, head.text, head);
-    if (held === false) throw new Bad(`checkpoint: the cosignature of ${line.handle} does not hold`);
-    if (held === null) passed.add(`ML-DSA is not in this Node: the cosignature of ${line.handle} was passed over`);
-    else log.witnesses.add(key.name);
-  }
+  const { signed, witnesses, seen } = readSignatures(head, options, ring, passed);
+  // A key in force: it was not replaced, or a witness saw what it signed before the end of its time.
+  log.signedInForce = signed.some((handle) => !ring.replaced.has(handle) || (seen !== null && seen <= ring.replaced.get(handle)));
+  log.witnesses = witnesses;
   if (head.origin.slice(head.origin.lastIndexOf('/') + 1) !== log.name) throw new Bad('checkpoint: its origin is of another log');
   log.minimum = Number(readMinimum(log.folder, head.size));
   return head;
@@ -888,7 +887,7 @@ function checkLog(log, options, ring, held, vouched, passed) {
   try {
     checkRecords(log, options, ring, held, vouched, passed, report, (opened) => (journal = opened));
   } catch (error) {
-    if (!(error instanceof Bad) && typeof error.code !== 'string') throw error; // a code: the system's word on a file
+    if (!(error instanceof Bad)) throw error;
     report.problem = { record: `${log.name}/${error.record ?? report.records}`, problem: error.message };
   } finally {
     if (journal !== null) journal.close();
@@ -967,30 +966,31 @@ function finish(n, tree, journal, records, kept, gone) {
 
 // -- Proof -----------------------------------------------------------------------------------------------------------------------------------------
 
-function parseKept(where) {
+function parseKept(where, options) {
   const bytes = readFile(where, 1 << 20);
   if (bytes === null || bytes.length > 1 << 20) throw new Usage(`${where}: there is no such checkpoint or proof`);
   try {
-    const text = utf8(bytes);
-    if (text === null || !text.startsWith('c2sp.org/tlog-proof@v1\n')) {
-      const { origin, size, root } = parseCheckpoint(bytes);
-      return { origin, size, root };
-    }
-    const parted = text.indexOf('\n\n');
-    const lines = text.slice(0, Math.max(parted, 0)).split('\n').slice(1);
-    if (lines[0]?.startsWith('extra ')) {
-      if (base64(lines.shift().slice(6)) === null) throw new Bad('extra is not base64');
-    }
-    const index = /^index (0|[1-9][0-9]{0,18})$/.exec(lines.shift() ?? '');
-    const hashes = lines.map(base64);
-    if (index === null || hashes.length > 63 || hashes.some((hash) => hash === null || hash.length !== 32)) throw new Bad('it is not a proof');
-    const { origin, size, root } = parseCheckpoint(Buffer.from(text.slice(parted + 2)));
-    if (BigInt(index[1]) >= size) throw new Bad('its record is beyond its checkpoint');
-    return { origin, size, root, index: BigInt(index[1]), hashes };
+    const proof = parseProof(bytes);
+    const head = parseCheckpoint(proof?.checkpoint ?? bytes);
+    const ring = { known: new Map(options.keys.map((key) => [key.handle, key])), needed: options.keys.length > 0 };
+    readSignatures(head, options, ring, new Set());
+    return { ...proof, origin: head.origin, size: head.size, root: head.root };
   } catch (error) {
     if (error instanceof Bad) throw new Usage(`${where}: ${error.message}`);
     throw error;
   }
+}
+
+function parseProof(bytes) {
+  const text = utf8(bytes);
+  if (text === null || !text.startsWith('c2sp.org/tlog-proof@v1\n')) return null;
+  const parted = text.indexOf('\n\n');
+  const lines = text.slice(0, Math.max(parted, 0)).split('\n').slice(1);
+  if (lines[0]?.startsWith('extra ') && base64(lines.shift().slice(6)) === null) throw new Bad('extra is not base64');
+  const index = /^index (0|[1-9][0-9]{0,18})$/.exec(lines.shift() ?? '');
+  const hashes = lines.map(base64);
+  if (index === null || hashes.length > 63 || hashes.some((hash) => hash === null || hash.length !== 32)) throw new Bad('it is not a proof');
+  return { index: BigInt(index[1]), hashes, checkpoint: Buffer.from(text.slice(parted + 2)) };
 }
 
 // -- Verdict: all logs -----------------------------------------------------------------------------------------------------------------------------
@@ -1015,6 +1015,7 @@ function findLogs(place) {
     if (!logs.has(name)) logs.set(name, { name, folder: null, journal: null, sealed: false, fleet: false, origin: null });
     return logs.get(name);
   };
+  if (!isFolder(path.join(place, 'log')) && !isFolder(path.join(place, 'journal'))) throw new Usage(`${place}: there is neither journal nor log`);
   for (const name of foldersIn(path.join(place, 'log'), (folder) => isFile(path.join(folder, 'checkpoint')) || isFolder(path.join(folder, 'tile')))) {
     const log = make(name);
     log.folder = path.join(place, 'log', name);
@@ -1024,13 +1025,13 @@ function findLogs(place) {
     } catch (error) {
       if (!(error instanceof Bad)) throw error; // its own check will say so
     }
-    log.fleet = name.startsWith('fleet-') && log.origin === `${name.slice(6)}/${name}`;
   }
   for (const name of foldersIn(path.join(place, 'journal'), () => true)) {
-    const log = make(name);
-    if (!log.fleet) log.journal = path.join(place, 'journal', name);
+    make(name).journal = path.join(place, 'journal', name);
   }
   for (const log of logs.values()) {
+    const fleetOrigin = `${log.name.slice(6)}/${log.name}`;
+    log.fleet = log.journal === null && log.name.startsWith('fleet-') && (log.origin === null || log.origin === fleetOrigin);
     log.answersTo = (origin) => (log.sealed ? log.origin === origin : lastPart(origin) === log.name);
   }
   return [...logs.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -1048,7 +1049,6 @@ export function verify(place, options) {
   const heldBy = (holders) => (log) => {
     const kept = options.kept.filter((one) => log.answersTo(one.origin)).map((one) => ({ size: one.size, root: one.root, fleet: false }));
     for (const holder of holders) {
-      if (holder.name === log.name) continue;
       for (const which of ['heads', 'others']) {
         for (const [origin, heads] of results.get(holder.name).entries.held[which]) {
           if (!log.answersTo(origin)) continue;
@@ -1062,28 +1062,34 @@ export function verify(place, options) {
     holders.some((one) => one.signedInForce && one.witnesses.size >= options.required && results.get(one.name).entries.held.heads.has(origin));
 
   for (const log of fleets) results.set(log.name, checkLog(log, options, ring, heldBy([]), () => false, passed));
-  const holders = good();
-  const again = holders.filter((log) => heldBy(holders)(log).some((one) => one.fleet));
-  const second = again.map((log) => checkLog(log, options, ring, heldBy(holders), () => false, passed));
-  for (const report of second) results.set(report.name, report);
+  const again = good().filter((log) => heldBy(good())(log).some((one) => one.fleet));
+  for (const log of again) results.set(log.name, checkLog(log, options, ring, heldBy(good()), () => false, passed));
 
   const trusted = good();
   for (const log of logs) if (!log.fleet) results.set(log.name, checkLog(log, options, ring, heldBy(trusted), vouchedBy(trusted), passed));
 
-  const lost = (origin, why) => {
+  const reports = [...results.values()];
+  const lose = (origin, why) => {
     const name = lastPart(origin);
-    if (!results.has(name)) results.set(name, { name, problem: { record: `${name}/0`, problem: `the log is lost: ${why}` }, records: 0, sealed: false, lost: true });
+    reports.push({ name, problem: { record: `${name}/0`, problem: `the log is lost: ${why}` }, records: 0, sealed: false });
   };
-  const heldOf = (which) => trusted.flatMap((log) => [...results.get(log.name).entries.held[which].keys()]);
-  for (const origin of heldOf('heads')) lost(origin, 'a fleet log names it');
-  for (const origin of heldOf('others')) {
-    const gateway = gatewayOf(origin);
-    const here = fleets.length > 0 ? fleets.some((log) => gatewayOf(log.origin) === gateway) : logs.some((log) => log.origin !== null && gatewayOf(log.origin) === gateway);
-    if (here) lost(origin, 'a fleet log of another gateway names it');
+  const origins = new Set(logs.map((log) => log.origin));
+  const inJournal = new Set(logs.filter((log) => log.journal !== null).map((log) => log.name));
+  const missing = (origin) => !origins.has(origin) && !inJournal.has(lastPart(origin));
+  const namedIn = (which) => trusted.flatMap((log) => [...results.get(log.name).entries.held[which].keys()]);
+  const gone = new Set();
+  for (const origin of namedIn('heads')) {
+    const name = lastPart(origin);
+    if (STREAM_NAME.test(name) && !origins.has(origin) && !logs.some((log) => !log.fleet && log.name === name) && !gone.has(name)) {
+      gone.add(name);
+      lose(origin, 'a fleet log names it');
+    }
   }
-  for (const one of options.kept) lost(one.origin, 'a kept head speaks of it');
+  const gatewaysHere = new Set((fleets.length > 0 ? fleets : logs).filter((log) => log.origin !== null).map((log) => gatewayOf(log.origin)));
+  for (const origin of namedIn('others')) if (missing(origin) && gatewaysHere.has(gatewayOf(origin))) lose(origin, 'a fleet log names it');
+  for (const one of options.kept) if (missing(one.origin)) lose(one.origin, 'a kept head speaks of it');
 
-  const sorted = [...results.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const sorted = reports.sort((a, b) => (a.name < b.name ? -1 : 1));
   const isFleet = (report) => fleets.some((log) => log.name === report.name);
   const shown = ({ problem, records, sealed, name }) => ({ stream: name, problem, records, sealed });
   return {
@@ -1098,6 +1104,7 @@ export function verify(place, options) {
 
 function parseArguments(args) {
   const options = { keys: [], witnesses: [], required: 0, kept: [], proofs: [] };
+  const files = [];
   let place = null;
   let json = false;
   let batch = false;
@@ -1116,16 +1123,27 @@ function parseArguments(args) {
       if (!/^[0-9]{1,4}$/.test(count)) throw new Usage(`${word}: not a number`);
       options.required = Number(count);
     } else if (word === '--kept') {
-      const kept = parseKept(rest.shift() ?? '');
-      options.kept.push(kept);
-      if (kept.index !== undefined) options.proofs.push(kept);
+      files.push(rest.shift() ?? '');
     } else if (word === '--json') json = true;
     else if (word === '--batch') batch = true;
     else if (!word.startsWith('-') && place === null) place = word;
     else throw new Usage(`${word}: not an option`);
   }
+  if (options.required > new Set(options.witnesses.map((key) => key.name)).size) throw new Usage('more witnesses are required than are named');
+  options.kept = files.map((file) => parseKept(file, options));
+  options.proofs = options.kept.filter((one) => one.index !== undefined);
   if ((place === null) !== batch) throw new Usage('name one folder, or --batch and folders on standard input');
   return { place, options, json, batch };
+}
+
+// A verdict, or why there is none: what cannot be read says nothing of a log.
+function answer(place, options) {
+  try {
+    return verify(place, options);
+  } catch (error) {
+    if (!(error instanceof Usage) && typeof error.code !== 'string') throw error;
+    return { error: error.message };
+  }
 }
 
 async function main() {
@@ -1134,7 +1152,7 @@ async function main() {
     asked = parseArguments(process.argv.slice(2));
     if (asked.batch) {
       for await (const line of createInterface({ input: process.stdin })) {
-        if (line !== '') process.stdout.write(`${JSON.stringify(verify(line, asked.options))}\n`);
+        if (line !== '') process.stdout.write(`${JSON.stringify(answer(line, asked.options))}\n`);
       }
       return 0;
     }
@@ -1148,7 +1166,7 @@ async function main() {
     }
     return verdict.ok ? 0 : 1;
   } catch (error) {
-    if (!(error instanceof Usage)) throw error;
+    if (!(error instanceof Usage) && typeof error.code !== 'string') throw error;
     process.stderr.write(`${error.message}\n`);
     return 2;
   }
