@@ -2,7 +2,7 @@
 
 ZIPs can be made so that two readers see two contents, or so that few bytes become very many. What is not plain here is refused: names that are no plain
 paths, files twice, hidden or encrypted, other headers than the directory tells, anything between, before or after the files. What is
-read is bounded before it is unpacked.
+read is bounded before it is unpacked. The only bits that are not looked at are those that fill up the last byte of a deflated file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ DIRECTORY_BYTES_MAX = FILES_MAX * 300  # our choice: a stream's name has at most
 _MAGIC = b"PK\x03\x04"
 _LOCAL = struct.Struct("<4s5H3L2H")
 _END, _LOCATOR, _END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
+_UNIX, _VERSION, _VERSION64, _MODE = (
+    3,
+    20,
+    45,
+    0o100644 << 16,
+)  # whose rights the mode is; what a reader must know; plain files
+_TIME = (1980, 1, 1, 0, 0, 0)  # of all files: the first that ZIP knows
+_EXTRA64_BYTES = 12  # APPNOTE.TXT, section 4.5.3, with an offset alone
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,140}(/[A-Za-z0-9._-]{1,140}){0,2}")
 
 
@@ -101,8 +109,10 @@ class StrictZip:
         if len(tail) == _END.size + _LOCATOR.size + _END64.size and tail[_END64.size :].startswith(b"PK\x06\x07"):
             end -= _LOCATOR.size + _END64.size
             _, _, at, _ = _LOCATOR.unpack_from(tail, _END64.size)
-            magic, rest, _, _, _, _, here, count, length, start = _END64.unpack_from(tail)
-            if magic != b"PK\x06\x06" or at != end or rest != _END64.size - 12 or here != count:
+            magic, rest, *versions, disk, other, here, count, length, start = _END64.unpack_from(tail)
+            if (magic, rest, versions, disk, other, here, at) != (
+                *(b"PK\x06\x06", _END64.size - 12, [_VERSION64, _VERSION64], 0, 0, count, end),
+            ):
                 raise PackError(what, "its parts contradict each other")
         if start + length != end or count > FILES_MAX or length > DIRECTORY_BYTES_MAX:
             raise PackError(
@@ -125,6 +135,16 @@ class StrictZip:
             raise PackError(name, "it is encrypted, or of a form that is not read here", info.header_offset)
         if info.compress_type != zipfile.ZIP_DEFLATED or info.comment:
             raise PackError(name, "it is packed in a way that is not read here", info.header_offset)
+        facts = (info.create_system, info.create_version, info.reserved, info.volume, info.internal_attr)
+        far = len(info.extra) == _EXTRA64_BYTES
+        if (
+            facts != (_UNIX, _VERSION64, 0, 0, 0)
+            or info.external_attr != _MODE
+            or info.extract_version != (_VERSION64 if far else _VERSION)
+            or info.date_time != _TIME
+            or (info.extra and not far)
+        ):
+            raise PackError(name, "the directory tells of it what no pack tells", info.header_offset)
         self.files[name] = info
 
     def _contiguous(self, start: int) -> None:
