@@ -25,11 +25,14 @@ def rooms(table: Mapping[str, str]) -> type[TyperGroup]:
             if cmd_name in table and cmd_name not in self.commands:
                 module, _, name = table[cmd_name].partition(":")
                 made = getattr(importlib.import_module(module), name)
-                if not isinstance(made, typer.Typer):
+                command: Any
+                if isinstance(made, typer.Typer):
+                    command = typer.main.get_group(made)  # a group also where it has but one command
+                else:
                     single = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
                     single.command(cmd_name)(made)
-                    made = single
-                command = self.commands[cmd_name] = typer.main.get_command(made)
+                    command = typer.main.get_command(single)
+                self.commands[cmd_name] = command
                 command.name = cmd_name
             return super().get_command(ctx, cmd_name)
 
