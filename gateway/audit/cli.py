@@ -107,6 +107,12 @@ def verify_command(
     since: Annotated[
         list[Path] | None, typer.Option("--since-note", help="A checkpoint or proof that you kept.")
     ] = None,
+    bearer_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--bearer-file", help="A file with the key that the URL's server asks for, as an auditor's door does."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False,
 ) -> None:
     """Check every byte of the journal and of its sealed logs, and every signature. Exit code 1 if anything is damaged.
@@ -118,6 +124,7 @@ def verify_command(
     try:
         trust = verifier.trust_of(keys or (), key_files or (), witnesses or (), required)
         kept = verifier.kept_heads(since or (), trust)
+        bearer = verifier.bearer_of(bearer_file, places or ())
         with Progress(
             "verifying",
             BarColumn(),
@@ -131,6 +138,7 @@ def verify_command(
                 places or [str(data)],
                 trust,
                 kept=kept,
+                bearer=bearer,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     except (ValueError, OSError) as error:

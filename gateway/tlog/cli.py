@@ -16,11 +16,13 @@ from typing import TextIO
 import orjson
 
 from .note import ED25519, NoteError, VerifierKey, parse_key
+from .places import one_server
 from .proof import SUFFIX
 from .report import Report, StreamReport
 from .verify import Kept, Trust, check, kept_head
 
 OK, DAMAGED, UNUSABLE = 0, 1, 2
+_BEARER_CHARS_MAX = 4096  # our choice: no key of ours has more than 100
 _FILE_BYTES_MAX = 1 << 20  # our choice: of a file of keys or a kept note
 _EVERY_S = 2.0  # our choice: between two lines of progress
 _OPEN_SHOWN = 5  # our choice: of the calls that are open in a stream
@@ -43,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         trust = trust_of(asked.key, asked.keys, asked.witness, asked.witnesses_required)
         kept = kept_heads(asked.since_note, trust)
         with_progress = None if asked.quiet else _teller(sys.stderr)
-        report = check(asked.place, trust, kept=kept, progress=with_progress)
+        bearer = bearer_of(asked.bearer_file, asked.place)
+        report = check(asked.place, trust, kept=kept, bearer=bearer, progress=with_progress)
     except (ValueError, OSError) as error:
         print(f"licet-verify: {_sentence(error)}", file=sys.stderr)  # noqa: T201 - a command's own output
         return UNUSABLE
@@ -72,6 +75,18 @@ def trust_of(
 def kept_heads(paths: Sequence[Path], trust: Trust) -> list[Kept]:
     """The checkpoints and proofs that somebody kept. Raises ValueError, OSError."""
     return [kept_head(_text(path), path.name, trust) for path in paths]
+
+
+def bearer_of(path: Path | None, places: Sequence[str]) -> str:
+    """The key in a file, for the one server among the places; "" without a file. Raises ValueError, which never holds the key, and OSError."""
+    if path is None:
+        return ""
+    key = _text(path).strip()
+    if not 0 < len(key) <= _BEARER_CHARS_MAX or not all("!" <= c <= "~" for c in key):
+        raise ValueError(f"{path}: holds no key; --bearer-file takes a file with one line, the key alone")
+    if not one_server(places):
+        raise ValueError("--bearer-file: the key goes to one server; give the URLs of one at a time")
+    return key
 
 
 def as_json(report: Report) -> str:
@@ -138,6 +153,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--since-note", action="append", default=[], type=Path, metavar="FILE", help="a checkpoint or proof you kept"
+    )
+    parser.add_argument(
+        "--bearer-file",
+        type=Path,
+        metavar="FILE",
+        help="a file with the key that the URL's server asks for (an auditor's)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document, for programs")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")

@@ -8,11 +8,12 @@ bounded; a redirect is refused, since it is not what was asked.
 from __future__ import annotations
 
 import functools
+import ipaddress
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -82,6 +83,7 @@ class Web:
     """On a server. `url` ends without a slash."""
 
     url: str
+    bearer: str = field(default="", repr=False)  # the key that the server asks for
 
     @property
     def where(self) -> str:
@@ -91,16 +93,20 @@ class Web:
     def read(self, path: str, limit: int) -> bytes | None:
         """See `Source`."""
         address = f"{self.url.rstrip('/')}/{path}"
-        request = urllib.request.Request(  # noqa: S310 - the scheme is one of two, and the opener knows no other
-            address, headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, identity"}
-        )
+        headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, identity"}
+        if self.bearer:
+            headers["Authorization"] = f"Bearer {self.bearer}"
+        request = urllib.request.Request(address, headers=headers)  # noqa: S310 - the scheme is one of two, and the opener knows no other
         try:
             with _opener().open(request, timeout=TIMEOUT_S) as answer:
                 return _decoded(answer, limit, address)
         except urllib.error.HTTPError as error:
             if error.code in (404, 410):
                 return None
-            raise PlaceError(f"{address}: the server answers with status {error.code}") from error
+            remedy = ""
+            if error.code in (401, 403):
+                remedy = "; it takes another key" if self.bearer else "; give its key with --bearer-file"
+            raise PlaceError(f"{address}: the server answers with status {error.code}{remedy}") from error
         except PlaceError:
             raise
         except (OSError, ValueError) as error:
@@ -109,8 +115,8 @@ class Web:
     def beside(self, name: str) -> Source:
         """See `Source`."""
         if not urlsplit(self.url).path:
-            return Web(f"{self.url}/{name}")
-        return Web(f"{self.url.rpartition('/')[0]}/{name}")
+            return Web(f"{self.url}/{name}", self.bearer)
+        return Web(f"{self.url.rpartition('/')[0]}/{name}", self.bearer)
 
     def size_bytes(self) -> int:
         """See `Source`."""
@@ -127,18 +133,37 @@ class Found:
     log: Source | None = None
 
 
-def find(place: Path | str) -> list[Found]:
-    """Everything there is at a place. Raises FileNotFoundError where there is nothing, ValueError for a URL that is none."""
+def find(place: Path | str, bearer: str = "") -> list[Found]:
+    """Everything there is at a place. `bearer`: the key that its server asks for.
+
+    Raises FileNotFoundError where there is nothing, ValueError for a URL that is none, or that a key must not be sent to.
+    """
     if isinstance(place, str) and "://" in place:
         parts = urlsplit(place)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError(f"{place}: give the http or https URL of a log, without query and fragment")
-        return [Found(place, "", log=Web(place.rstrip("/")))]
+        if bearer and parts.scheme != "https" and not _is_here(parts.hostname):
+            raise ValueError(f"{place}: --bearer-file: a key is sent by https only, or to this host")
+        return [Found(place, "", log=Web(place.rstrip("/"), bearer))]
     folder = Path(place)
     found = list(_in_folder(folder, _DEPTH))
     if not found and not frames.journal_dir(folder).is_dir():
         raise FileNotFoundError(f"no journal under {folder}, and no log")
     return found
+
+
+def one_server(places: Iterable[Path | str]) -> bool:
+    """Whether all URLs among them are of one server: a key is meant for one."""
+    urls = [urlsplit(place) for place in places if isinstance(place, str) and "://" in place]
+    return len({(url.scheme, url.netloc.lower()) for url in urls}) == 1
+
+
+def _is_here(host: str) -> bool:
+    """Whether what is sent there does not leave this host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _in_folder(folder: Path, depth: int) -> Iterator[Found]:

@@ -78,12 +78,13 @@ def check(
     trust: Trust | None = None,
     *,
     kept: Iterable[Kept] = (),
+    bearer: str = "",
     progress: Progress | None = None,
 ) -> Report:
     """Check everything at these places: folders, URLs of logs, and evidence packs. Raises as `verify`, and ValueError for a URL that is none."""
     trust, kept = trust or Trust(), tuple(kept)
     packs = [check_pack(place, trust, kept=kept, progress=progress) for place in places if is_pack(place)]
-    found = [one for place in places if not is_pack(place) for one in find(place)]
+    found = [one for place in places if not is_pack(place) for one in find(place, bearer)]
     rest = tuple(one for one in kept if not any(one.head.origin in origins for _, origins in packs))
     report = _Check(trust, rest, progress).run(found)
     return replace(report, streams=(*report.streams, *(made for made, _ in packs)))
