@@ -9,13 +9,24 @@ from __future__ import annotations
 import functools
 import time
 
-from gateway.audit.record import Durations, Intent, OutcomeRecord, PseudonymCounts, Text, TrainingRef, UsageCounts
+from gateway.audit.record import (
+    Durations,
+    Intent,
+    LicenseRef,
+    OutcomeRecord,
+    PseudonymCounts,
+    Text,
+    TrainingRef,
+    UsageCounts,
+)
 from gateway.call import Call
 from gateway.catalog import NOT_FILED, license_ref
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.surfaces import as_stated
 from gateway.reasons import Outcome
 from gateway.screen import Findings
+
+LICENSES_KEPT = 256  # our choice: verdicts that are told again and again; more than a gateway has models
 
 
 def intent_of(call: Call) -> Intent:
@@ -43,9 +54,7 @@ def intent_of(call: Call) -> Intent:
         target_model=model.target_model if model is not None else None,
         operation=call.operation,
         policy=model.policy_ref if model is not None else None,
-        license=license_ref(call.verdict, call.clock.started_ms / 1000, model.filed if model is not None else NOT_FILED)
-        if call.verdict is not None
-        else None,
+        license=_license(call),
         training=_permit(call),
         prompt=text,
         territory=(facts.territories or None) if facts is not None else None,
@@ -105,6 +114,26 @@ def outcome_of(call: Call, outcome: Outcome, codes: tuple[str, ...]) -> OutcomeR
 def _permit(call: Call) -> TrainingRef | None:
     permit = call.training.permit if call.training is not None else None
     return TrainingRef(permit.id, permit.digest, permit.iss) if permit is not None else None
+
+
+# By the verdict's address: verdict, what was filed, second, and how the record tells it, which calls of that second share.
+_licenses: dict[int, tuple[object, object, int, LicenseRef]] = {}
+
+
+def _license(call: Call) -> LicenseRef | None:
+    verdict = call.verdict
+    if verdict is None:
+        return None
+    filed = call.model.filed if call.model is not None else NOT_FILED
+    now_s = call.clock.started_ms // 1000
+    known = _licenses.get(id(verdict))
+    if known is not None and known[0] is verdict and known[1] is filed and known[2] == now_s:
+        return known[3]
+    if len(_licenses) >= LICENSES_KEPT:
+        _licenses.clear()
+    told = license_ref(verdict, now_s, filed)
+    _licenses[id(verdict)] = (verdict, filed, now_s, told)  # held, so that no other verdict gets that address
+    return told
 
 
 _NO_PSEUDONYMS = PseudonymCounts()

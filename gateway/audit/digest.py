@@ -34,6 +34,7 @@ PIECE_CHARS = 1_024  # our choice: a longer piece waits for no other
 _KEY_NAME = re.compile(r"digest-([1-9][0-9]{0,8})\.key")
 _SOURCES_CACHED = 4096  # our choice: sources of refusals come in bursts from few places
 _BLOCK_BYTES = 64  # of SHA-256
+_ASCII_SPACE = bytes(code for code in range(128) if chr(code).isspace())  # what `str.split` takes for white space
 
 
 class _Birth(msgspec.Struct, frozen=True):
@@ -112,17 +113,14 @@ class DigestKey:
 class ContentDigest:
     """As `DigestKey.digest`, of a content that comes in pieces."""
 
-    __slots__ = ("_inner", "_outer", "_prefix")
+    __slots__ = ("_inner", "_outer", "_prefix", "feed")
 
     def __init__(self, inner: hashlib._Hash, outer: hashlib._Hash, prefix: str) -> None:
         """Use `DigestKey.content_digest`."""
         self._inner = inner.copy()
         self._outer = outer
         self._prefix = prefix
-
-    def feed(self, piece: bytes) -> None:
-        """The next piece."""
-        self._inner.update(piece)
+        self.feed: Callable[[bytes], None] = self._inner.update  # the next piece; a stream's every event comes by here
 
     def value(self) -> str:
         """`k1:<hex>` of all that was fed."""
@@ -161,8 +159,13 @@ class TextDigest:
         return f"{self._prefix}{whole.hexdigest()}"
 
     def _flush(self) -> None:
-        joined = "".join("".join(self._pieces).split())
-        self._inner.update(joined.encode("utf-8", "surrogatepass"))  # half a pair is text too, to JSON
+        joined = "".join(self._pieces)
+        if joined.isascii():  # the same bytes, in a tenth of the time
+            self._inner.update(joined.encode("ascii").translate(None, _ASCII_SPACE))
+        else:
+            self._inner.update(
+                "".join(joined.split()).encode("utf-8", "surrogatepass")
+            )  # half a pair is text too, to JSON
         self._pieces.clear()
 
 

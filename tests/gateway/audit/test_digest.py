@@ -140,3 +140,12 @@ def test_uses_do_not_mix_and_names_of_two_tenants_do_not_meet(tmp_path: Path) ->
     assert keys.subject("a", "bc") != keys.subject("ab", "c")
     assert keys.digest(b"text")[3:] != keys.newest.text("text")[3:]
     assert keys.source("192.0.2.1") == keys.newest.source("192.0.2.9")
+
+
+def test_white_space_of_ascii_is_what_it_is_elsewhere() -> None:
+    key = DigestKey(bytes(range(32)))
+    every = "".join(chr(code) for code in range(128))
+    bare = "".join(every.split())
+    assert len(bare) < len(every)
+    assert key.text(every) == key.text(bare)  # both ASCII
+    assert key.text(every + "é\u2003") == key.text(bare + "é")  # neither
