@@ -60,11 +60,14 @@ class Second:
             [NODE, str(SECOND), "--batch", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def __call__(self, place: Path) -> Verdict:
-        """What it finds there."""
+    def ask(self, place: Path) -> None:
+        """Let it look there; `answer` says what it found."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         print(place, file=self._process.stdin, flush=True)
+
+    def answer(self) -> Verdict:
+        """What it finds where it was asked to look."""
+        assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         assert answer, "the second verifier died"
         return _read(json.loads(answer))
@@ -145,14 +148,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _agree(one: Any, second: Second, target: Path) -> bool:
     """Whether both find the log sound; that they agree is asserted."""
     one.apply(target)
-    found, other = first(target, TRUST), second(target)
-    assert found == other, one.name
+    second.ask(target)
+    found = first(target, TRUST)
+    assert found == second.answer(), one.name
     shutil.rmtree(target)
     return found[0]
 
 
 def test_both_verifiers_name_the_same_first_bad_record(base: Path, tmp_path: Path, second: Second) -> None:
-    assert first(base, TRUST) == second(base)
+    second.ask(base)
+    assert first(base, TRUST) == second.answer()
     some = list(mutations(base, 23, len(KINDS), signer=KEY))[1::3]
     sound = [_agree(one, second, tmp_path / "mutated") for one in some]
     assert not all(sound)
@@ -254,11 +259,9 @@ def _pruned_live(data: Path, torn: bytes) -> None:
 def _pruned_then(data: Path, number: int, **fields: object) -> None:
     """A pruned log in which what opens segment `number` of the journal says something else; segment 1 is gone."""
     stream = _streams(data)[0]
-    second = frames.read_header((stream / frames.segment_name(2)).read_bytes())
-    assert second is not None
+    size = len(records(stream))
     (stream / frames.segment_name(1)).unlink()
-    log = data / "log" / stream.name
-    (log / "minimum").write_text(f"{second[0].first_seq}\n")
+    (data / "log" / stream.name / "minimum").write_text(f"{size}\n")
     _header(data, number, **fields)
 
 
@@ -389,8 +392,9 @@ def test_where_readers_of_the_page_may_part_they_do_not(name: str, small: Path, 
     change, expected = CASES[name]
     data = Path(shutil.copytree(small, tmp_path / "data"))
     change(data)
-    found, other = first(data, TRUST), second(data)
-    assert found == other
+    second.ask(data)
+    found = first(data, TRUST)
+    assert found == second.answer()
     bad = [record for part in found[1:] for _, record in part if record is not None]
     if expected is None:
         assert not bad
@@ -454,7 +458,7 @@ def test_both_follow_statements_of_keys_alike(small: Path, tmp_path: Path) -> No
             if trust.keys:
                 assert verdict[0] == sound, text
     (data / "log" / "keys").unlink()
-    for vkeys in (f"{VKEY}\n{new_vkey}\n", f"{new_vkey}", "nonsense\n", ""):
+    for vkeys in (f"{VKEY}\n{new_vkey}\n", f"{new_vkey}", f"{new_vkey}\r\n", "nonsense\n", ""):
         put(data / "log" / "vkeys", vkeys.encode())
         assert first(data, Trust()) == once(data)
 
