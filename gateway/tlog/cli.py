@@ -126,7 +126,8 @@ def _stream_lines(one: StreamReport) -> Iterator[str]:
         seen = f"; cosigned by {', '.join(one.witnesses)}" if one.witnesses else ""
         yield f"  signed by {signed}{seen}"
     if one.pruned:
-        yield f"  records before {one.pruned:,} were pruned; the tree still proves what is left"
+        held = f" ({one.held:,} of them are held, each with its proof)" if one.held else ""
+        yield f"  records before {one.pruned:,} were pruned{held}; the tree still proves what is left"
     if one.origin and one.records > one.sealed and one.problem is None:
         yield f"  {one.records - one.sealed:,} records at its end are not sealed yet"
     if one.open_calls:

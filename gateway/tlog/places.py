@@ -46,6 +46,9 @@ class Source(Protocol):
     def beside(self, name: str) -> Source:
         """The neighbor of that name."""
 
+    def names(self, folder: str) -> list[str]:
+        """Files of a folder, as far as they can be listed. Raises OSError."""
+
     def size_bytes(self) -> int:
         """How much there is to read, as far as it is known; for showing progress."""
 
@@ -72,6 +75,13 @@ class Folder:
     def beside(self, name: str) -> Source:
         """See `Source`."""
         return Folder(self.path.parent / name)
+
+    def names(self, folder: str) -> list[str]:
+        """See `Source`."""
+        try:
+            return [one.name for one in (self.path / folder).iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def size_bytes(self) -> int:
         """See `Source`."""
@@ -117,6 +127,10 @@ class Web:
         if not urlsplit(self.url).path:
             return Web(f"{self.url}/{name}", self.bearer)
         return Web(f"{self.url.rpartition('/')[0]}/{name}", self.bearer)
+
+    def names(self, folder: str) -> list[str]:
+        """None: a server lists nothing."""
+        return []
 
     def size_bytes(self) -> int:
         """See `Source`."""

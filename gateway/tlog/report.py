@@ -45,6 +45,7 @@ class StreamReport:
     origin: str = ""  # of its checkpoint; "": it has none
     sealed: int = 0  # records under the newest head
     pruned: int = 0  # records before this one may be gone
+    held: int = 0  # records that are kept with a proof each, since they outlast their pruned bundle
     signed_by: tuple[str, ...] = ()  # names and ids of the known keys whose signature holds
     witnesses: tuple[str, ...] = ()  # by name, those whose cosignature holds
     witnessed: int = (

@@ -17,6 +17,7 @@ from . import frames, tree
 from .checkpoint import Checkpoint, read_checkpoint
 from .fleet import FleetEntries
 from .heads import Committed, Held, Inclusion, ascending
+from .heldproofs import HeldProofs, read_adopted
 from .note import NoteError
 from .pack import check_pack, is_pack
 from .places import FLEET_PREFIX, Found, Source, find
@@ -155,6 +156,7 @@ class _Check:
                 sealing.read()
                 sealing.demand_quorum(0)
                 held, inclusions, _ = self._holding(found.name, sealing.origin)
+                held += sealing.former
                 walk = Walk(
                     found.name,
                     entries,
@@ -163,6 +165,7 @@ class _Check:
                     heads=ascending(held, committed),
                     sealed_to=_largest(committed),
                     inclusions=inclusions,
+                    proofs=sealing.proofs,
                 )
                 walk.run()
             except WrongError as error:
@@ -271,6 +274,7 @@ class _Check:
                 sealing.read()
                 sealing.demand_quorum(self._vouched(sealing))
                 held, inclusions, committed = self._holding(found.name, sealing.origin)
+                held += sealing.former
                 if found.journal is not None:
                     journal = Journal(found.journal, pruned=sealing.minimum, told=self._told)
                 walk = Walk(
@@ -282,6 +286,7 @@ class _Check:
                     heads=ascending(held, committed),
                     sealed_to=_largest(committed),
                     inclusions=inclusions,
+                    proofs=sealing.proofs,
                 )
                 walk.run()
             except (WrongError, frames.DamagedError) as error:
@@ -309,6 +314,7 @@ class _Facts(TypedDict):
     origin: str
     sealed: int
     pruned: int
+    held: int
     signed_by: tuple[str, ...]
     witnesses: tuple[str, ...]
     witnessed: int
@@ -326,6 +332,8 @@ class _Sealing:
         self.minimum = 0
         self.witnessed = 0
         self.remarks: list[str] = []
+        self.former: list[Held] = []  # the head of the gateway that began a log that was adopted
+        self.proofs: HeldProofs | None = None  # of records that outlast their bundle
         self._name = found.name
         self._journal = found.journal is not None
         self._source: Source | None = found.log
@@ -349,6 +357,11 @@ class _Sealing:
             raise WrongError(f"the checkpoint is that of {_tail(head.origin)}", seq=0, file=CHECKPOINT)
         self.origin, self.size, self.root = head.origin, head.size, head.root
         self.minimum = read_minimum(self._source, self.size)
+        adopted = read_adopted(self._source, self.origin, terms)
+        if adopted is not None:
+            self.remarks += adopted.remarks
+            self.former = [adopted.head] if adopted.head is not None else []
+        self.proofs = HeldProofs(self._source, self.origin, terms, foreign=adopted is not None)
 
     def log(self, told: Callable[[int], None]) -> SealedLog | None:
         """The entries under the head; None where there is none."""
@@ -409,6 +422,7 @@ class _Sealing:
             origin=self.origin,
             sealed=self.size,
             pruned=self.minimum,
+            held=self.proofs.count if self.proofs is not None else 0,
             signed_by=tuple(f"{key.name}+{key.id.hex()}" for key in signed.keys) if signed else (),
             witnesses=signed.witnesses if signed else (),
             witnessed=self.witnessed,

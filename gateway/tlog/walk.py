@@ -7,10 +7,12 @@ the log, but for the calls that are open.
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Iterable
 
 from . import frames, tree
 from .heads import Held, Inclusion
+from .heldproofs import HeldProofs, held_file
 from .records import Meaning, Records, WrongError
 from .sealedlog import SealedLog
 from .segments import Journal
@@ -32,8 +34,10 @@ class Walk:
         heads: Iterable[Held] = (),
         sealed_to: Held | None = None,
         inclusions: Iterable[Inclusion] = (),
+        proofs: HeldProofs | None = None,
     ) -> None:
-        """`root`: the signed one, of the log's size. `heads`: ascending; `sealed_to`: the largest that the log itself must have."""
+        """`root`: the signed one, of the log's size. `heads`: ascending; `sealed_to`: the largest that the log itself must have.
+        `proofs`: those that the log keeps of pruned records."""
         self.name = name
         self.seq = 0
         self.frontier: list[bytes] = []
@@ -45,6 +49,8 @@ class Walk:
         self._held: Held | None = next(self._heads, None)
         self._sealed_to = sealed_to
         self._inclusions = sorted(inclusions)
+        self._proofs = proofs
+        self._later: list[Held] = []  # a heap: heads that proofs lead to, each once
 
     def root_hex(self) -> str:
         """Of the tree over the records before `seq`."""
@@ -60,8 +66,9 @@ class Walk:
         payloads = journal.records(self._follows) if journal is not None else iter(())
         sha256, frontier, root_hex, take = hashlib.sha256, self.frontier, self.root_hex, meaning.take
         seq = 0
+        proved = self._proofs.next if self._proofs is not None else -1
         while True:
-            if self._held is not None or seq == size or self._inclusions:
+            if self._held is not None or seq == size or self._inclusions or self._later:
                 self._check_heads(seq, size)
             payload = next(payloads, None) if 0 <= begins <= seq else None
             if payload is None and 0 <= begins <= seq:
@@ -84,6 +91,8 @@ class Walk:
                 take(seq, payload, root_hex)
             if self._inclusions:
                 self._check_inclusions(seq, leaf)
+            if seq == proved:
+                proved = self._meet(seq, leaf)
             # The leaf joins the complete subtrees of equal size to its left; the whole tiles among them have their hash above.
             count, level = seq, 0
             while count & 1:
@@ -121,11 +130,23 @@ class Walk:
             if tree.root(self.frontier) != self._held.root:
                 raise WrongError(f"the records before this one do not have the root that {self._held.witness} holds")
             self._held = next(self._heads, None)
+        while self._later and self._later[0].size == seq:
+            head = heapq.heappop(self._later)
+            if tree.root(self.frontier) != head.root:
+                raise WrongError(f"the records before this one do not have the root that {head.witness} holds")
         owed = self._sealed_to
         if seq == size and owed is not None and owed.size > size:
             raise WrongError(
                 f"the log has {size} records, and {owed.witness} holds a head of {owed.size}: its tail is lost"
             )
+
+    def _meet(self, seq: int, leaf: bytes) -> int:
+        """A record that is held with its proof; the number of the next."""
+        assert self._proofs is not None
+        head = self._proofs.meet(seq, leaf)
+        if head is not None and all((one.size, one.root) != (head.size, head.root) for one in self._later):
+            heapq.heappush(self._later, head)
+        return self._proofs.next
 
     def _check_inclusions(self, seq: int, leaf: bytes) -> None:
         while self._inclusions and self._inclusions[0].seq <= seq:
@@ -135,6 +156,13 @@ class Walk:
 
     def _finish(self, seq: int, size: int) -> None:
         journal, meaning = self._journal, self._meaning
+        if self._proofs is not None and self._proofs.next >= 0:
+            raise WrongError("a record is held that is not in the log", file=held_file(self._proofs.next))
+        if self._later:
+            head = self._later[0]
+            raise WrongError(
+                f"there are {seq} records, and {head.witness} holds a head of {head.size}: the tail is lost"
+            )
         if self._held is not None:
             raise WrongError(
                 f"there are {seq} records, and {self._held.witness} holds a head of {self._held.size}: the tail is lost"

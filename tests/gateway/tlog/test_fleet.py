@@ -194,7 +194,7 @@ def test_a_stream_that_is_sealed_while_it_is_verified_is_not_lost(
     shutil.rmtree(data / "log" / stream)
     seal_fleet(data, [[]])
 
-    def find_then_seal(place: Path | str) -> list[Found]:
+    def find_then_seal(place: Path | str, bearer: str = "") -> list[Found]:
         found = find(place)
         seal(data, stream, payloads)
         seal_fleet(data, heads(stream, payloads, len(payloads)))
