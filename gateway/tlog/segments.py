@@ -34,7 +34,7 @@ class Journal:
         self.torn_bytes = 0
         self.first = 0
         self._told = told
-        self._found = frames.segments(directory)
+        self._found = [one for one in frames.segments(directory) if not one[1].is_dir()]  # a folder is no segment
         self._missing: int | None = frames.missing_segment([number for number, _ in self._found])
         if pruned and self._found and self._found[0][0] > 1:
             self._begin_late(pruned)
@@ -124,7 +124,7 @@ def read_mark(path: Path) -> tuple[int, str] | None:
             data = handle.read(_MARK_BYTES_MAX + 1)
         mark = orjson.loads(data) if len(data) <= _MARK_BYTES_MAX else {}
         size, root = mark["size"], mark["root"]
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return -1, ""

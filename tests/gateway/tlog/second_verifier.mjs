@@ -380,7 +380,7 @@ class Journal {
     this.stream = stream;
     this.numbers = new Set();
     for (const name of fs.readdirSync(folder)) {
-      if (/^[0-9]{8}\.seg$/.test(name) && Number(name.slice(0, 8)) > 0) this.numbers.add(Number(name.slice(0, 8)));
+      if (/^[0-9]{8}\.seg$/.test(name) && Number(name.slice(0, 8)) > 0 && isFile(path.join(folder, name))) this.numbers.add(Number(name.slice(0, 8)));
     }
     this.last = Math.max(0, ...this.numbers);
     this.first = this.numbers.size === 0 ? 0 : Math.min(...this.numbers);
@@ -1030,8 +1030,8 @@ function findLogs(place) {
     make(name).journal = path.join(place, 'journal', name);
   }
   for (const log of logs.values()) {
-    const fleetOrigin = `${log.name.slice(6)}/${log.name}`;
-    log.fleet = log.journal === null && log.name.startsWith('fleet-') && (log.origin === null || log.origin === fleetOrigin);
+    const called = log.origin === null ? '' : lastPart(log.origin);
+    log.fleet = log.journal === null && log.name.startsWith('fleet-') && (called === '' || called === `fleet-${gatewayOf(log.origin)}`);
     log.answersTo = (origin) => (log.sealed ? log.origin === origin : lastPart(origin) === log.name);
   }
   return [...logs.values()].sort((a, b) => (a.name < b.name ? -1 : 1));

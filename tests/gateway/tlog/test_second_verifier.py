@@ -274,6 +274,19 @@ def _segment_zero(data: Path) -> None:
     shutil.copy(stream / frames.segment_name(1), stream / frames.segment_name(0))
 
 
+def _folder(data: Path, name: str) -> None:
+    """In the place of a file of the journal."""
+    path = _streams(data)[0] / name
+    path.unlink()
+    path.mkdir()
+
+
+def _swapped(data: Path) -> None:
+    """The fleet's log has the head of another gateway's."""
+    seal(data, "fleet-gw2", [], gateway="gw2").rename(data / "away")
+    shutil.copy(data / "away" / tiles.CHECKPOINT, data / "log" / f"fleet-{GATEWAY}" / tiles.CHECKPOINT)
+
+
 def _no_checkpoint(data: Path) -> None:
     (data / "log" / f"fleet-{GATEWAY}" / tiles.CHECKPOINT).unlink()
 
@@ -335,6 +348,9 @@ CASES: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "a minimum without its newline": (lambda d: _minimum(d, "1"), None),
     "a minimum and two newlines": (lambda d: _minimum(d, "1\n\n"), "ended/0"),
     "a fleet's log without its checkpoint": (_no_checkpoint, "fleet/0"),
+    "a fleet's log with another's checkpoint": (_swapped, "fleet/0"),
+    "a folder in a segment's place": (lambda d: _folder(d, frames.segment_name(1)), "ended/0"),
+    "a folder in a marker's place": (lambda d: _folder(d, frames.ENDED_NAME), None),
     "an entry that says others of nothing": (lambda d: _fleet(d, others=None), "fleet/1"),
     "an ended log among no heads": (lambda d: _fleet(d, ended=["gw/x"]), "fleet/1"),
     "a round that is no number": (lambda d: _fleet(d, round=2.0), "fleet/1"),
@@ -381,6 +397,7 @@ OFTEN = {
     "pruned, another stream in the first header",
     "pruned, a later header opens a pruned call",
     "a fleet's log without its checkpoint",
+    "a folder in a segment's place",
 }
 assert CASES.keys() >= OFTEN
 
