@@ -34,8 +34,8 @@ from gateway.audit.store import OsStore
 from gateway.audit.takeover import MARK_NAME
 from gateway.completeness.journal_root import root_at
 from gateway.evidence.kept import KEPT_NAME, KINDS, keep
+from gateway.history.fleet import is_fleet_log
 from gateway.seal.adopted import ADOPTED_NAME, Adopted, adopted, encode
-from gateway.seal.fleet import FLEET_PREFIX
 from gateway.seal.sealer import COMMITTED_NAME, LOCK_NAME
 from gateway.signing.logkey import KEY_NAME, LogKey
 from gateway.tlog import frames
@@ -241,7 +241,7 @@ def _heads(volume: Path, keys: Sequence[VerifierKey]) -> tuple[dict[str, _Held],
         if not keys:
             raise AdoptError(f"{stream} has a head, and no key of that log is known; give the lost gateway's by --key")
         held[stream] = _Held(head.origin, head.size, head.root, note)
-    for fleet in [name for name in held if name.startswith(FLEET_PREFIX)]:
+    for fleet in [name for name in held if is_fleet_log(name)]:
         for _, payload in sealed_records(volume, fleet, first_kept(volume, fleet), held[fleet].size):
             for origin, size, root in orjson.loads(payload).get("heads", ()):
                 stream = str(origin).rpartition("/")[2]
@@ -257,7 +257,7 @@ def _check(volume: Path, held: dict[str, _Held], progress: Progress) -> dict[str
     there = {directory.name: directory for directory in frames.streams(volume)}
     for done, (stream, head) in enumerate(sorted(held.items())):
         progress("checking", done, len(held))
-        if stream.startswith(FLEET_PREFIX):
+        if is_fleet_log(stream):
             continue
         if stream not in there:
             if not (log_dir(volume) / stream).is_dir():
@@ -319,7 +319,7 @@ def _size(volume: Path, stream: str) -> int:
     except FileNotFoundError:
         pass
     try:
-        return sealed_head(volume, stream).size if not stream.startswith(FLEET_PREFIX) else 0
+        return sealed_head(volume, stream).size if not is_fleet_log(stream) else 0
     except FileNotFoundError:
         return 0
 

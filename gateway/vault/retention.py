@@ -30,12 +30,11 @@ from gateway.audit.sealed import (
     log_dir,
     sealed_head,
     sealed_records,
-    sealed_streams,
 )
 from gateway.audit.sealed_tree import SealedHashes
+from gateway.history.fleet import record_streams
 from gateway.settings.audit import Retention
 from gateway.tlog import frames
-from gateway.tlog.places import FLEET_PREFIX
 from gateway.tlog.segments import read_mark
 from gateway.tlog.tiles import TILE_WIDTH
 from gateway.vault.access import PRUNED, AccessLog
@@ -85,11 +84,10 @@ def plans(data_dir: Path, retention: Retention, closed: Closed, now_ms: int) -> 
 
     Fleet logs are not pruned: an entry commits all heads of a moment in some kilobytes.
     """
-    for stream in sealed_streams(data_dir):
-        if not stream.startswith(FLEET_PREFIX):
-            made = plan(data_dir, stream, retention, closed, now_ms)
-            if not made.empty:
-                yield made
+    for stream in record_streams(data_dir):
+        made = plan(data_dir, stream, retention, closed, now_ms)
+        if not made.empty:
+            yield made
 
 
 def plan(data_dir: Path, stream: str, retention: Retention, closed: Closed, now_ms: int) -> StreamPlan:

@@ -46,11 +46,11 @@ R = TypeVar("R", Intent, OutcomeRecord)
 class Driver:
     """A journal that a test drives, at times that it says."""
 
-    def __init__(self, data: Path, *, segment_bytes: int = 1 << 20) -> None:
+    def __init__(self, data: Path, *, segment_bytes: int = 1 << 20, gateway: str = "gw") -> None:
         self.now = BEGIN
         self.data = data
         self.journal = Journal.open(
-            data, gateway_id="gw", worker=1, build="test", now_ms=self.tick, segment_bytes=segment_bytes
+            data, gateway_id=gateway, worker=1, build="test", now_ms=self.tick, segment_bytes=segment_bytes
         )
         self.stream = self.journal.stream
 
@@ -387,6 +387,16 @@ def test_fleet_logs_are_not_pruned(tmp_path: Path) -> None:
     fleet = [one for one in sealed_streams(tmp_path) if one.startswith("fleet-")]
     assert fleet
     assert all(first_kept(tmp_path, one) == 0 for one in fleet)
+
+
+def test_a_gateway_whose_name_begins_like_a_fleet_log_is_pruned_too(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, gateway="fleet-x")
+    driver.calls(3)
+    driver.close()
+    Sealer(tmp_path, "fleet-x", LogKey.load(tmp_path)).round()
+    assert [one.stream for one in prune(tmp_path).streams] == [driver.stream]
+    assert "fleet-fleet-x" in sealed_streams(tmp_path)
+    assert first_kept(tmp_path, "fleet-fleet-x") == 0
 
 
 def test_an_outcome_whose_intent_was_pruned_as_training_is_held_as_well(tmp_path: Path) -> None:
