@@ -14,7 +14,6 @@ import httpx2
 import pytest
 
 from gateway.audit.digest import DigestKeys
-from tests.e2e.process import Process
 from tests.e2e.stack import KEY, said
 from tests.e2e.trail import CHAT, MESSAGES, Site, ask_audit, records, unsealed, until, verified
 from tests.fakes.endpoint import CUT, Endpoint, Reply, Seen, Wait, chat_answer, chat_stream
@@ -24,19 +23,22 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 HEAD = f"host: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n"
 
 
-def test_cases_55_and_56_each_call_has_one_terminal_record(tmp_path: Path) -> None:
+def test_cases_55_to_57_each_call_has_one_terminal_record_of_its_own(tmp_path: Path) -> None:
     release = threading.Event()
 
     def script(seen: Seen) -> Reply:
         word = seen.json["messages"][-1]["content"]
-        pieces = chat_stream(["Once ", "upon ", "a time."])
+        text = f"said: {word}"
+        pieces = chat_stream([text[at : at + 3] for at in range(0, len(text), 3)])
         if word == "cut":
             return Reply([*pieces[:3], CUT])
         if word == "hold":
             return Reply([*pieces[:3], Wait(release), *pieces[3:]])
         if word == "error":
             return Reply([b'{"error": {"message": "no"}}'], "application/json", 500)
-        return Reply(pieces) if seen.json.get("stream") else Reply([chat_answer("Yes.")], "application/json")
+        if seen.json.get("stream"):
+            return Reply([step for piece in pieces for step in (piece, Wait(seconds=0.001))])
+        return Reply([chat_answer(text)], "application/json")
 
     expected: Counter[tuple[str, str]] = Counter()
     with Endpoint(script) as endpoint:
@@ -45,6 +47,9 @@ def test_cases_55_and_56_each_call_has_one_terminal_record(tmp_path: Path) -> No
             ids = _calls(site, expected)
             ids += _cancelled(site, expected, release)
             strangers = _strangers(site)
+            answers = _at_once(site, 24, 5)
+            ids += answers
+            expected["allowed", ""] += len(answers)
             until(lambda: len(_outcomes(site)) >= len(ids), f"{len(ids)} outcomes")
             assert gateway.end() == 0
     outcomes = _outcomes(site)
@@ -58,6 +63,7 @@ def test_cases_55_and_56_each_call_has_one_terminal_record(tmp_path: Path) -> No
         for line in note.get("refused", ()):
             counted[line["code"]] += line["count"]
     assert counted == strangers
+    _are_their_own(site, answers)
     report = verified(site.data, site.vkeys())
     assert unsealed(report) == {}
     assert sum(one.calls for one in report.streams) == len(ids)
@@ -151,35 +157,16 @@ def _strangers(site: Site) -> Counter[str]:
     return expected
 
 
-def test_case_57_tenants_between_each_other_keep_their_own(tmp_path: Path) -> None:
-    """Many calls at once: each answer, and each record's digests, tell of its own prompt and of no other."""
-
-    def script(seen: Seen) -> Reply:
-        text = "said: " + seen.json["messages"][-1]["content"]
-        if seen.json.get("stream"):
-            pieces = chat_stream([text[at : at + 3] for at in range(0, len(text), 3)])
-            return Reply([step for piece in pieces for step in (piece, Wait(seconds=0.001))])
-        return Reply([chat_answer(text)], "application/json")
-
-    with Endpoint(script) as endpoint:
-        site = Site(tmp_path, endpoint.origin, workers=2, settings="audit: {seal: {every_s: 0.1}}\n")
-        with site.running() as gateway:
-            answers = _at_once(site, 24, 5)
-            _settle(site, gateway, len(answers))
-        keys = DigestKeys.load(site.data)
-        ended = dict(_outcomes(site))
-        begun = {r["call_id"]: r for r in records(site.data) if r["kind"] == "intent"}
-        assert len(answers) == 120
-        for call_id, (user, text, body) in answers.items():
-            assert f"said: {text}" in "".join(body.split("\x00"))
-            assert ended[call_id]["answer"]["texts"] == [keys.all_texts(f"said: {text}")[0]]
-            assert begun[call_id]["subject"] == keys.subject("acme", user)
-        assert unsealed(verified(site.data, site.vkeys())) == {}
-
-
-def _settle(site: Site, gateway: Process, count: int) -> None:
-    until(lambda: len(_outcomes(site)) == count, "all outcomes")
-    assert gateway.end() == 0
+def _are_their_own(site: Site, answers: dict[str, tuple[str, str, str]]) -> None:
+    """Of calls with others between them: each answer, and each record's digests, tell of its own prompt and of no other."""
+    keys = DigestKeys.load(site.data)
+    ended = dict(_outcomes(site))
+    begun = {r["call_id"]: r for r in records(site.data) if r["kind"] == "intent"}
+    assert len(answers) == 120
+    for call_id, (user, text, shown) in answers.items():
+        assert shown == f"said: {text}"
+        assert ended[call_id]["answer"]["texts"] == [keys.all_texts(f"said: {text}")[0]]
+        assert begun[call_id]["subject"] == keys.subject("acme", user)
 
 
 def _at_once(site: Site, callers: int, each: int) -> dict[str, tuple[str, str, str]]:
