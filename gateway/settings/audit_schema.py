@@ -60,8 +60,8 @@ AUDIT = Record(
             Record(
                 {
                     "name": Key(
-                        Text(r"[^\s+]{0,128}", "a name without spaces and plus signs", chars_min=0),
-                        "The key's name in signatures; empty: the gateway's id.",
+                        Text(r"[A-Za-z0-9._-]{0,121}", "letters, digits, `.`, `_` and `-`", chars_min=0),
+                        "The log's name, in signatures and before each origin; empty: the gateway's id.",
                         "",
                     ),
                     "command": Key(
