@@ -164,8 +164,10 @@ def test_both_verifiers_name_the_same_first_bad_record(base: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_both_verifiers_agree_on_a_thousand_damaged_logs(base: Path, tmp_path: Path, second: Second) -> None:
-    sound = [_agree(one, second, tmp_path / "mutated") for one in mutations(base, 29, 1000, signer=KEY)]
+@pytest.mark.parametrize("seed", [29, 31, 37, 41, 43])
+def test_both_verifiers_agree_on_a_thousand_damaged_logs(seed: int, base: Path, tmp_path: Path, second: Second) -> None:
+    """In five parts."""
+    sound = [_agree(one, second, tmp_path / "mutated") for one in mutations(base, seed, 200, signer=KEY)]
     assert sum(not one for one in sound) > 100
 
 
