@@ -7,6 +7,8 @@ import os
 import secrets
 from pathlib import Path
 
+from gateway.whole_file import make_folder, sync_folder
+
 
 def load_key(data_dir: Path, name: str, key_bytes: int) -> bytes:
     """The content of `data_dir/keys/name`, random bytes if there was none. Of workers that start at once, all get the same.
@@ -16,7 +18,7 @@ def load_key(data_dir: Path, name: str, key_bytes: int) -> bytes:
     folder = data_dir / "keys"
     path = folder / name
     if not path.exists():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, durable=True, private=True)
         draft = folder / f".{name}.{secrets.token_hex(8)}"
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:
@@ -26,9 +28,5 @@ def load_key(data_dir: Path, name: str, key_bytes: int) -> bytes:
         with contextlib.suppress(FileExistsError):  # another worker was faster: its key holds
             path.hardlink_to(draft)
         draft.unlink()
-        entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(entry)  # or a power cut could leave what no key explains or opens
-        finally:
-            os.close(entry)
+        sync_folder(folder)  # or a power cut could leave what no key explains or opens
     return path.read_bytes()

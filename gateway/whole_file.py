@@ -1,4 +1,4 @@
-"""Files that are there with all their bytes or not at all.
+"""Files that are there with all their bytes or not at all, and folders that a power cut does not take away.
 
 `put` takes the place of a file that may be there, `new` never does. Drafts lie beside the file under names that start with
 a dot; their names are random, because two processes of different containers may have one number.
@@ -17,9 +17,9 @@ _FOLDER, _PRIVATE_FOLDER = 0o755, 0o700
 def put(path: Path, data: bytes, *, durable: bool = False, private: bool = False) -> None:
     """The file has these bytes afterwards, and no reader ever sees half of them; `durable`: also over a power cut.
 
-    `private`: for the owner's eyes only, and so is its folder if it has to be made. Raises OSError; what was there stays.
+    `private`: for the owner's eyes only, and so are folders that have to be made for it. Raises OSError; what was there stays.
     """
-    path.parent.mkdir(mode=_PRIVATE_FOLDER if private else _FOLDER, parents=True, exist_ok=True)
+    make_folder(path.parent, durable=durable, private=private)
     draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         _write(draft, data, durable=durable, private=private)
@@ -28,12 +28,12 @@ def put(path: Path, data: bytes, *, durable: bool = False, private: bool = False
         draft.unlink(missing_ok=True)
         raise
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def new(path: Path, data: bytes, *, durable: bool = False, private: bool = False) -> None:
     """As `put`, for a file that is not there yet. Raises FileExistsError, OSError."""
-    path.parent.mkdir(mode=_PRIVATE_FOLDER if private else _FOLDER, parents=True, exist_ok=True)
+    make_folder(path.parent, durable=durable, private=private)
     draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         _write(draft, data, durable=durable, private=private)
@@ -41,7 +41,29 @@ def new(path: Path, data: bytes, *, durable: bool = False, private: bool = False
     finally:
         draft.unlink(missing_ok=True)
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
+
+
+def make_folder(folder: Path, *, durable: bool = False, private: bool = False) -> None:
+    """Have this folder and those above it; what is there stays as it is. Raises OSError.
+
+    `durable`: a file that is synced in a folder whose own name was never synced is gone after a power cut.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent, durable=durable, private=private)
+    folder.mkdir(mode=_PRIVATE_FOLDER if private else _FOLDER, exist_ok=True)
+    if durable:
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk know which names are in a folder, and which are not any more. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write(draft: Path, data: bytes, *, durable: bool, private: bool) -> None:
@@ -51,11 +73,3 @@ def _write(draft: Path, data: bytes, *, durable: bool, private: bool) -> None:
         if durable:
             file.flush()
             os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_MODE = 0o644  # less what the umask takes away
+from gateway.whole_file import make_folder, sync_folder
+
+_MODE = 0o600  # what is sealed tells of people, as the journal does
 
 
 def put_all(files: dict[Path, bytes]) -> None:
@@ -39,26 +41,8 @@ def _create(draft: Path) -> int:
     try:
         return os.open(draft, flags, _MODE)
     except FileNotFoundError:
-        make_folder(draft.parent)
+        make_folder(draft.parent, durable=True, private=True)
         return os.open(draft, flags, _MODE)
-
-
-def make_folder(folder: Path) -> None:
-    """Have this folder and those above it, also over a power cut."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the disk know the names in it."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _write(handle: int, data: bytes) -> None:

@@ -11,9 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.seal.batch import sync_folder
 from gateway.seal.log import DisagreementError, Log
 from gateway.tlog import frames, tree
+from gateway.whole_file import sync_folder
 
 READ_BYTES = 2 << 20  # our choice; no frame is longer than a head and 1 MiB
 

@@ -23,7 +23,6 @@ from gateway.audit.sealed import VKEYS_NAME, SealedError, log_dir, sealed_stream
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.errors import ConfigError
 from gateway.seal.adopted import ADOPTED_NAME, adopted
-from gateway.seal.batch import make_folder
 from gateway.seal.fleet import FLEET_PREFIX, Fleet, Head, Said, fleet_stream
 from gateway.seal.follow import Follower
 from gateway.seal.keys import OneKey, SigningKeys
@@ -33,7 +32,7 @@ from gateway.seal.witnesses import Witnesses
 from gateway.tlog import frames, tree
 from gateway.tlog.checkpoint import Signer, VerifierKey, origin_of, verifier_key
 from gateway.tlog.segments import is_locked
-from gateway.whole_file import put
+from gateway.whole_file import make_folder, put
 
 BATCH_RECORDS = 65_536  # our choice: what is lost of the work, not of the records, if a sealer dies while it catches up
 BATCH_BYTES = 32 << 20  # our choice: held in memory until it is put down
@@ -431,7 +430,7 @@ class Sealer:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         folder = log_dir(self._data_dir)
-        make_folder(folder)
+        make_folder(folder, durable=True, private=True)
         handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

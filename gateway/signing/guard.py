@@ -23,7 +23,7 @@ from gateway.signing.logkey import LogKey
 from gateway.tlog.checkpoint import Checkpoint, parse_checkpoint
 from gateway.tlog.keys import HEADER
 from gateway.tlog.note import NoteError
-from gateway.whole_file import put
+from gateway.whole_file import make_folder, put
 
 MESSAGE_BYTES_MAX = 4096  # as `command.MESSAGE_BYTES_MAX`
 SIGNED_NAME = "signed"
@@ -75,7 +75,7 @@ def _follow(path: Path, head: Checkpoint, message: bytes) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Two at once could each sign what the other must not."""
-    (folder / SIGNED_NAME).mkdir(mode=0o700, exist_ok=True)
+    make_folder(folder / SIGNED_NAME, durable=True, private=True)
     handle = os.open(folder / SIGNED_NAME / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

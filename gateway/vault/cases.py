@@ -37,8 +37,8 @@ from gateway.settings.audit import Custodian
 from gateway.vault import custody
 from gateway.vault.access import CASE, AccessLog, Detail, MissingError, VaultError, who
 from gateway.vault.custody import Holder, Keyring
-from gateway.vault.subjects import NONCE_BYTES, make_folder, sync_folder
-from gateway.whole_file import new, put
+from gateway.vault.subjects import NONCE_BYTES
+from gateway.whole_file import make_folder, new, put, sync_folder
 
 VAULT_NAME = "vault"
 EVIDENCE_NAME = "evidence.sealed"
@@ -213,7 +213,7 @@ def seal(
         _Head("case.v1", case, call_id, kind, now_ms, named, shares, base64.b64encode(nonce).decode())
     )
     whole = head + b"\n" + AESGCM(key).encrypt(nonce, evidence, head)
-    make_folder(folder.parent)
+    make_folder(folder.parent, durable=True, private=True)
     draft = folder.with_name(f".{case}.{secrets.token_hex(4)}")
     try:
         new(draft / EVIDENCE_NAME, whole, durable=True, private=True)

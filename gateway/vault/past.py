@@ -25,7 +25,8 @@ from gateway.tlog import frames
 from gateway.vault.access import PRUNED, AccessLog, Detail
 from gateway.vault.cases import VAULT_NAME, Status, cases
 from gateway.vault.retention import Closed
-from gateway.vault.subjects import KEYS_NAME, TRANSCRIPTS_NAME, months, sync_folder
+from gateway.vault.subjects import KEYS_NAME, TRANSCRIPTS_NAME, months
+from gateway.whole_file import sync_folder
 
 _DAY_S = 86_400
 _DIGEST = re.compile(rb"[0-9a-f]{64}")

@@ -18,6 +18,7 @@ from gateway.vault.access import PRUNED, AccessLog, VaultError, opened
 from gateway.vault.classes import below_floor
 from gateway.vault.past import FilePlan
 from gateway.vault.retention import StreamPlan
+from gateway.whole_file import make_folder
 from policies.model import Policy
 
 ARCHIVE_NAME = "archive"
@@ -103,7 +104,7 @@ def _whole(
 @contextlib.contextmanager
 def _alone(data_dir: Path) -> Iterator[None]:
     top = log_dir(data_dir)
-    top.mkdir(parents=True, exist_ok=True)
+    make_folder(top, private=True)
     handle = os.open(top / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -40,8 +40,7 @@ from gateway.tlog.tiles import TILE_WIDTH
 from gateway.vault.access import PRUNED, AccessLog
 from gateway.vault.classes import NEVER, call_of, due_ms
 from gateway.vault.held import hold, let_go
-from gateway.vault.subjects import sync_folder
-from gateway.whole_file import put
+from gateway.whole_file import put, sync_folder
 
 RECORDS_MAX = 1 << 18  # our choice, of one plan: some 100 MB of memory; `pruning.run` makes another behind it
 _GONE = ".pruned-"  # a stream's journal on its way out: no reader looks at names with a leading dot

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.keyfile import load_key
 from gateway.vault.access import MissingError, VaultError
-from gateway.whole_file import new
+from gateway.whole_file import make_folder, new, sync_folder
 
 TRANSCRIPTS_NAME = "transcripts"
 KEYS_NAME = "keys"
@@ -104,7 +104,7 @@ class SubjectKeys:
             path.unlink(missing_ok=True)  # zeros that a crash left
         plain = secrets.token_bytes(KEY_BYTES)
         nonce = secrets.token_bytes(NONCE_BYTES)
-        make_folder(path.parent)
+        make_folder(path.parent, durable=True, private=True)
         with contextlib.suppress(FileExistsError):  # another worker was faster: its key holds
             new(path, MAGIC + nonce + self._kek.encrypt(nonce, plain, _bound(month, name)), durable=True, private=True)
         return self.read(month, name)
@@ -152,24 +152,6 @@ def destroy(path: Path) -> None:
         os.close(handle)
     path.unlink(missing_ok=True)
     sync_folder(path.parent)
-
-
-def make_folder(folder: Path) -> None:
-    """The folder, there over a power cut, for the owner's eyes only; and so are those above it that were not there."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was removed there stay removed over a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _bound(month: str, name: str) -> bytes:

@@ -38,11 +38,10 @@ from gateway.vault.subjects import (
     TAG_BYTES,
     TRANSCRIPTS_NAME,
     SubjectKeys,
-    make_folder,
     months,
     name_of,
-    sync_folder,
 )
+from gateway.whole_file import make_folder, sync_folder
 
 log = logging.getLogger("licet.transcripts")
 
@@ -120,7 +119,7 @@ class _Writer:
     def _turn(self, day: str) -> None:
         self.close()
         folder = self._top / day[:6] / day
-        make_folder(folder)
+        make_folder(folder, durable=True, private=True)
         self._files += 1
         name = f"{self._name}.{self._files}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.whole_file import new, put
+from gateway.whole_file import make_folder, new, put
 
 
 def mode(path: Path) -> int:
@@ -54,3 +54,21 @@ def test_what_fails_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.Mon
         new(tmp_path / "other", b"2", durable=True)
     assert (tmp_path / "file").read_bytes() == b"1"
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_folders_that_are_made_for_a_file_outlast_a_power_cut_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        "gateway.whole_file.os.fsync", lambda handle: synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+    )
+    put(tmp_path / "a" / "b" / "file", b"1", durable=True)
+    assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")} <= set(synced)
+
+
+def test_folders_are_for_who_is_named_and_those_that_are_there_stay_as_they_are(tmp_path: Path) -> None:
+    make_folder(tmp_path / "open")
+    (tmp_path / "open").chmod(0o755)
+    make_folder(tmp_path / "open" / "a" / "b", private=True)
+    assert [mode(tmp_path / one) for one in ("open", "open/a", "open/a/b")] == [0o755, 0o700, 0o700]
