@@ -54,7 +54,9 @@ from gateway.reasons import Reason
 from gateway.recognizers import SOCKET as RECOGNIZERS
 from gateway.recognizers import RecognizerPool, RecognizerProcesses
 from gateway.relay import LiveStreams
+from gateway.seal.process import PROCESS as SEALER
 from gateway.settings import Settings
+from gateway.ship.process import PROCESS as SHIPPER
 from gateway.spool import Spool
 from gateway.standing_notes import standing_notes
 from gateway.state import MemoryState, RedisState, SharedState
@@ -129,7 +131,7 @@ class Gateway:
             RedisState(settings.redis, workers=settings.listen.workers) if settings.redis else MemoryState()
         )
         self.refusals = RefusalCounter()
-        self.spool = Spool(settings.data, settings.audit)
+        self.spool = Spool(settings.data, settings.audit, required=_processes(settings))
         self.live = LiveStreams()
         self.draining = False
         self.journal: Journal | None = None
@@ -517,6 +519,11 @@ class Gateway:
             found = self.journal.recovery
             problems += [f"journal: stream {s.stream}: {s.problem}" for s in (*found.damaged, *found.failed)]
         return (200 if serving else 503), {"status": status, "problems": problems, "policies": self.catalog.digests()}
+
+
+def _processes(settings: Settings) -> frozenset[str]:
+    """The processes beside the workers that must be heard of: without their word nobody knows whether records arrive."""
+    return frozenset({SEALER, SHIPPER} if settings.telemetry.required else {SEALER})
 
 
 async def _respond(send: Send, status: int, body: bytes, media: bytes = b"application/json") -> None:

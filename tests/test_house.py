@@ -111,7 +111,7 @@ MAY: dict[str, set[str]] = {
         "policies",
     },
     "gateway.standing_notes": {"gateway.audit", "gateway.license"},
-    "gateway.beside": {"gateway.seal", "gateway.settings", "gateway.ship", "gateway.tlog"},
+    "gateway.beside": {"gateway.audit", "gateway.seal", "gateway.settings", "gateway.ship", "gateway.tlog"},
     "gateway.callers": {"gateway.state", "policies"},
     "gateway.record_rules": {"gateway.settings", "gateway.vault", "policies"},
     "gateway.reload": {"policies"},

@@ -329,7 +329,10 @@ def _take(volume: Path, data_dir: Path, stream: str, word: Adopted, step: Callab
     source, target = log_dir(volume) / stream, log_dir(data_dir) / stream
     known = adopted(target) if target.exists() else None
     if target.exists() and (known is None or known.origin != word.origin or known.by != word.by):
-        raise AdoptError(f"{target}: a log of that name is there already; nothing of it was touched")
+        raise AdoptError(
+            f"{target}: a log of that name is there already; nothing of it was touched. Where both gateways bear one name, give this "
+            "one another (audit.signer.name) and a new data directory"
+        )
     if known is None:
         draft = _draft(target)
         _copy(source, draft) if source.is_dir() else draft.mkdir(mode=0o700)

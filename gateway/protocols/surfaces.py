@@ -42,6 +42,10 @@ from gateway.protocols.logprobs import logprobs_fit
 Rule = Callable[["Walk", Node, str, Role], None]
 
 WORD = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,31}")  # roles, types, finish reasons: no digits
+# How keys of well-known services begin: an endpoint that calls its answer so has put a credential there.
+_KEYLIKE = re.compile(
+    r"(?:^|[^A-Za-z0-9])(?:[srp]k[-_](?:[a-z]+[-_])?[A-Za-z0-9]{16}|gh[opsur]_|github_pat_|glpat-|xox[abeprs]-|npm_|hf_|AKIA|ASIA|AIza|eyJ)"
+)
 # Ids, judged only if they hold the shape of a card, an account, a phone or social security number or an address: most ids
 # are random or hold a time, and a detector that takes one for a number would refuse an honest call.
 IDENT = re.compile(
@@ -331,7 +335,7 @@ def as_stated(value: str | None, *, word: bool = False) -> str | None:
     """What an answer says of itself, as a record may hold it (L7): an id or, if asked for, a word; else "odd"."""
     if not value:
         return None
-    return value if (WORD if word else IDENT).fullmatch(value) else "odd"
+    return value if (WORD if word else IDENT).fullmatch(value) and not _KEYLIKE.search(value) else "odd"
 
 
 def index_of(node: Node, position: int) -> int:

@@ -262,6 +262,11 @@ class ShipperProcess:
         """Of the process."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
     def ready(self) -> list[str]:
         """Names of the places; blocks until the process says them. Raises ConfigError if it cannot begin."""
         assert self._process.stdout is not None
