@@ -8,18 +8,19 @@ read; a head that was read stays true.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.tlog.frames import STREAM_NAME
+from gateway.tlog.frames import FLEET_PREFIX, STREAM_NAME, host_id
 from gateway.tlog.note import parse_key
-from gateway.tlog.tiles import CHECKPOINT, TILE_WIDTH, entries_path, unpack_entries
+from gateway.tlog.tiles import CHECKPOINT, MINIMUM_NAME, TILE_WIDTH, entries_path, unpack_entries
 
 LOG_NAME = "log"
 VKEYS_NAME = "vkeys"  # in DATA/log: verifier keys of this gateway's logs, one a line, newest last
+_WORKERS = re.compile(r".*-w[0-9]+-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")  # streams, whatever their gateway is called
 _BUNDLE_TRIES = 4  # our choice: a log that is sealed on while it is read is asked again so often
-MINIMUM_NAME = "minimum"  # tlog-tiles, section "Pruning": the first record that is still there
 
 
 class SealedError(OSError):
@@ -51,20 +52,23 @@ def sealed_streams(data_dir: Path) -> list[str]:
 
 def sealed_head(data_dir: Path, stream: str) -> SealedHead:
     """Raises FileNotFoundError where the stream is not sealed, SealedError for a head that cannot be read."""
-    note = (log_dir(data_dir) / stream / CHECKPOINT).read_text("utf-8")
-    lines = note.split("\n")
+    data = (log_dir(data_dir) / stream / CHECKPOINT).read_bytes()
     try:
+        note = data.decode("utf-8")
+        lines = note.split("\n")
         return SealedHead(stream, int(lines[1]), base64.b64decode(lines[2], validate=True), note)
     except (IndexError, ValueError) as error:
         raise SealedError(f"{stream}: the checkpoint cannot be read") from error
 
 
 def first_kept(data_dir: Path, stream: str) -> int:
-    """The number of the first record that was not pruned away."""
+    """The number of the first record that was not pruned away. Raises SealedError where the word of it cannot be read, OSError."""
     try:
         return int((log_dir(data_dir) / stream / MINIMUM_NAME).read_text("ascii"))
     except FileNotFoundError:
         return 0
+    except ValueError as error:
+        raise SealedError(f"{stream}: `{MINIMUM_NAME}` cannot be read; restore it from a copy") from error
 
 
 def sealed_records(data_dir: Path, stream: str, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
@@ -94,6 +98,18 @@ def _bundle(data_dir: Path, stream: str, index: int, size: int) -> list[bytes]:
                 raise SealedError(f"{path}: {error}") from error
         size = sealed_head(data_dir, stream).size  # it may have grown since it was asked
     raise SealedError(f"{stream}: the entries from {index * TILE_WIDTH} on are missing")
+
+
+def is_fleet_log(name: str) -> bool:
+    """Whether a folder of DATA/log is a fleet log, not a stream of records."""
+    return name.startswith(FLEET_PREFIX) and not _WORKERS.fullmatch(name)
+
+
+def gateway_of(data_dir: Path) -> str:
+    """The gateway whose fleet log is there; this host's name if there is none, or several. Raises OSError."""
+    top = log_dir(data_dir)
+    found = [one.name for one in top.iterdir() if is_fleet_log(one.name)] if top.is_dir() else []
+    return found[0].removeprefix(FLEET_PREFIX) if len(found) == 1 else host_id()
 
 
 def sealing_key(data_dir: Path) -> bytes | None:

@@ -25,7 +25,7 @@ from gateway.audit.sealed_tree import read_tile
 from gateway.tlog import tiles, tree
 from gateway.tlog.checkpoint import read_checkpoint
 from gateway.tlog.fleet import FLEET_VERSION
-from gateway.tlog.places import FLEET_PREFIX
+from gateway.tlog.frames import FLEET_PREFIX
 from gateway.tlog.proof import write_proof
 
 _TILES_KEPT = 64  # our choice: 1.3 MB; records come in order, so that few are asked for again

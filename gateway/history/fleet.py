@@ -6,17 +6,16 @@ entry is read once; the file is derived, and made again where it is missing.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import msgspec
 
-from gateway.audit.sealed import SealedError, first_kept, sealed_head, sealed_records, sealed_streams
+from gateway.audit.sealed import SealedError, first_kept, is_fleet_log, sealed_head, sealed_records, sealed_streams
 from gateway.whole_file import put
 
+__all__ = ["INDEX_NAME", "is_fleet_log", "known_heads", "record_streams"]
+
 INDEX_NAME = "index"  # DATA/index: all that the history room derives for itself
-PREFIX = "fleet-"
-_STREAM = re.compile(r".*-w[0-9]+-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")  # a worker's stream, whatever its gateway is called
 
 
 class _Entry(msgspec.Struct):
@@ -33,11 +32,6 @@ class _Seen(msgspec.Struct):
 
 _entry = msgspec.json.Decoder(_Entry).decode
 _kept = msgspec.json.Decoder(dict[str, _Seen]).decode
-
-
-def is_fleet_log(name: str) -> bool:
-    """Whether a folder of DATA/log is a fleet log, not a stream of records."""
-    return name.startswith(PREFIX) and not _STREAM.fullmatch(name)
 
 
 def record_streams(data_dir: Path) -> list[str]:

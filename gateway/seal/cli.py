@@ -8,13 +8,11 @@ from typing import Annotated
 import orjson
 import typer
 
-from gateway.audit.sealed import log_dir, sealed_head, sealed_streams
+from gateway.audit.sealed import gateway_of, sealed_head, sealed_streams
 from gateway.errors import ConfigError
-from gateway.seal.fleet import FLEET_PREFIX
 from gateway.seal.process import Stop, run
 from gateway.settings import load_settings
 from gateway.settings.audit import AuditSettings
-from gateway.tlog.frames import host_id
 
 
 def seal_command(
@@ -67,10 +65,3 @@ def seal(data: Path, gateway_id: str, settings: AuditSettings, *, once: bool, as
             typer.echo("All that is whole in the journal is sealed.")
     if done.problems:
         raise typer.Exit(1)
-
-
-def gateway_of(data: Path) -> str:
-    """The gateway whose fleet log is there; this host's name if there is none, or several."""
-    folder = log_dir(data)
-    found = [one.name for one in folder.iterdir() if one.name.startswith(FLEET_PREFIX)] if folder.is_dir() else []
-    return found[0].removeprefix(FLEET_PREFIX) if len(found) == 1 else host_id()

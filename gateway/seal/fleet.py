@@ -28,8 +28,8 @@ from gateway.seal.log import DisagreementError, Log, read_bundle
 from gateway.seal.others import Other
 from gateway.tlog import tiles
 from gateway.tlog.checkpoint import VerifierKey, origin_of
+from gateway.tlog.frames import FLEET_PREFIX
 
-FLEET_PREFIX = "fleet-"
 VERSION = "fleet.v1"
 NAMED_EVERY = 10  # our choice: rounds in which a live stream is named at least once; ten minutes at the default pace
 # Our choices, so that no entry passes the 65,535 bytes of tlog-tiles: an origin has some 200 characters, a root 64 and a problem at most 200.

@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.audit.sealed import VKEYS_NAME, SealedError, log_dir, sealed_streams
+from gateway.audit.sealed import VKEYS_NAME, SealedError, is_fleet_log, log_dir, sealed_streams
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.errors import ConfigError
 from gateway.seal.adopted import ADOPTED_NAME, adopted
-from gateway.seal.fleet import FLEET_PREFIX, Fleet, Head, Said, fleet_stream
+from gateway.seal.fleet import Fleet, Head, Said, fleet_stream
 from gateway.seal.follow import Follower
 from gateway.seal.keys import OneKey, SigningKeys
 from gateway.seal.log import DisagreementError, Log
@@ -177,7 +177,7 @@ class Sealer:
 
     def _begin(self, trusted: tuple[VerifierKey, ...], now_ms: int, heads: dict[str, int]) -> None:
         """The fleet log comes first: what it named is what streams are held to."""
-        others = [name for name in sealed_streams(self._data_dir) if not name.startswith(FLEET_PREFIX)]
+        others = [name for name in sealed_streams(self._data_dir) if not is_fleet_log(name)]
         self._signed = len(others)
         for name in others:
             if (log_dir(self._data_dir) / name / COMMITTED_NAME).exists():

@@ -30,7 +30,6 @@ from gateway.tlog import tiles
 from gateway.tlog.checkpoint import read_checkpoint
 from gateway.tlog.keys import KEYS
 from gateway.tlog.note import NoteError
-from gateway.tlog.places import MINIMUM_NAME
 from gateway.tlog.tree import EMPTY_ROOT, leaf_hash
 
 CHECKPOINTS: Final = "checkpoints"
@@ -61,7 +60,7 @@ class S3Sink:
         for path, data in files_of(folder, batch, all_tiles=was_pruned):
             self._bucket.put_once(f"{self._prefix}{batch.stream}/{path}", data)
         if was_pruned:
-            self._bucket.put_version(f"{self._prefix}{batch.stream}/{MINIMUM_NAME}", str(minimum).encode())
+            self._bucket.put_version(f"{self._prefix}{batch.stream}/{tiles.MINIMUM_NAME}", str(minimum).encode())
         if batch.next == batch.head.size:
             self._put_keys()
             self._put_head(batch.head)

@@ -26,8 +26,7 @@ from gateway.ship.port import SinkError
 from gateway.ship.s3 import CHECKPOINTS
 from gateway.tlog.frames import STREAM_NAME
 from gateway.tlog.keys import KEYS
-from gateway.tlog.places import MINIMUM_NAME
-from gateway.tlog.tiles import CHECKPOINT
+from gateway.tlog.tiles import CHECKPOINT, MINIMUM_NAME
 from gateway.whole_file import put
 
 REMARKS_MAX: Final = 100  # our choice

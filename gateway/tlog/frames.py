@@ -34,6 +34,7 @@ LOCK_NAME = "lock"  # held by flock(2) as long as a process writes the stream
 ENDED_NAME = "ended"  # size and root of a stream whose `end` record is synced
 DAMAGED_NAME = "damaged"  # what recovery met and did not touch
 STREAM_NAME = re.compile(r"[a-z0-9][A-Za-z0-9._-]{0,127}")  # one path component that needs no escaping in a URL
+FLEET_PREFIX = "fleet-"  # of the log that commits the heads of all others; the gateway's id follows
 SEGMENT_NAME = re.compile(r"((?!0{8})[0-9]{8})\.seg")
 
 _U32 = struct.Struct(">I")

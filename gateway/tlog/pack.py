@@ -20,10 +20,9 @@ import orjson
 
 from .checkpoint import Checkpoint
 from .fleet import FleetEntries
-from .frames import RECORD_BYTES_MAX, STREAM_NAME
+from .frames import FLEET_PREFIX, RECORD_BYTES_MAX, STREAM_NAME
 from .keys import KEYS, KEYS_BYTES_MAX
 from .note import NOTE_CHARS_MAX, NoteError, VerifierKey
-from .places import FLEET_PREFIX
 from .proof import EXTRA_BYTES_MAX, SUFFIX, ProofError, read_proof
 from .records import Records, WrongError
 from .report import Problem, StreamReport

@@ -22,8 +22,6 @@ from . import frames
 from .tiles import CHECKPOINT
 
 LOG_NAME = "log"
-FLEET_PREFIX = "fleet-"
-MINIMUM_NAME = "minimum"  # tlog-tiles, section "Pruning": the first record that is still there
 TIMEOUT_S = 30.0  # our choice, for each wait on a server
 _USER_AGENT = "licet-verify"
 _DEPTH = 2  # our choice: how far below a folder others are looked for

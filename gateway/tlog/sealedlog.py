@@ -9,9 +9,17 @@ import struct
 from collections.abc import Callable
 
 from .note import NOTE_CHARS_MAX, NoteError, read_decimal
-from .places import MINIMUM_NAME, Source
+from .places import Source
 from .records import WrongError
-from .tiles import CHECKPOINT, ENTRY_BYTES_MAX, TILE_LEVEL, TILE_WIDTH, entries_path, tile_path
+from .tiles import (
+    CHECKPOINT,
+    ENTRY_BYTES_MAX,
+    MINIMUM_NAME,
+    TILE_LEVEL,
+    TILE_WIDTH,
+    entries_path,
+    tile_path,
+)
 from .tree import HASH_BYTES
 
 CHECKPOINT_BYTES_MAX = 4 * NOTE_CHARS_MAX  # what so many characters can take

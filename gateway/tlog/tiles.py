@@ -19,6 +19,7 @@ TILE_LEVEL = 8  # tlog-tiles: a tile is eight levels of the tree high
 TILE_WIDTH = 1 << TILE_LEVEL
 ENTRY_BYTES_MAX = 65_535  # tlog-tiles: an entry stands behind a uint16
 CHECKPOINT = "checkpoint"
+MINIMUM_NAME = "minimum"  # tlog-tiles, section "Pruning": the first record that is still there
 _U16 = struct.Struct(">H")
 
 

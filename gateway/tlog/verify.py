@@ -20,7 +20,7 @@ from .heads import Committed, Held, Inclusion, ascending
 from .heldproofs import HeldProofs, read_adopted
 from .note import NoteError
 from .pack import check_pack, is_pack
-from .places import FLEET_PREFIX, Found, Source, find
+from .places import Found, Source, find
 from .proof import HEADER as PROOF_HEADER
 from .proof import ProofError, read_proof
 from .records import OUTCOMES, REQUIRED, Records, WrongError
@@ -453,8 +453,8 @@ def _origin(found: Found) -> str:
 def _is_fleet(found: Found) -> bool:
     """Whether it is a fleet's log: `<gateway>/fleet-<gateway>`. A gateway whose own id begins so has streams that look like one."""
     gateway, _, tail = _origin(found).rpartition("/")
-    by_name = found.journal is None and found.log is not None and found.name.startswith(FLEET_PREFIX)
-    return by_name and (not tail or tail == FLEET_PREFIX + gateway)
+    by_name = found.journal is None and found.log is not None and found.name.startswith(frames.FLEET_PREFIX)
+    return by_name and (not tail or tail == frames.FLEET_PREFIX + gateway)
 
 
 def _gateways(found: Iterable[Found]) -> set[str]:

@@ -21,13 +21,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.audit.digest import DigestKeys
-from gateway.audit.sealed import SealedError, log_dir
+from gateway.audit.sealed import SealedError, gateway_of
 from gateway.errors import AuditError, ConfigError
 from gateway.history.port import HistoryError
 from gateway.settings import load_settings
 from gateway.settings.audit import AuditSettings
-from gateway.tlog.frames import host_id
-from gateway.tlog.places import FLEET_PREFIX
 from gateway.vault import cases, custody, erasure, incidents, pruning, transcripts
 from gateway.vault.access import TRANSCRIPT_ACCESS, AccessLog, MissingError, VaultError, opened, stated_reason, who
 from gateway.vault.custody import Keyring
@@ -275,13 +273,6 @@ def prune(
         f"{len(files.days)} days of transcripts, {len(files.months)} months of keys, {len(files.cases)} cases and "
         f"{len(files.documents)} documents {verb}."
     )
-
-
-def gateway_of(data: Path) -> str:
-    """The gateway whose fleet log is there; this host's name if there is none, or several."""
-    folder = log_dir(data)
-    found = [one.name for one in folder.iterdir() if one.name.startswith(FLEET_PREFIX)] if folder.is_dir() else []
-    return found[0].removeprefix(FLEET_PREFIX) if len(found) == 1 else host_id()
 
 
 class _AnyTags(Mapping[str, tuple[str, ...]]):

@@ -24,7 +24,6 @@ import msgspec
 from gateway.audit.held import held
 from gateway.audit.record import Intent, OutcomeRecord, decode
 from gateway.audit.sealed import (
-    MINIMUM_NAME,
     SealedHead,
     first_kept,
     log_dir,
@@ -36,7 +35,7 @@ from gateway.history.fleet import record_streams
 from gateway.settings.audit import Retention
 from gateway.tlog import frames
 from gateway.tlog.segments import read_mark
-from gateway.tlog.tiles import TILE_WIDTH
+from gateway.tlog.tiles import MINIMUM_NAME, TILE_WIDTH
 from gateway.vault.access import PRUNED, AccessLog
 from gateway.vault.classes import NEVER, call_of, due_ms
 from gateway.vault.held import hold, let_go

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.sealed import MINIMUM_NAME, log_dir
+from gateway.audit.sealed import log_dir
 from gateway.history import archiver, batches
 from gateway.history.archive import ArchiveHistory
 from gateway.history.archiver import archive
@@ -14,6 +14,7 @@ from gateway.history.ask import BY
 from gateway.history.local import LocalHistory
 from gateway.history.port import HistoryError, Query, QueryError
 from gateway.tlog.frames import journal_dir
+from gateway.tlog.tiles import MINIMUM_NAME
 from gateway.whole_file import put
 from tests.gateway.history.conftest import put_log
 from tests.gateway.history.made import History

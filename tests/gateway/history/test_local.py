@@ -12,10 +12,11 @@ import apsw
 import pytest
 
 from gateway.audit.record import Start, encode
-from gateway.audit.sealed import MINIMUM_NAME, log_dir
+from gateway.audit.sealed import log_dir
 from gateway.history import indexer, schema
 from gateway.history.local import LocalHistory
 from gateway.history.port import HistoryError, Query, QueryError
+from gateway.tlog.tiles import MINIMUM_NAME
 from tests.gateway.audit.samples import intent, outcome
 from tests.gateway.history.conftest import put_log
 from tests.gateway.history.made import History

@@ -20,10 +20,10 @@ import typer
 from typer.testing import CliRunner
 
 from gateway.audit.places import Place, told
-from gateway.audit.sealed import log_dir, sealed_head, sealed_records, sealed_streams
+from gateway.audit.sealed import gateway_of, log_dir, sealed_head, sealed_records, sealed_streams
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.errors import ConfigError
-from gateway.seal.cli import gateway_of, seal_command
+from gateway.seal.cli import seal_command
 from gateway.seal.process import SealerProcess, fleet_every_s, run
 from gateway.settings.audit import AuditSettings, Sealing, SignerSettings, WitnessSettings
 from gateway.signing.logkey import LogKey
@@ -129,6 +129,7 @@ def test_the_command_seals_once_and_says_what_is_wrong(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*command, "--gateway", GATEWAY, "--json"])
     assert (done.exit_code, orjson.loads(done.stdout)["heads"][stream]) == (0, 11)
     assert gateway_of(tmp_path) == GATEWAY
+    assert log_dir(tmp_path).stat().st_mode & 0o077 == 0  # as the journal: records tell of people
     assert CliRunner().invoke(app, command).exit_code == 0
     segment = frames.journal_dir(tmp_path) / stream / frames.segment_name(1)
     samples.rewrite(segment, 4, b"{}")

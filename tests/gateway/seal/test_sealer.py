@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.audit.places import Place
-from gateway.audit.sealed import MINIMUM_NAME, log_dir, sealed_head, sealed_records, sealed_streams
+from gateway.audit.sealed import log_dir, sealed_head, sealed_records, sealed_streams
 from gateway.audit.sealed_tree import consistency, inclusion
 from gateway.seal.batch import put_all
 from gateway.seal.log import Log
@@ -265,7 +265,7 @@ def test_pruned_streams_are_gone_on_with(tmp_path: Path) -> None:
     directory, folder = frames.journal_dir(tmp_path) / journal.stream, log_dir(tmp_path) / journal.stream
     for _, path in frames.segments(directory)[:-1]:
         path.unlink()
-    (folder / MINIMUM_NAME).write_text("768")
+    (folder / tiles.MINIMUM_NAME).write_text("768")
     for index in range(3):
         (folder / tiles.entries_path(index)).unlink()
     for again in (seals, sealer(tmp_path), sealer(tmp_path)):
