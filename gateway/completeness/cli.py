@@ -83,7 +83,7 @@ def reconcile_command(
 
 def probe_command(
     base_url: Annotated[str, typer.Option("--base-url", help="The gateway's public door.")],
-    model: Annotated[str, typer.Option("--model")],
+    model: Annotated[str, typer.Option("--model", help="The model to ask, as callers know it.")],
     log_key: Annotated[
         list[str], typer.Option("--log-key", help="The log's verifier key, as `licet audit key` shows it. Repeatable.")
     ],

@@ -43,7 +43,7 @@ def serve_command(
         list[str], typer.Option("--log", help="Verifier key of a gateway (`licet audit key`). Repeatable.")
     ],
     data: Data = Path("witness"),
-    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT")] = "127.0.0.1:7380",
+    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where it answers.")] = "127.0.0.1:7380",
 ) -> None:
     """Answer `add-checkpoint` for all logs of these gateways. Put TLS in front of it: heads are no secret, but who asks may be."""
     host, _, port = listen.rpartition(":")

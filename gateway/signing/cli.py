@@ -61,9 +61,9 @@ def rotate_command(
     command: Annotated[str, typer.Option("--command", help="The new key is behind this command.")] = "",
     public: Annotated[str, typer.Option("--public", help="Base64 of the command's public key.")] = "",
     module: Annotated[Path | None, typer.Option("--pkcs11-module", help="The new key is in a token.")] = None,
-    token: Annotated[str, typer.Option("--pkcs11-token")] = "",
-    label: Annotated[str, typer.Option("--pkcs11-label")] = "",
-    pin_file: Annotated[Path | None, typer.Option("--pkcs11-pin-file")] = None,
+    token: Annotated[str, typer.Option("--pkcs11-token", help="The token's label.")] = "",
+    label: Annotated[str, typer.Option("--pkcs11-label", help="The key's label in it.")] = "",
+    pin_file: Annotated[Path | None, typer.Option("--pkcs11-pin-file", help="A file with its PIN.")] = None,
     as_json: Json = False,
 ) -> None:
     """Hand over to a new key: a file of ours, or one behind a command or in a token. Both keys sign the statement, and heads for a while.
