@@ -171,7 +171,7 @@ def _others(sealing: Sealing) -> OtherLogs | None:
     try:
         return OtherLogs(sealing.fleet)
     except ValueError as error:
-        raise ConfigError(f"audit.sealing.fleet: {error}") from error
+        raise ConfigError(f"audit.fleet: {error}") from error
 
 
 class SealerProcess:

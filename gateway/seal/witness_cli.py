@@ -30,7 +30,7 @@ def init_command(
     name: Annotated[str, typer.Option("--name", help="The witness' name, such as witness.example.org/w1. For ever.")],
     data: Data = Path("witness"),
 ) -> None:
-    """Make a witness and print its verifier key, which gateways put into `audit.sealing.witnesses`."""
+    """Make a witness and print its verifier key, which gateways put into `audit.witnesses`."""
     try:
         typer.echo(str(init(data, name)))
     except (ConfigError, OSError) as error:

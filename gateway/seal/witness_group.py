@@ -100,9 +100,9 @@ class WitnessGroup:
         names = {member.client.key.name for member in self._members}
         publics = {member.client.key.public for member in self._members}
         if min(len(names), len(publics)) < len(self._members):
-            raise ConfigError("audit.sealing.witnesses: two have one name or one key; each counts once, leave one out")
+            raise ConfigError("audit.witnesses: two have one name or one key; each counts once, leave one out")
         if required > len(self._members):
-            raise ConfigError(f"audit.sealing.required: {required} of {len(self._members)} witnesses cannot cosign")
+            raise ConfigError(f"audit.witnesses_required: {required} of {len(self._members)} witnesses cannot cosign")
         self._required = required
         self._wait_s = wait_s
         self._now_s = now_s

@@ -89,7 +89,7 @@ class LogKeys:
         unknown = [key for key in self._open if key not in self._terms]
         if unknown:
             raise ConfigError(
-                "audit.sealing.signer: these settings name a key that nothing leads to from the one that signed so far; "
+                "audit.signer: these settings name a key that nothing leads to from the one that signed so far; "
                 "put the old one back and run `licet audit key rotate`"
             )
         self.signers()
@@ -154,7 +154,7 @@ class LogKeys:
             write_signers(self._data_dir, known)
         if known.name != self.name:
             raise ConfigError(
-                f"audit.sealing.signer.name: the log's keys sign under the name {known.name!r}, not {self.name!r}; "
+                f"audit.signer.name: the log's keys sign under the name {known.name!r}, not {self.name!r}; "
                 "a name that statements hold is for ever, give back the old one"
             )
         self._where = {where.key: where for where in known.keys}
@@ -235,9 +235,7 @@ def _public(text: str) -> bytes:
     except binascii.Error:
         raw = b""
     if len(raw) != PUBLIC_BYTES:
-        raise ConfigError(
-            f"audit.sealing.signer.public: give the command's Ed25519 public key, base64 of {PUBLIC_BYTES} bytes"
-        )
+        raise ConfigError(f"audit.signer.public: give the command's Ed25519 public key, base64 of {PUBLIC_BYTES} bytes")
     return raw
 
 

@@ -283,7 +283,7 @@ def test_a_witness_that_sleeps_is_not_waited_for(ours: Ours, log: SignedLog, tmp
 def test_settings_that_count_one_witness_twice_are_refused(ours: Ours, tmp_path: Path) -> None:
     twin = WitnessSettings("http://other", str(VerifierKey("twin", COSIGNATURE_ED25519, ours.key.public)))
     for settings, required in (([ours.settings, twin], 1), ([ours.settings, ours.settings], 1), ([ours.settings], 2)):
-        with pytest.raises(ConfigError, match=r"audit\.sealing"):
+        with pytest.raises(ConfigError, match=r"audit\.witnesses"):
             WitnessGroup(settings, required, tmp_path)
 
 

@@ -121,7 +121,7 @@ def test_settings_whose_key_nothing_leads_to_are_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("public", ["", "AAAA", "no base64"])
 def test_a_command_without_its_public_key_is_refused(tmp_path: Path, public: str) -> None:
-    with pytest.raises(ConfigError, match=r"audit\.sealing\.signer\.public"):
+    with pytest.raises(ConfigError, match=r"audit\.signer\.public"):
         open_signer(SignerSettings(command=("true",), public=public), tmp_path)
 
 
