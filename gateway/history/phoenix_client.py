@@ -16,13 +16,15 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 import urllib3
 
+from gateway.audit.answer import AnswerError, read_answer
 from gateway.history.attributes import SEQ, STREAM, Scalar
 from gateway.settings.audit import Otlp
 from gateway.tlog.frames import STREAM_NAME
 
 PAGE: Final = 1000  # the most that Phoenix gives
 ANSWER_BYTES_MAX: Final = 64 << 20  # our choice: a page of largest spans
-TIMEOUT_S: Final = 30.0
+TIMEOUT_S: Final = 30.0  # our choice, for each wait: it counts some million spans in less
+ANSWER_S_MAX: Final = 120.0  # our choice, for a whole answer: 64 MB at 5 Mbit/s
 _VERSION_PATH: Final = "/arize_phoenix_version"
 _COUNT: Final = "query($name: String!, $filter: String!) { getProjectByName(name: $name) { recordCount(filterCondition: $filter) } }"
 
@@ -79,6 +81,7 @@ class Phoenix:
         asked += [(name, _iso(ms)) for name, ms in (("start_time", since_ms), ("end_time", until_ms)) if ms is not None]
         cursor: str | None = None
         while True:
+            before = cursor
             query = urlencode([*asked, *([("cursor", cursor)] if cursor else [])])
             path = f"/v1/projects/{quote(self._project, safe='')}/spans?{query}"
             answer = self._json("GET", path, missing={"data": [], "next_cursor": None})
@@ -90,6 +93,8 @@ class Phoenix:
                 raise PhoenixError(f"{self._where} lists spans in another form; is it Phoenix 20?") from None
             if not cursor:
                 return
+            if cursor == before:
+                raise PhoenixError(f"{self._where} lists one page of spans again and again")
 
     def close(self) -> None:
         """Let go of connections."""
@@ -118,14 +123,11 @@ class Phoenix:
                 retries=False,
                 preload_content=False,
             )
-            try:
-                data = response.read(ANSWER_BYTES_MAX + 1)
-            finally:
-                response.release_conn()
+            data = read_answer(response, ANSWER_BYTES_MAX, ANSWER_S_MAX)
+        except AnswerError as error:
+            raise PhoenixError(f"{self._where} {error}") from None
         except urllib3.exceptions.HTTPError as error:
             raise PhoenixError(f"{self._where} cannot be reached: {type(error).__name__}") from None
-        if len(data) > ANSWER_BYTES_MAX:
-            raise PhoenixError(f"{self._where} answered with more than {ANSWER_BYTES_MAX} bytes")
         return response.status, response.headers.get("Content-Type", "").partition(";")[0].strip().lower(), data
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 import urllib3
 
+from gateway.audit.answer import AnswerError, read_answer
 from gateway.errors import ConfigError
 from gateway.settings.audit import WitnessSettings
 from gateway.tlog.checkpoint import SIZE_MAX, Checkpoint, read_checkpoint
@@ -85,12 +86,12 @@ class WitnessClient:
         try:
             self.key = parse_key(settings.key)
         except NoteError as error:
-            raise ConfigError(f"audit.sealing.witnesses.key: {error}") from error
+            raise ConfigError(f"audit.witnesses.key: {error}") from error
         if self.key.kind == ED25519:
-            raise ConfigError("audit.sealing.witnesses.key: this key signs logs; give the one that the witness prints")
+            raise ConfigError("audit.witnesses.key: this key signs logs; give the one that the witness prints")
         url = urlsplit(settings.url)
         if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-            raise ConfigError("audit.sealing.witnesses.url: give the witness' address, http or https, as it is told")
+            raise ConfigError("audit.witnesses.url: give the witness' address, http or https, as it is told")
         self._url = settings.url.rstrip("/") + "/add-checkpoint"
         self._path = state_dir / f"witness-{self.key.id.hex()}.json"
         self._timeout_s = timeout_s
@@ -150,7 +151,6 @@ class WitnessClient:
 
     def _post(self, body: bytes) -> tuple[int, str, bytes]:
         """Status, content type and body of the answer. Raises WitnessError for none, or one that is too long or too slow."""
-        deadline = time.monotonic() + self._timeout_s
         try:
             response = self._pool.request(
                 "POST",
@@ -162,19 +162,9 @@ class WitnessClient:
                 preload_content=False,
                 timeout=urllib3.Timeout(total=self._timeout_s),
             )
-            whole = False
-            try:
-                found = b""
-                while part := response.read1(_ANSWER_BYTES_MAX):
-                    found += part
-                    if len(found) > _ANSWER_BYTES_MAX or time.monotonic() > deadline:
-                        raise WitnessError("unreachable: its answer does not end")
-                whole = True
-            finally:
-                if whole:
-                    response.release_conn()
-                else:
-                    response.close()
+            found = read_answer(response, _ANSWER_BYTES_MAX, self._timeout_s)
+        except AnswerError as error:
+            raise WitnessError(f"unreachable: it {error}") from None
         except urllib3.exceptions.HTTPError as error:
             raise WitnessError(f"unreachable: {type(error).__name__}") from None  # its text may hold the address
         return response.status, response.headers.get("content-type", ""), found

@@ -109,7 +109,7 @@ AUDIT = Record(
             60,
         ),
         "fleet": Key(
-            Many(Text(chars_max=2048, expect="a folder or URL"), items_max=1000),
+            Many(Text(chars_max=2048, expect="a folder or URL"), items_max=64),  # what a round of the sealer asks
             "Logs of other gateways, to whose heads this one's fleet log commits as well.",
             (),
         ),

@@ -26,6 +26,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
+from gateway.audit.answer import AnswerError, read_answer
 from gateway.audit.sealed import first_kept, sealed_records
 from gateway.settings.audit import Otlp
 from gateway.ship.port import TIMEOUT_S, Batch, SinkError
@@ -71,11 +72,13 @@ class OtlpPost:
             raise SinkError(f"{self._where} cannot be reached: {type(error).__name__}") from None
         try:
             self._read(response, answer, rejected)
+        except AnswerError as error:
+            raise SinkError(f"{self._where} {error}") from None
         except urllib3.exceptions.HTTPError as error:
             raise SinkError(f"{self._where} broke off its answer: {type(error).__name__}") from None
-        finally:
-            response.drain_conn() if response.status == 200 else response.close()
-            response.release_conn()
+        except SinkError:
+            response.close()
+            raise
 
     def _read(self, response: urllib3.BaseHTTPResponse, answer: Any, rejected: str) -> None:
         if response.status != 200:
@@ -85,9 +88,7 @@ class OtlpPost:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != CONTENT_TYPE:
             raise SinkError(f"{self._where} answered 200 with {kind[:40] or 'no type'}, which is no OTLP answer")
-        data = response.read(ANSWER_BYTES_MAX + 1)
-        if len(data) > ANSWER_BYTES_MAX:
-            raise SinkError(f"{self._where} answered 200 with more than {ANSWER_BYTES_MAX} bytes")
+        data = read_answer(response, ANSWER_BYTES_MAX, TIMEOUT_S)
         try:
             answer.ParseFromString(data)
         except DecodeError:

@@ -227,3 +227,19 @@ def test_a_key_that_is_none_and_too_many_places_are_refused() -> None:
         OtherLogs(("/somewhere gw+00+xx",))
     with pytest.raises(ValueError, match="at most 64"):
         OtherLogs(("/somewhere",) * 65)
+
+
+def test_l7_an_address_with_credentials_is_no_place_to_name_in_a_log() -> None:
+    with pytest.raises(ValueError, match="leave it out") as refused:
+        OtherLogs(("https://reader:hunter2@logs.example.org/log",))
+    assert "hunter2" not in str(refused.value)
+
+
+def test_l9_who_answers_late_costs_a_round_no_more_than_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.seal.others.LOOK_S_MAX", -1.0)  # over before it began
+    others = OtherLogs((str(tmp_path / "a"), str(tmp_path / "b")))
+    assert others.heads() == ([], dict.fromkeys((str(tmp_path / "a"), str(tmp_path / "b")), "the others took too long"))
+    monkeypatch.setattr("gateway.seal.others.LOOK_S_MAX", 10.0)
+    assert set(others.heads()[1].values()) == {"FileNotFoundError"}
