@@ -133,9 +133,10 @@ class AuditDoor:
     async def _ask(self, asked: Asked, body: bytes) -> tuple[int, Answer]:
         if self._closed:
             return _error(503, "The gateway is about to end.")
-        self._waiting += 1
         try:
             work = asyncio.get_running_loop().run_in_executor(self._thread, self._look, asked, body)
+            self._waiting += 1
+            work.add_done_callback(self._read)  # also of a question that nobody waits for any more: it is before others
             # Shielded: the thread cannot be stopped halfway.
             answer = await asyncio.wait_for(asyncio.shield(work), ANSWER_S)
         except AnswerError as problem:
@@ -150,9 +151,10 @@ class AuditDoor:
             if not self._closed:
                 raise
             return _error(503, "The gateway is about to end.")
-        finally:
-            self._waiting -= 1
         return 200, answer
+
+    def _read(self, _: asyncio.Future[Answer]) -> None:
+        self._waiting -= 1
 
     def _look(self, asked: Asked, body: bytes) -> Answer:
         self._pause()
