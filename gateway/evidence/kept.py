@@ -16,12 +16,13 @@ KINDS = ("licenses", "status", "orders", "gateways", "policies", "permits", "lex
 
 
 def keep(data_dir: Path, kind: str, document: bytes) -> str:
-    """Keep a document; its digest, hex. Raises OSError."""
-    assert kind in KINDS
+    """Keep a document, synced before a record names it; its digest, hex. Raises OSError, and ValueError for no kind of document."""
+    if kind not in KINDS:
+        raise ValueError(f"{kind!r} is no kind of document; they are {', '.join(KINDS)}")
     digest = hashlib.sha256(document).hexdigest()
     path = data_dir / KEPT_NAME / kind / digest
     if not path.exists():
-        put(path, document)
+        put(path, document, durable=True)
     return digest
 
 
