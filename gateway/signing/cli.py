@@ -75,11 +75,11 @@ def rotate_command(
     if module is not None and (pin_file is None or not token or not label):
         raise _usage(ValueError("a token needs --pkcs11-token, --pkcs11-label and --pkcs11-pin-file"))
     to = None
-    if command:
-        to = SignerSettings(command=tuple(shlex.split(command)), public=public)
-    elif module is not None and pin_file is not None:
-        to = SignerSettings(pkcs11=Pkcs11(module.absolute(), token, label, pin_file.absolute()))
     try:
+        if command:
+            to = SignerSettings(command=tuple(shlex.split(command)), public=public)
+        elif module is not None and pin_file is not None:
+            to = SignerSettings(pkcs11=Pkcs11(module.absolute(), token, label, pin_file.absolute()))
         change = rotate(data, SignerSettings(), _name(data, name), to=to, overlap_s=round(overlap_days * DAY_S))
     except (ConfigError, OSError, ValueError) as error:
         raise _usage(error) from error

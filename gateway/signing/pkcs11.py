@@ -80,7 +80,8 @@ class Pkcs11Signer:
         except ImportError as error:
             raise OSError("python-pkcs11 is not installed; pip install 'licet[pkcs11]'") from error
         wanted = self._settings
-        pin = wanted.pin_file.read_bytes()[: PIN_BYTES_MAX + 1].strip()
+        with wanted.pin_file.open("rb") as file:
+            pin = file.read(PIN_BYTES_MAX + 1).strip()
         if not pin or len(pin) > PIN_BYTES_MAX:
             raise OSError(f"{wanted.pin_file}: a PIN has 1 to {PIN_BYTES_MAX} bytes")
         try:

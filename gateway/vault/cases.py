@@ -48,6 +48,7 @@ VAULT_BYTES_MAX = 8 << 30  # our choice: of all cases together; beyond it nothin
 HEAD_BYTES_MAX = 64 << 10  # our choice: 16 custodians take 12 kB
 WAITING_MAX = 64  # our choice: cases that wait for the thread
 WAITING_BYTES_MAX = 64 << 20  # our choice, as above
+HALF_BYTES_MAX = 4096  # our choice: a case, two names of 64 characters and a sealed share take a quarter of it
 HALF_AGE_S_MAX = 72 * 3600  # our choice: a weekend between the two custodians
 CLOCK_SLACK_S = 300  # our choice: how far the clocks of two custodians may differ
 BLOCKED, INCIDENT = "blocked", "incident"
@@ -379,6 +380,8 @@ def _people(head: _Head) -> tuple[Holder, ...]:
 
 
 def _half(given: bytes, case: str, me: str, now_s: int) -> _Half:
+    if len(given) > HALF_BYTES_MAX:
+        raise VaultError("--with: not a file that `licet audit case request` wrote")
     try:
         half = _halves.decode(given)
     except msgspec.MsgspecError as error:

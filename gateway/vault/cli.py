@@ -119,7 +119,9 @@ def case_open(
     """The second custodian's step: the evidence."""
     with _at_work(data, gateway, reason) as (log, why):
         keyring = _keyring(me, key, passphrase_file)
-        _give(cases.open_case(data, case, keyring, given.read_bytes(), why, log), out)
+        with given.open("rb") as file:
+            half = file.read(cases.HALF_BYTES_MAX + 1)
+        _give(cases.open_case(data, case, keyring, half, why, log), out)
 
 
 @case_app.command("report")
@@ -336,7 +338,7 @@ def _give(content: bytes, out: Path | None) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {_plain(message)}", err=True)  # it may name what a file from somebody else says
     raise typer.Exit(code)
 
 
@@ -349,4 +351,5 @@ def _now_ms() -> int:
 
 
 def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    """As one can be shown it: in nothing that comes from a file is there anything that a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
