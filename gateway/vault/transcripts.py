@@ -123,13 +123,18 @@ class _Writer:
         self._files += 1
         name = f"{self._name}.{self._files}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._handle = os.open(folder / (name + _SUFFIX), flags, 0o600)
-        self.dirty, self.folder = False, folder
-        self._day, self._file, self._size, self._next = day, name, 0, 0
-        self._size = os.write(self._handle, MAGIC)
-        if self._size != len(MAGIC):
-            self.close()
+        handle = os.open(folder / (name + _SUFFIX), flags, 0o600)
+        try:
+            taken = os.write(handle, MAGIC)
+        except OSError:
+            os.close(handle)
+            raise
+        if taken != len(MAGIC):
+            os.close(handle)
             raise VaultError("the disk is full; make room")
+        self._handle = handle  # from here on: behind half a head, nobody could read what follows
+        self.dirty, self.folder = False, folder
+        self._day, self._file, self._size, self._next = day, name, taken, 0
 
     def _cut(self) -> None:
         """Take a torn frame off; where even that fails, nothing more is written behind it."""

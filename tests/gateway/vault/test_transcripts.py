@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import struct
 import subprocess
@@ -233,6 +234,30 @@ def test_files_are_bounded_and_a_full_disk_leaves_them_sound(tmp_path: Path, mon
     assert read == calls[:4] + calls[5:]
     assert all(transcripts.read(tmp_path, call) == bytes(60) for call in read)
     assert len(list(transcripts.files(tmp_path))) > 3
+
+
+def test_a_file_whose_head_the_disk_refused_is_not_written_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, full = os.write, [True]
+
+    def write(handle: int, data: bytes) -> int:
+        if full[0] and data == transcripts.MAGIC:
+            full[0] = False
+            raise OSError(errno.ENOSPC, "no space left")
+        return real(handle, data)
+
+    monkeypatch.setattr(os, "write", write)
+    lost, kept = call_id(), call_id()
+
+    async def run() -> None:
+        made = Transcripts.open(tmp_path, now_ms=lambda: NOON)
+        with pytest.raises(VaultError, match="no space left"):
+            await made.keep(lost, JANE, b"lost")
+        await made.keep(kept, JANE, b"kept")
+        await made.close()
+
+    asyncio.run(run())
+    assert transcripts.read(tmp_path, kept) == b"kept"
+    assert transcripts.find(tmp_path, lost) is None
 
 
 _WRITER = """
