@@ -259,12 +259,8 @@ class DigestKeys:
         """A digest of a text that is still to come."""
         return self._newest.text_digest()
 
-    def all_digests(self, data: bytes) -> tuple[str, ...]:
-        """Of a content under every key, newest first: whatever period a record is of, it holds one of these."""
-        return tuple(key.digest(data) for key in self.all)
-
     def all_texts(self, text: str) -> tuple[str, ...]:
-        """Of a whole text without its white space, as above."""
+        """Of a whole text without its white space, under every key, newest first: whatever period a record is of, it holds one of these."""
         return tuple(key.text(text) for key in self.all)
 
     def all_subjects(self, tenant: str, stated: str) -> tuple[str, ...]:

@@ -46,27 +46,15 @@ class SealedHashes:
         return found
 
 
-def inclusion(data_dir: Path, stream: str, seq: int, size: int | None = None) -> list[bytes]:
-    """The proof that record `seq` is in the tree of `size`, or of the newest head.
+def consistency(data_dir: Path, stream: str, old: int, new: int) -> list[bytes]:
+    """The proof that the stream at `old` is a prefix of it at `new`.
 
-    Raises FileNotFoundError where the stream is not sealed, SealedError, and ValueError for a record that is not in that tree.
+    Raises FileNotFoundError where the stream is not sealed, SealedError, and ValueError for a size that is not sealed.
     """
     newest = sealed_head(data_dir, stream).size
-    size = newest if size is None else size
-    _check_sealed(size, newest)
-    return tree.inclusion_proof(seq, size, SealedHashes(log_dir(data_dir) / stream, newest))
-
-
-def consistency(data_dir: Path, stream: str, old: int, new: int) -> list[bytes]:
-    """The proof that the stream at `old` is a prefix of it at `new`. Raises as `inclusion`."""
-    newest = sealed_head(data_dir, stream).size
-    _check_sealed(new, newest)
+    if new > newest:
+        raise ValueError(f"{newest} records are sealed, fewer than {new}")
     return tree.consistency_proof(old, new, SealedHashes(log_dir(data_dir) / stream, newest))
-
-
-def _check_sealed(size: int, newest: int) -> None:
-    if size > newest:
-        raise ValueError(f"{newest} records are sealed, fewer than {size}")
 
 
 def read_tile(folder: Path, level: int, index: int, width: int) -> list[bytes]:

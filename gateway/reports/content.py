@@ -14,13 +14,13 @@ from gateway.history.port import Value
 from gateway.reports.documents import Documents
 from gateway.reports.model import (
     IN_PERIOD,
-    MONDAY_MS,
     NOT_COLLECTED,
     NOT_STATED,
     NOTES_MAX,
     ROWS_MAX,
     SENT,
     WEEK_MS,
+    WEEK_START,
     Answer,
     Asked,
     Missing,
@@ -39,7 +39,6 @@ from policies.model import Action
 PI, SPI = "pipl.pi", "pipl.spi"
 _LATER = "content-risk filters, which name the risk of GB/T 45654 (A.1 to A.5) that a text is about"
 _FINDINGS = "FROM findings f JOIN calls c ON c.stream = f.stream AND c.intent = f.intent"
-_WEEK = f"(c.ts - (c.ts - {MONDAY_MS}) % {WEEK_MS})"
 
 
 def marks(values: Iterable[object]) -> str:
@@ -92,7 +91,7 @@ def q06(source: Source, asked: Asked) -> Answer:
     given: tuple[Value, ...] = (asked.since_ms, asked.until_ms)
     blocked = "(c.decision = 'blocked' OR c.would_be = 'blocked')"
     found = source.ask(
-        f"SELECT {_WEEK}, CASE WHEN c.decision = 'blocked' THEN 0 ELSE 1 END, f.entity, f.direction, count(DISTINCT c.call_id),"
+        f"SELECT {WEEK_START}, CASE WHEN c.decision = 'blocked' THEN 0 ELSE 1 END, f.entity, f.direction, count(DISTINCT c.call_id),"
         f" sum(f.\"count\") {_FINDINGS} WHERE {IN_PERIOD} AND {blocked} AND f.action = 'block' GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 4, 2",
         *given,
     )
@@ -103,7 +102,7 @@ def q06(source: Source, asked: Asked) -> Answer:
         line[1] += 0 if shadow else int(count)
     detectors = _detectors(source, asked)
     where = f"{_FINDINGS} WHERE {IN_PERIOD} AND {blocked} AND f.action = 'block'"
-    records = source.firsts((_WEEK, "f.entity", "f.direction"), where, given)
+    records = source.firsts((WEEK_START, "f.entity", "f.direction"), where, given)
     rows, by_rule = [], dict[str, int]()
     first = min((week for week, _, _ in totals), default=0)
     for (week, entity, direction), (calls, count, shadow) in sorted(totals.items()):
@@ -133,7 +132,7 @@ def q06(source: Source, asked: Asked) -> Answer:
 def _detectors(source: Source, asked: Asked) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for week, text in source.ask(
-        f"SELECT DISTINCT {_WEEK}, c.detectors FROM calls c WHERE {IN_PERIOD} AND (c.decision = 'blocked' OR c.would_be = 'blocked')",
+        f"SELECT DISTINCT {WEEK_START}, c.detectors FROM calls c WHERE {IN_PERIOD} AND (c.decision = 'blocked' OR c.would_be = 'blocked')",
         *(asked.since_ms, asked.until_ms),
     ):
         found.setdefault(int(week), set()).update(part for part in str(text).split(",") if part)

@@ -33,9 +33,6 @@ from gateway.reports.model import (
 from gateway.reports.registry import PARTLY, report
 from gateway.tlog import frames
 
-SUBMITTED_WORKDAYS = (
-    10  # Algorithm Recommendation Provisions, article 24: filed within ten working days of the start of service
-)
 _UNFIT = "'LIC_TIME', 'LIC_STATE', 'LIC_STATUS_STALE', 'ORDER_IN_FORCE'"
 _OTHER_MODEL = "'MODEL_DRIFT', 'MODEL_MISMATCH', 'TIER_MODIFIED'"
 _UNFIT_STATUS = "'suspended', 'revoked', 'stale', 'unknown'"

@@ -19,7 +19,8 @@ NOTES_MAX = 100_000  # notes that are read for one answer. Our choice: some 50 M
 RECORDS_MAX = 20  # records that one row names; a row that stands for more says how many. Our choice
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
-MONDAY_MS = 4 * DAY_MS  # 1970-01-05, the first Monday
+_MONDAY_MS = 4 * DAY_MS  # 1970-01-05, the first Monday
+WEEK_START = f"(c.ts - (c.ts - {_MONDAY_MS}) % {WEEK_MS})"  # in SQL: the Monday, 00:00 UTC, of a call
 
 
 class ReportError(ValueError):
@@ -180,11 +181,6 @@ def moment_ms(text: str, name: str, *, end: bool = False) -> int:
     at = at if at.tzinfo is not None else at.replace(tzinfo=datetime.UTC)
     made = at - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
     return made // datetime.timedelta(milliseconds=1) + (DAY_MS if end and len(text) == len("2026-11-22") else 0)
-
-
-def week_start_ms(ms: int) -> int:
-    """The Monday, 00:00 UTC, of a point in time."""
-    return ms - (ms - MONDAY_MS) % WEEK_MS
 
 
 def week_name(ms: int) -> str:

@@ -129,20 +129,13 @@ def key_terms(data: bytes, roots: Iterable[VerifierKey]) -> Mapping[VerifierKey,
     return terms
 
 
-def trusted_keys(data: bytes, roots: Iterable[VerifierKey]) -> frozenset[VerifierKey]:
-    """The roots and all keys that statements lead to from them. Raises KeysError."""
-    return frozenset(key_terms(data, roots))
+def signs_at(terms: Mapping[VerifierKey, Term], key: VerifierKey, time_s: int | None) -> bool:
+    """Whether what `key` alone signed counts, if it is known to have been signed by `time_s` (a witness' cosignature says so).
 
-
-def newest_key(data: bytes, root: VerifierKey) -> VerifierKey:
-    """The last in line after `root`. Raises KeysError."""
-    return next(key for key, term in key_terms(data, (root,)).items() if term.until_s is None)
-
-
-def signs_at(terms: Mapping[VerifierKey, Term], key: VerifierKey, time_s: int) -> bool:
-    """Whether what `key` alone signed counts, if it is known to have been signed by `time_s` (a witness' cosignature says so)."""
+    None: nobody says when; then only a key counts that was never replaced.
+    """
     term = terms.get(key)
-    return term is not None and (term.until_s is None or time_s <= term.until_s)
+    return term is not None and (term.until_s is None or (time_s is not None and time_s <= term.until_s))
 
 
 def _change(text: str) -> KeyChange:

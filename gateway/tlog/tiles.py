@@ -11,7 +11,7 @@ Paths and bytes only: nothing here opens a file. FORMAT.md is the page to read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from .tree import HASH_BYTES
 
@@ -35,17 +35,6 @@ def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
 def entries_path(index: int, width: int = TILE_WIDTH) -> str:
     """Of the bundle of records 256 * index on."""
     return f"tile/entries/{_number(index)}{_partial(width)}"
-
-
-def tiles_of(size: int) -> Iterator[tuple[int, int, int]]:
-    """(level, index, width) of every tile that a log of that many records has, widths of partial tiles included."""
-    level, hashes = 0, size
-    while hashes:
-        for index in range(hashes // TILE_WIDTH):
-            yield level, index, TILE_WIDTH
-        if hashes % TILE_WIDTH:
-            yield level, hashes // TILE_WIDTH, hashes % TILE_WIDTH
-        level, hashes = level + 1, hashes // TILE_WIDTH
 
 
 def pack_entries(payloads: Sequence[bytes]) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .checkpoint import Checkpoint, read_checkpoint
 from .cosignature import Cosignature, cosigned_by
-from .keys import KEYS, KEYS_BYTES_MAX, Term, key_terms, read_changes
+from .keys import KEYS, KEYS_BYTES_MAX, Term, key_terms, read_changes, signs_at
 from .note import ED25519, NoteError, VerifierKey, parse_key, read_note, signed_by
 from .places import Source
 from .records import WrongError
@@ -82,11 +82,8 @@ class Terms:
         if not signed and self.trust.keys and not foreign:
             raise NoteError("the note is not signed by a trusted key")
         cosigned = cosigned_by(text, lines, self.trust.witnesses, (head.origin, head.size, head.root))
-        terms = [self.terms[key] for key in signed]
         seen_s = min((one.time_s for one in cosigned), default=None)
-        outdated = bool(terms) and all(
-            term.until_s is not None and (seen_s is None or seen_s > term.until_s) for term in terms
-        )
+        outdated = bool(signed) and not any(signs_at(self.terms, key, seen_s) for key in signed)
         return Signed(head, signed, cosigned, outdated)
 
 

@@ -32,7 +32,8 @@ from gateway.tlog import frames, tree
 from gateway.tlog.checkpoint import open_checkpoint, verifier_key
 from gateway.tlog.note import parse_key
 from gateway.tlog.proof import verify_proof
-from gateway.tlog.tiles import TILE_WIDTH, entries_path, tile_path, tiles_of, unpack_entries
+from gateway.tlog.tiles import TILE_WIDTH, entries_path, tile_path, unpack_entries
+from tests.fakes.tiles import tiles_of
 from tests.gateway.audit.samples import call, check_log, open_journal, payloads
 from tests.gateway.completeness.logs import NOON, answered, write
 

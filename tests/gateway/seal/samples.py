@@ -16,6 +16,7 @@ from gateway.seal.sealer import Sealer
 from gateway.signing.logkey import LogKey
 from gateway.tlog import frames, tiles, tree
 from gateway.tlog.checkpoint import open_checkpoint, origin_of
+from tests.fakes.tiles import tiles_of
 from tests.gateway.audit.samples import call, intent, outcome
 
 GATEWAY = "gw"
@@ -86,7 +87,7 @@ def check(data: Path, stream: str, *, journal: bool = True) -> int:
         tree.push(frontier, i, tree.leaf_hash(payload))
     assert tree.root(frontier) == head.root
     folder = log_dir(data) / stream
-    for level, index, width in tiles.tiles_of(head.size):
+    for level, index, width in tiles_of(head.size):
         assert len((folder / tiles.tile_path(level, index, width)).read_bytes()) == width * tree.HASH_BYTES
     assert SealedHashes(folder, head.size).root() == head.root
     if journal:

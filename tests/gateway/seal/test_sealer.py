@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.audit.places import Place
 from gateway.audit.sealed import log_dir, sealed_head, sealed_records, sealed_streams
-from gateway.audit.sealed_tree import consistency, inclusion
+from gateway.audit.sealed_tree import SealedHashes, consistency
 from gateway.seal.batch import put_all
 from gateway.seal.log import Log
 from gateway.seal.sealer import COMMITTED_NAME, FAILED_AGAIN_S, Behind, Sealer
@@ -53,12 +53,13 @@ def test_a_stream_that_grows_is_sealed_as_far_as_it_is_whole(tmp_path: Path) -> 
     for head in heads:
         proof = consistency(tmp_path, journal.stream, head.size, last.size)
         assert tree.verify_consistency(head.size, last.size, head.root, last.root, proof)
+    hashes = SealedHashes(log_dir(tmp_path) / journal.stream, last.size)
     for seq, payload in sealed_records(tmp_path, journal.stream, 0, last.size):
         if seq % 97 == 0:
-            proof = inclusion(tmp_path, journal.stream, seq)
+            proof = tree.inclusion_proof(seq, last.size, hashes)
             assert tree.verify_inclusion(tree.leaf_hash(payload), seq, last.size, proof, last.root)
     with pytest.raises(ValueError, match="fewer than"):
-        inclusion(tmp_path, journal.stream, 0, last.size + 1)
+        consistency(tmp_path, journal.stream, 1, last.size + 1)
 
 
 def test_a_frame_that_is_still_being_written_waits(tmp_path: Path) -> None:

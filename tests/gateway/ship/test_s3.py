@@ -30,6 +30,7 @@ from gateway.tlog import cli as verifier
 from gateway.tlog import tiles
 from gateway.tlog.note import parse_key
 from gateway.tlog.verify import Report, Trust, check, kept_head
+from tests.fakes.tiles import tiles_of
 from tests.gateway.history.made import History, history
 from tests.gateway.ship.s3_server import ACCESS, SECRET, ObjectStore
 from tests.gateway.ship.sealed_log import SOON, make
@@ -114,7 +115,7 @@ def test_every_file_of_a_log_goes_once_whatever_the_batches(sealed: History) -> 
     head = longest(sealed.data)
     folder = log_dir(sealed.data) / head.stream
     assert head.size > 300
-    expected = {tiles.tile_path(*one) for one in tiles.tiles_of(head.size)}
+    expected = {tiles.tile_path(*one) for one in tiles_of(head.size)}
     expected |= {tiles.entries_path(i, min(256, head.size - i * 256)) for i in range(-(-head.size // 256))}
     for step in (64, 100, 256, 512):
         found: dict[str, bytes] = {}

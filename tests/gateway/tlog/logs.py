@@ -19,6 +19,7 @@ from gateway.tlog import frames, tiles, tree
 from gateway.tlog.checkpoint import origin_of, sign_checkpoint
 from gateway.tlog.cosignature import cosign
 from gateway.tlog.note import COSIGNATURE_ED25519, ED25519, VerifierKey, read_note
+from tests.fakes.tiles import tiles_of
 from tests.gateway.audit.samples import call, intent, open_journal, outcome
 
 GATEWAY = "gw"
@@ -93,7 +94,7 @@ def seal(
         below = hashes[-1]
         whole = range(0, len(below) // tiles.TILE_WIDTH * tiles.TILE_WIDTH, tiles.TILE_WIDTH)
         hashes.append([root_of(below[at : at + tiles.TILE_WIDTH]) for at in whole])
-    for level, index, width in tiles.tiles_of(len(payloads)):
+    for level, index, width in tiles_of(len(payloads)):
         at = index * tiles.TILE_WIDTH
         put(folder / tiles.tile_path(level, index, width), b"".join(hashes[level][at : at + width]))
         if level == 0:

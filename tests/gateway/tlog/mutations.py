@@ -17,6 +17,7 @@ import orjson
 from gateway.signing.logkey import LogKey
 from gateway.tlog import frames, tiles, tree
 from gateway.tlog.checkpoint import origin_of, sign_checkpoint
+from tests.fakes.tiles import tiles_of
 from tests.gateway.tlog.logs import GATEWAY, WRONG, per_segment, put, records, reframe, root_at, seal
 
 
@@ -50,7 +51,7 @@ class Copy:
         """All of a log's."""
         size = int((log / tiles.CHECKPOINT).read_text("utf-8").split("\n")[1])
         found: list[bytes] = []
-        for level, index, width in tiles.tiles_of(size):
+        for level, index, width in tiles_of(size):
             if level == 0:
                 found += tiles.unpack_entries((log / tiles.entries_path(index, width)).read_bytes(), width)
         return found

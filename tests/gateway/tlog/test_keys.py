@@ -12,11 +12,9 @@ from gateway.tlog.keys import (
     KeysError,
     append_change,
     key_terms,
-    newest_key,
     read_changes,
     sign_change,
     signs_at,
-    trusted_keys,
 )
 from gateway.tlog.note import ED25519, VerifierKey
 from tests.fakes.signed_log import key
@@ -48,15 +46,14 @@ def test_a_statement_has_these_lines() -> None:
 
 
 def test_the_first_key_leads_to_the_newest() -> None:
-    assert trusted_keys(FILE, [K1]) == {K1, K2, K3, K4}
-    assert newest_key(FILE, K1) == K4
-    assert trusted_keys(b"", [K1]) == {K1}
-    assert newest_key(b"", K1) == K1
+    assert [key for key, term in key_terms(FILE, [K1]).items() if term.until_s is None] == [K4]
+    assert key_terms(FILE, [K1]).keys() == {K1, K2, K3, K4}
+    assert key_terms(b"", [K1]).keys() == {K1}
 
 
 def test_who_trusts_a_later_key_need_not_know_the_earlier() -> None:
-    assert trusted_keys(FILE, [K3]) == {K3, K4}
-    assert trusted_keys(FILE, [K5]) == {K5}
+    assert key_terms(FILE, [K3]).keys() == {K3, K4}
+    assert key_terms(FILE, [K5]).keys() == {K5}
 
 
 def test_a_stolen_old_key_signs_nothing_that_counts_after_its_time() -> None:
@@ -65,11 +62,13 @@ def test_a_stolen_old_key_signs_nothing_that_counts_after_its_time() -> None:
     assert not signs_at(terms, K1, 2_001)
     assert signs_at(terms, K4, 10**12)
     assert not signs_at(terms, K5, 0)
+    assert signs_at(terms, K4, None)
+    assert not signs_at(terms, K1, None)
 
 
 def test_a_stolen_old_key_cannot_name_another_successor() -> None:
     with pytest.raises(KeysError, match="second successor"):
-        trusted_keys(file_of(statement(K1, K2), statement(K1, K5, 3_000, 4_000)), [K1])
+        key_terms(file_of(statement(K1, K2), statement(K1, K5, 3_000, 4_000)), [K1])
 
 
 @pytest.mark.parametrize(
@@ -88,21 +87,21 @@ def test_a_stolen_old_key_cannot_name_another_successor() -> None:
 )
 def test_statements_that_contradict_are_refused(data: bytes, told: str) -> None:
     with pytest.raises(KeysError, match=told):
-        trusted_keys(data, [K1])
+        key_terms(data, [K1])
 
 
 def test_both_keys_have_to_sign() -> None:
     whole = statement(K1, K2).splitlines(keepends=True)
     for missing in (7, 8):
         with pytest.raises(KeysError, match="needs"):
-            trusted_keys("".join(line for n, line in enumerate(whole) if n != missing).encode(), [K1])
+            key_terms("".join(line for n, line in enumerate(whole) if n != missing).encode(), [K1])
 
 
 def test_a_key_hands_over_under_its_own_name_alone() -> None:
     other = replace(K2, name="gw2")
     change = KeyChange(K1, other, 1, 2)
     with pytest.raises(KeysError, match="one name"):
-        trusted_keys(sign_change(change, SIGNERS[0], SIGNERS[1]).encode(), [K1])
+        key_terms(sign_change(change, SIGNERS[0], SIGNERS[1]).encode(), [K1])
     with pytest.raises(ValueError, match="two keys"):
         sign_change(KeyChange(K1, K2, 1, 2), SIGNERS[0], SIGNERS[2])
 
@@ -115,7 +114,7 @@ def test_nothing_else_is_raised_whatever_comes() -> None:
             at = dice.randrange(len(data))
             data[at : at + dice.randrange(4)] = dice.randbytes(dice.randrange(4))
         try:
-            found = trusted_keys(bytes(data), [K1])
+            found = key_terms(bytes(data), [K1]).keys()
         except KeysError:
             continue
         assert found <= {K1, K2, K3, K4}  # whatever was changed, no other key comes in

@@ -16,7 +16,7 @@ from gateway.audit.held import held
 from gateway.audit.journal import Journal
 from gateway.audit.record import Intent, Note, OutcomeRecord, TrainingRef, decode
 from gateway.audit.sealed import first_kept, log_dir, sealed_head, sealed_records, sealed_streams
-from gateway.audit.sealed_tree import inclusion
+from gateway.audit.sealed_tree import SealedHashes
 from gateway.evidence.kept import keep as keep_document
 from gateway.reasons import Outcome
 from gateway.seal.sealer import Sealer
@@ -25,6 +25,7 @@ from gateway.signing.logkey import LogKey
 from gateway.tlog import frames
 from gateway.tlog.note import ED25519, VerifierKey
 from gateway.tlog.proof import verify_proof, write_proof
+from gateway.tlog.tree import inclusion_proof
 from gateway.tlog.verify import verify
 from gateway.vault import cases, custody, past, pruning, retention, subjects, transcripts
 from gateway.vault.access import VaultError, opened
@@ -92,7 +93,8 @@ def prune(data: Path, now: int = AFTER, keep: Retention = KEEP, *, dry: bool = F
 def proof_of(data: Path, stream: str, seq: int) -> tuple[str, bytes]:
     head = sealed_head(data, stream)
     [(_, payload)] = sealed_records(data, stream, seq, seq + 1)
-    return write_proof(seq, inclusion(data, stream, seq), head.note), payload
+    hashes = SealedHashes(log_dir(data) / stream, head.size)
+    return write_proof(seq, inclusion_proof(seq, head.size, hashes), head.note), payload
 
 
 def holds(data: Path, proof: str, payload: bytes) -> bool:
