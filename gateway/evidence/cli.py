@@ -1,6 +1,6 @@
 """`licet audit export`: an evidence pack from a shell.
 
-Exit codes: 0 the pack holds all that was asked for, 1 something is missing (said here, and in the pack), 2 no pack could be made.
+Exit codes: 0 the pack holds all that was asked for, 1 something is missing (said here, and in the pack) or nothing matched, 2 no pack could be made.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def export_command(
     since: Annotated[str | None, typer.Option(help="ISO 8601, or how long ago: 90m, 2h, 7d.")] = None,
     until: Annotated[str | None, typer.Option(help="As --since; exclusive.")] = None,
     query: Annotated[
-        Values, typer.Option("--query", metavar="FIELD=VALUE", help="The same in one word, such as decision=blocked.")
+        Values,
+        typer.Option(
+            "--query", metavar="FIELD=VALUE", help="The same in one word, such as decision=blocked. Repeatable."
+        ),
     ] = None,
     report: Annotated[
         str | None,
@@ -59,7 +62,10 @@ def export_command(
     source: Annotated[str, typer.Option("--from", help="local (the index) or archive.")] = "local",
     as_json: Json = False,
 ) -> None:
-    """Make an evidence pack: records, proofs, documents in force, a report, and how to check it. Exit code 1 if anything is missing."""
+    """Make an evidence pack: records, proofs, documents in force, a report, and how to check it.
+
+    Exit code 1 if anything is missing, or if nothing matched.
+    """
     with _told_plainly():
         fields = {
             "decision": decision, "reason": reason, "model": model, "license": license_, "tenant": tenant,
@@ -69,6 +75,11 @@ def export_command(
         times = {"since": since, "until": until}
         for text in query or ():
             name, equals, value = text.partition("=")
+            if "," in value:
+                raise QueryError(
+                    f"--query: a comma combines nothing; repeat it, as --query {name[:32]}={value.partition(',')[0][:64]} --query ... "
+                    "(one field's values are alternatives, several fields must all match)"
+                )
             if equals and name in given and value:
                 given[name].append(value)
             elif equals and name in times and value and times[name] is None:
@@ -89,7 +100,7 @@ def export_command(
         with _progress() as told:
             made = export(data, asked, out, source=source, told=told, records=records, case=case, about=about)
     _show(made, as_json=as_json)
-    if not made.complete:
+    if not made.complete or not made.records:
         raise typer.Exit(1)
 
 
@@ -150,6 +161,8 @@ def _show(made: Exported, *, as_json: bool) -> None:
     )
     typer.echo(f"SHA-256 {made.sha256}")
     missing = [*made.completeness.missing, *made.missing]
+    if not made.records:
+        typer.echo("Nothing matches: the pack holds no record.", err=True)
     typer.echo("complete" if made.complete else "INCOMPLETE", err=not made.complete)
     for sentence in missing[:MISSING_SHOWN]:
         typer.echo(f"  missing: {sentence}", err=True)

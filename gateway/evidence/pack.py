@@ -195,6 +195,8 @@ def export(
     history = _opened(data_dir, source, told)
     try:
         asked = case_records(history, case) if case else records
+        if case and not asked:
+            raise QueryError(f"case: no sealed record names `{case[:64]}`; take the id from `licet audit case list`")
         selection = select(history, query, asked, lambda done, total: told("asking", done, total))
     finally:
         history.close()

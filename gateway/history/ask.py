@@ -11,12 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
-from gateway.history.port import LIMIT_MAX, Query, QueryError, Value
+from gateway.history.port import LIMIT_MAX, OPEN, Query, QueryError, Value
 from gateway.history.tables import CallRow
+from gateway.reasons import Outcome, Reason
 
 VALUES_MAX = 1000  # of one field. Our choice: far below what either database takes as parameters
 TEXT_CHARS_MAX = 512  # of one value. Our choice: twice what a record's text may have
 CURSOR_CHARS_MAX = 512  # our choice: a stream's name has at most 128
+DECISIONS = (*(outcome.value for outcome in Outcome), OPEN)
+REASONS = tuple(reason.code for reason in Reason)
 _NO_CURSOR = "cursor: this is none; give the cursor of the page before as it came, or none"
 TIME_MAX = 2**63 - 1  # what a BIGINT holds
 
@@ -72,11 +75,21 @@ def check(query: Query) -> None:
             raise QueryError(f"{field.name}: {len(values):,} values; ask for at most {VALUES_MAX:,} at a time")
         if any(not isinstance(one, str) or len(one) > TEXT_CHARS_MAX for one in values):
             raise QueryError(f"{field.name}: each value is a text of at most {TEXT_CHARS_MAX} characters")
+    _known("decision", query.decisions, DECISIONS)
+    _known("reason", query.reasons, REASONS)
     for name, ms in (("since", query.since_ms), ("until", query.until_ms)):
         if ms is not None and abs(ms) > TIME_MAX:
             raise QueryError(f"{name}: give milliseconds since 1970")
     if query.since_ms is not None and query.until_ms is not None and query.since_ms > query.until_ms:
         raise QueryError("since: it is after until; swap them")
+
+
+def _known(field: str, values: frozenset[str], known: Sequence[str]) -> None:
+    """A word that no record can have gets no answer: 0 calls would read as a finding. Raises QueryError."""
+    unknown = sorted(values.difference(known))
+    if unknown:
+        word = "".join(c if c.isprintable() else "?" for c in unknown[0][:64])
+        raise QueryError(f"{field}: `{word}` is none; choose of {', '.join(known)}")
 
 
 def check_limit(limit: int) -> None:

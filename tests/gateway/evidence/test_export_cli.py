@@ -73,6 +73,10 @@ def test_the_command_makes_packs_of_queries_calls_cases_and_reports(made: Made, 
         (("--query", "colour=red"), "--query"),
         (("--report", "Q01", "--case", CASE), "choose one"),
         (("--case", "../x"), "--case"),
+        (("--case", "case-x"), "no sealed record names `case-x`"),
+        (("--query", "decision=blocked,tenant=retail"), "repeat it, as --query decision=blocked"),
+        (("--query", "decision=nonsense"), "choose of allowed, masked, blocked"),
+        (("--reason", "BLOCKED"), "CONTENT_BLOCKED"),
         (("--param", "a=b"), "--param"),
         (("--since", "yesterday"), "since"),
         (("--from", "elsewhere"), "choose local or archive"),
@@ -86,6 +90,11 @@ def test_what_cannot_be_asked_is_told_with_the_remedy(
     assert code == 2
     assert said in told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pack_of_nothing_says_so(made: Made, tmp_path: Path) -> None:
+    code, told = run(made, tmp_path / "x.zip", "--tenant", "nobody")
+    assert (code, "Nothing matches" in told) == (1, True)
 
 
 def test_a_file_that_is_there_stays(made: Made, tmp_path: Path) -> None:

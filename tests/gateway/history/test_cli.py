@@ -42,6 +42,20 @@ def test_json_holds_rows_cursor_and_statement(copy: Path, template: History) -> 
     assert [(r["ts"], r["stream"], r["intent"]) for r in rest["rows"]] == right[3:]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "known"), [("--decision", "nonsense", "allowed, masked"), ("--reason", "blocked", "LIC_TIME")]
+)
+def test_a_word_that_no_record_has_is_refused_with_those_that_are_known(
+    copy: Path, option: str, value: str, known: str
+) -> None:
+    for more in ((), ("--count", "all")):
+        code, out, err = run("query", "--data", copy, option, value, *more)
+        assert (code, out) == (2, "")
+        assert f"`{value}` is none" in err
+        assert known in err
+    assert run("query", "--data", copy, "--decision", "open", "--json")[0] == 0
+
+
 def test_index_and_archive_then_counts(copy: Path, template: History) -> None:
     assert run("index", "--data", copy)[0] == 0
     code, out, _ = run("archive", "--data", copy)
