@@ -91,7 +91,7 @@ class Summary:
     unknown_to_journal: int = 0
     unknown_to_provider: int = 0
     differing: int = 0
-    repeated: int = 0  # rows whose id another row has, too
+    repeated: int = 0  # rows without a call whose id an earlier row has, too
     outside: int = 0  # rows before or after the window
     notes: list[str] = field(default_factory=list)
 
@@ -193,21 +193,30 @@ class Reconciliation:
     # -- joining
 
     def join_exactly(self, column: str) -> int:
-        """Join rows and calls of one id. Of rows with the same id, the first gets the call; the others are repetitions."""
+        """Join rows and calls of one id. Where several bear it, as a proxy's own id may, they are paired in the order of time; only
+        what one side has more of is left over.
+        """
         db = self._db
-        db.execute(f"CREATE INDEX calls_{column} ON calls({column}) WHERE {column} != ''")
-        db.execute(f"CREATE INDEX rows_{column} ON rows({column}) WHERE {column} != ''")
+
+        def numbered(table: str, at: str, free: str) -> str:
+            """Those of one id by their place among them."""
+            place = f"row_number() OVER (PARTITION BY {column} ORDER BY {at}, id)"
+            return f"(SELECT id, {column} AS name, {place} AS n FROM {table} WHERE {column} != '' AND {free} IS NULL)"
+
+        db.execute(f"CREATE INDEX calls_{column} ON calls({column}, ts) WHERE {column} != ''")
+        db.execute(f"CREATE INDEX rows_{column} ON rows({column}, at_ms) WHERE {column} != ''")
+        db.execute("CREATE TABLE pairs(row INTEGER PRIMARY KEY, call INTEGER)")
         db.execute(
-            f"UPDATE rows SET join_ = '{column}', call ="
-            f" (SELECT c.id FROM calls c WHERE c.{column} = rows.{column} AND c.{column} != '' AND c.row IS NULL LIMIT 1)"
-            f" WHERE call IS NULL AND {column} != '' AND NOT EXISTS"
-            f" (SELECT 1 FROM rows o WHERE o.{column} = rows.{column} AND o.{column} != '' AND o.id < rows.id)"
+            f"INSERT INTO pairs SELECT r.id, c.id FROM {numbered('rows', 'at_ms', 'call')} r"
+            f" JOIN {numbered('calls', 'ts', 'row')} c ON c.name = r.name AND c.n = r.n"
         )
-        db.execute("UPDATE calls SET row = r.id FROM rows r WHERE r.call = calls.id AND calls.row IS NULL")
+        db.execute(f"UPDATE rows SET join_ = '{column}', call = p.call FROM pairs p WHERE p.row = rows.id")
+        db.execute("UPDATE calls SET row = p.row FROM pairs p WHERE p.call = calls.id")
+        db.execute("DROP TABLE pairs")
         return self._one(f"SELECT count(*) FROM rows WHERE call IS NOT NULL AND join_ = '{column}' AND inside")
 
     def repeated(self, column: str) -> int:
-        """Rows that repeat the id of an earlier one: listed as unknown to the journal, since no two calls share an id."""
+        """Rows that repeat the id of an earlier one, and for which the journal has no call of that id left."""
         return self._one(
             f"SELECT count(*) FROM rows r WHERE call IS NULL AND inside AND {column} != '' AND EXISTS"
             f" (SELECT 1 FROM rows o WHERE o.{column} = r.{column} AND o.{column} != '' AND o.id < r.id)"

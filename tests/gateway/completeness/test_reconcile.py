@@ -69,6 +69,19 @@ def test_sides_that_agree(data: Path, tmp_path: Path) -> None:
         assert any("not exact" in note for note in told.notes)
 
 
+def test_calls_that_share_one_id_are_paired_by_time_and_only_the_surplus_is_missing(tmp_path: Path) -> None:
+    write(tmp_path / "data", [answered(NOON + n * 60_000, request_id="same", tokens=(n, n)) for n in range(4)])
+    rows = [row(NOON + n * 60_000 + 5, "same", "", "up", (n, n)) for n in range(4)]
+    rows.append(row(NOON + 300_000, "", "", "up", (9, 9)))  # so that the last call is inside the window
+    with compare(tmp_path / "data", tmp_path / "u.csv", HEAD + "".join(reversed(rows))) as made:
+        assert (made.summary.by_request_id, made.summary.unknown_to_provider, made.summary.differing) == (4, 0, 0)
+        assert [one.output_tokens for one in made.unknown_to_journal()] == [9]
+    with compare(tmp_path / "data", tmp_path / "u.csv", HEAD + "".join([*rows[:2], *rows[4:]])) as made:
+        assert (made.summary.by_request_id, made.summary.unknown_to_provider) == (2, 2)
+    with compare(tmp_path / "data", tmp_path / "u.csv", HEAD + "".join([*rows[:4], *rows[3:4], *rows[3:4]])) as made:
+        assert (made.summary.by_request_id, made.summary.unknown_to_journal, made.summary.repeated) == (4, 2, 2)
+
+
 def test_a_call_that_no_record_tells_of_is_named(data: Path, tmp_path: Path) -> None:
     hidden = row(NOON + 90_000, "req_hidden", "chatcmpl-x", "up", (7, 7))
     with compare(data, tmp_path / "u.csv", HEAD + "".join([*SAME[:2], hidden, *SAME[2:]])) as made:
