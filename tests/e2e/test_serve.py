@@ -255,6 +255,7 @@ def test_case_45_a_bad_file_stops_the_start(tmp_path: Path, endpoint: Endpoint, 
     assert started(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_case_53_no_sink_holds_a_value_a_key_or_a_text(tmp_path: Path, endpoint: Endpoint) -> None:
     """Every way a call can go, and then a look into everything the gateway wrote: log, journal, caches, metrics."""
     config, port = settings(tmp_path, endpoint)

@@ -52,7 +52,7 @@ def kills(data: Path, times: int) -> None:
 
 
 def test_l2_kill_9_under_load_loses_nothing_that_was_durable(tmp_path: Path) -> None:
-    kills(tmp_path, 3)
+    kills(tmp_path, 2)
 
 
 @pytest.mark.slow
@@ -60,6 +60,7 @@ def test_l2_kill_9_under_load_twenty_times(tmp_path: Path) -> None:
     kills(tmp_path, 20)
 
 
+@pytest.mark.slow
 def test_case_58_processes_and_writers_at_once_verify_clean(tmp_path: Path) -> None:
     processes = [start(tmp_path, worker, 8, 25) for worker in range(3)]
     told: set[str] = set()
