@@ -168,7 +168,10 @@ def case_incident(
     with _at_work(folder, gateway, reason) as (log, why):
         people = custody.holders(settings.audit.custodians)
         made = incidents.incident(folder, people, call, why, log, now_ms=_now_ms())
-        typer.echo(f"{made.case}: opened.")
+        less = (
+            " The transcript is erased: its key was destroyed. The case holds the records alone." if made.erased else ""
+        )
+        typer.echo(f"{made.sealed.case}: opened.{less}")
 
 
 @custodian_app.command("new")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.vault.access import ERASURE, AccessLog, VaultError, who
-from gateway.vault.subjects import TRANSCRIPTS_NAME, destroy, key_path, months, name_of
+from gateway.vault.subjects import TRANSCRIPTS_NAME, destroy, key_names, key_path, months, name_of
 from gateway.vault.transcripts import files, frames_in
 
 SUBJECT_CHARS_MAX = 64
@@ -41,12 +41,18 @@ def erase(data_dir: Path, subjects: Sequence[str], reason: str, log: AccessLog) 
     counts = _counts(data_dir)
     done = []
     for subject in subjects:
-        name = name_of(subject)
-        found = [path for month in months(data_dir) if (path := _path(data_dir, month, name)).exists()]
-        log.note(ERASURE, {"subject": subject, "what": "begun", "keys": len(found), "by": who(), "reason": reason})
-        for path in found:
+        top = data_dir / TRANSCRIPTS_NAME
+        ever = [
+            (one, key_path(top, month, one))
+            for month in months(data_dir)
+            for one in key_names(top, month, name_of(subject))
+        ]
+        keys = {path: one for one, path in ever if path.stat().st_size}  # empty: destroyed before
+        log.note(ERASURE, {"subject": subject, "what": "begun", "keys": len(keys), "by": who(), "reason": reason})
+        for path in keys:
             destroy(path)
-        one = Erased(subject, len(found), counts.get(name, 0) if found else 0)
+        closed = sum(counts.get((path.parents[2].name, name), 0) for path, name in keys.items())
+        one = Erased(subject, len(keys), closed)
         log.note(
             ERASURE,
             {
@@ -62,13 +68,11 @@ def erase(data_dir: Path, subjects: Sequence[str], reason: str, log: AccessLog) 
     return done
 
 
-def _path(data_dir: Path, month: str, name: str) -> Path:
-    return key_path(data_dir / TRANSCRIPTS_NAME, month, name)
-
-
-def _counts(data_dir: Path) -> dict[str, int]:
-    counts: dict[str, int] = {}
+def _counts(data_dir: Path) -> dict[tuple[str, str], int]:
+    """Of each month and key, how many transcripts it opens."""
+    counts: dict[tuple[str, str], int] = {}
     for path in files(data_dir):
+        month = path.parents[1].name
         for frame in frames_in(path):
-            counts[frame.name] = counts.get(frame.name, 0) + 1
+            counts[month, frame.name] = counts.get((month, frame.name), 0) + 1
     return counts

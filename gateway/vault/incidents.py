@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -16,13 +17,21 @@ from gateway.vault import transcripts
 from gateway.vault.access import CASE, TRANSCRIPT_ACCESS, AccessLog, VaultError, who
 from gateway.vault.cases import INCIDENT, Sealed, case_of, seal
 from gateway.vault.custody import Holder
+from gateway.vault.subjects import ErasedError
 
 EVIDENCE = "incident.v1"
 
 
+class Incident(NamedTuple):
+    """A case that was opened by hand."""
+
+    sealed: Sealed
+    erased: bool  # there was a transcript, whose key was destroyed: the case holds the records alone
+
+
 def incident(
     data_dir: Path, people: Sequence[Holder], call_id: str, reason: str, log: AccessLog, *, now_ms: int
-) -> Sealed:
+) -> Incident:
     """Open the case. Recorded first. Raises VaultError, AuditError, OSError."""
     if not people:
         raise VaultError("audit.custodians: none; name two or more, who open cases together")
@@ -33,18 +42,22 @@ def incident(
     frame = transcripts.find(data_dir, call_id)
     detail = {CASE: case_of(call_id), "call": call_id, "who": who(), "reason": reason}
     log.note(CASE, {**detail, "what": "incident", "transcript": frame is not None})
-    exchange = None
+    exchange, erased = None, False
     if frame is not None:
         log.note(TRANSCRIPT_ACCESS, {"call": call_id, "what": "moved", "who": who(), "reason": reason})
-        exchange = transcripts.read(data_dir, call_id, frame.ref).decode("utf-8", "replace")
+        try:
+            exchange = transcripts.read(data_dir, call_id, frame.ref).decode("utf-8", "replace")
+        except ErasedError:
+            erased = True
     evidence = orjson.dumps(
         {
             "v": EVIDENCE,
             "call_id": call_id,
             "records": [{"id": one.id, "record": one.payload.decode()} for one in records],
             "transcript": exchange,
+            "erased": erased,
         }
     )
     made = seal(data_dir, people, call_id, evidence, kind=INCIDENT, now_ms=now_ms)
-    log.note(CASE, {**made.detail, "who": who(), "reason": reason})
-    return made
+    log.note(CASE, {**made.detail, "erased": erased, "who": who(), "reason": reason})
+    return Incident(made, erased)

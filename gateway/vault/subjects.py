@@ -4,29 +4,34 @@
     DATA/transcripts/<YYYYMM>/keys/<aa>/<name>.key       magic, nonce and the wrapped key: 68 bytes
 
 Why files and no database: a database keeps copies of a page in its log, its journal and its free list. Here the wrapped key is at
-one place of the disk, written once, and destroying it is to overwrite these bytes, sync, and unlink. What this cannot reach: old blocks
+one place of the disk, written once, and destroying it is to overwrite these bytes and sync. What this cannot reach: old blocks
 of file systems that copy on write, of flash that moves blocks, and backups. Keep `DATA/keys` on another volume than the
 rest and out of the backups of it: what is wrapped is worth nothing without.
 
 A month's keys are used for that month's transcripts alone. So prune needs no look at who is still using one: when the last
-transcripts of a month are past, all its keys go. A crash while a key is destroyed leaves zeros, which count as destroyed.
+transcripts of a month are past, all its keys go. Until then an empty file stays where a key was destroyed: its name is never used again, so
+what the key closed is told as erased, and who comes back in that month gets a key of the next name (`nth`). A crash while a key is destroyed
+leaves zeros, which count as destroyed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import secrets
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.keyfile import load_key
 from gateway.vault.access import MissingError, VaultError
-from gateway.whole_file import make_folder, new, sync_folder
+from gateway.whole_file import make_folder, new
 
 TRANSCRIPTS_NAME = "transcripts"
 KEYS_NAME = "keys"
@@ -37,6 +42,7 @@ TAG_BYTES = 16
 MAGIC = b"licettk1"
 WRAPPED_BYTES = len(MAGIC) + NONCE_BYTES + KEY_BYTES + TAG_BYTES
 NAME_BYTES = 16
+ERASURES_MAX = 1_000  # our choice: of one user in one month; each is a file that is looked at
 CACHED = 4_096  # our choice: users of one worker in some minutes; an entry is some 500 bytes
 
 
@@ -47,6 +53,13 @@ class ErasedError(MissingError):
 def name_of(subject: str) -> str:
     """What the key of an end user is called: 32 hex digits of a hash of the keyed digest that records name them by."""
     return hashlib.sha256(b"licet transcript subject\x00" + subject.encode()).hexdigest()[: 2 * NAME_BYTES]
+
+
+def nth(name: str, number: int) -> str:
+    """What the end user's key is called after so many erasures in its month."""
+    if number == 0:
+        return name
+    return hashlib.sha256(b"licet transcript key\x00%b\x00%d" % (name.encode(), number)).hexdigest()[: 2 * NAME_BYTES]
 
 
 def months(data_dir: Path) -> list[str]:
@@ -62,8 +75,30 @@ def key_path(top: Path, month: str, name: str) -> Path:
     return top / month / KEYS_NAME / name[:2] / f"{name}.key"
 
 
+def key_names(top: Path, month: str, name: str) -> Iterator[str]:
+    """All names that an end user's keys of a month ever had, destroyed ones too, oldest first."""
+    names = (nth(name, number) for number in range(ERASURES_MAX + 1))
+    return itertools.takewhile(lambda one: key_path(top, month, one).exists(), names)
+
+
+class Key(NamedTuple):
+    """What an end user's transcripts of a month are encrypted with now."""
+
+    name: str
+    cipher: AESGCM
+
+
+class _Known(NamedTuple):
+    """A key, and the file that it was read from."""
+
+    path: str
+    inode: int
+    made_ns: int
+    key: Key
+
+
 class SubjectKeys:
-    """Keys by name. For one thread. `held` never blocks for long; `get` may, for it makes and syncs files."""
+    """Keys by their end user. For one thread. `held` never blocks for long; `get` may, for it makes and syncs files."""
 
     def __init__(self, data_dir: Path) -> None:
         """Raises OSError, and VaultError for a wrapping key of the wrong length."""
@@ -73,44 +108,60 @@ class SubjectKeys:
             raise VaultError(f"{path}: this key has {KEY_BYTES} bytes, the file has {len(kek)}; restore it")
         self._kek = AESGCM(kek)
         self._top = data_dir / TRANSCRIPTS_NAME
-        self._place = str(self._top)
-        self._cache: OrderedDict[tuple[str, str], tuple[int, int, AESGCM]] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
-    def held(self, month: str, name: str) -> AESGCM | None:
-        """The key if it is at hand and its file is still the one it was read from: a destroyed key is not used again."""
+    def held(self, month: str, name: str) -> Key | None:
+        """The end user's key if it is at hand and its file is still the one it was read from: a destroyed key is not used again."""
         known = self._cache.get((month, name))
         if known is None:
             return None
-        inode, made_ns, key = known
         try:
-            now = os.stat(f"{self._place}/{month}/{KEYS_NAME}/{name[:2]}/{name}.key")  # noqa: PTH116  on the event loop
+            now = os.stat(known.path)  # noqa: PTH116  on the event loop
         except FileNotFoundError:
             now = None
-        if now is None or (now.st_ino, now.st_mtime_ns) != (inode, made_ns):
+        if now is None or (now.st_ino, now.st_mtime_ns, now.st_size) != (known.inode, known.made_ns, WRAPPED_BYTES):
             del self._cache[(month, name)]
             return None
         self._cache.move_to_end((month, name))
-        return key
+        return known.key
 
-    def get(self, month: str, name: str) -> AESGCM:
-        """The key, made and synced if there is none. Raises OSError, VaultError."""
+    def get(self, month: str, name: str) -> Key:
+        """The end user's key, made and synced if there is none. Raises OSError, VaultError."""
         key = self.held(month, name)
-        if key is not None:
-            return key
-        path = self._path(month, name)
-        try:
-            return self.read(month, name)
-        except ErasedError:
-            path.unlink(missing_ok=True)  # zeros that a crash left
+        return key if key is not None else self.find(month, name, make=True)
+
+    def find(self, month: str, name: str, *, make: bool = False) -> Key:
+        """The end user's key, from its file. Raises ErasedError where there is none, OSError, VaultError."""
+        for number in range(ERASURES_MAX + 1):
+            called = nth(name, number)
+            path = self._path(month, called)
+            if make and not path.exists():
+                self._make(month, called, path)
+            try:
+                cipher, status = self._read(month, called)
+            except ErasedError:
+                if path.exists():
+                    continue  # an erased one: the next name
+                raise
+            known = _Known(str(path), status.st_ino, status.st_mtime_ns, Key(called, cipher))
+            self._cache[(month, name)] = known
+            if len(self._cache) > CACHED:
+                self._cache.popitem(last=False)
+            return known.key
+        raise VaultError(f"an end user was erased {ERASURES_MAX:,} times this month; no more keys are made for them")
+
+    def read(self, month: str, name: str) -> AESGCM:
+        """The key that is called so. Raises ErasedError where it is gone, VaultError where it cannot be unwrapped, OSError."""
+        return self._read(month, name)[0]
+
+    def _make(self, month: str, name: str, path: Path) -> None:
         plain = secrets.token_bytes(KEY_BYTES)
         nonce = secrets.token_bytes(NONCE_BYTES)
         make_folder(path.parent, durable=True, private=True)
         with contextlib.suppress(FileExistsError):  # another worker was faster: its key holds
             new(path, MAGIC + nonce + self._kek.encrypt(nonce, plain, _bound(month, name)), durable=True, private=True)
-        return self.read(month, name)
 
-    def read(self, month: str, name: str) -> AESGCM:
-        """The key. Raises ErasedError where there is none, VaultError where it cannot be unwrapped, OSError."""
+    def _read(self, month: str, name: str) -> tuple[AESGCM, os.stat_result]:
         path = self._path(month, name)
         try:
             with path.open("rb") as file:
@@ -124,21 +175,17 @@ class SubjectKeys:
         if len(content) != WRAPPED_BYTES or not content.startswith(MAGIC):
             raise VaultError(f"{path}: this is no key of a transcript; restore the file")
         try:
-            key = AESGCM(self._kek.decrypt(nonce, wrapped, _bound(month, name)))
+            return AESGCM(self._kek.decrypt(nonce, wrapped, _bound(month, name))), status
         except InvalidTag as error:
             kek = f"{KEYS_NAME}/{KEK_NAME}"
             raise VaultError(f"{path}: altered, or wrapped by another key than {kek}; restore either") from error
-        self._cache[(month, name)] = (status.st_ino, status.st_mtime_ns, key)
-        if len(self._cache) > CACHED:
-            self._cache.popitem(last=False)
-        return key
 
     def _path(self, month: str, name: str) -> Path:
         return key_path(self._top, month, name)
 
 
 def destroy(path: Path) -> None:
-    """Overwrite a small file where it lies, sync, unlink, sync the folder. Harmless twice. Raises OSError."""
+    """Overwrite a small file where it lies, sync, and leave it there empty. Harmless twice. Raises OSError."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -148,10 +195,10 @@ def destroy(path: Path) -> None:
         for fill in (secrets.token_bytes(size), bytes(size)):
             os.pwrite(handle, fill, 0)
             os.fsync(handle)
+        os.ftruncate(handle, 0)
+        os.fsync(handle)
     finally:
         os.close(handle)
-    path.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def _bound(month: str, name: str) -> bytes:

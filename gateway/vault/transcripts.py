@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.vault.access import MissingError, VaultError
 from gateway.vault.subjects import (
@@ -37,6 +36,7 @@ from gateway.vault.subjects import (
     NONCE_BYTES,
     TAG_BYTES,
     TRANSCRIPTS_NAME,
+    Key,
     SubjectKeys,
     months,
     name_of,
@@ -85,13 +85,14 @@ class _Writer:
         self._size = 0
         self._next = 0
 
-    def write(self, key: AESGCM, call_id: str, name: str, day: str, exchange: Content) -> str:
+    def write(self, key: Key, call_id: str, day: str, exchange: Content) -> str:
         """Encrypt and append; the reference. Raises OSError, VaultError."""
+        name = key.name
         if self._handle < 0 or day != self._day or self._size >= FILE_BYTES:
             self._turn(day)
         ref = f"{day}/{self._file}/{self._next}"
         nonce = os.urandom(NONCE_BYTES)
-        sealed = key.encrypt(nonce, exchange, _bound(ref, call_id, name))
+        sealed = key.cipher.encrypt(nonce, exchange, _bound(ref, call_id, name))
         head = _HEAD.pack(len(sealed), self._next, bytes.fromhex(call_id), bytes.fromhex(name), nonce)
         try:
             taken = os.writev(self._handle, (head, sealed))
@@ -197,7 +198,7 @@ class Transcripts:
         try:
             key = self._inline.keys.held(day[:6], name) if len(exchange) <= INLINE_BYTES else None
             if key is not None:
-                ref = self._inline.write(key, call_id, name, day, exchange)
+                ref = self._inline.write(key, call_id, day, exchange)
                 self._wrote(self._inline)
             else:
                 ref = await self._in_thread(call_id, name, day, exchange)
@@ -248,12 +249,12 @@ class Transcripts:
         ref = await asyncio.shield(work)
         if size <= INLINE_BYTES:  # from now on this user's small exchanges are written at once
             with contextlib.suppress(VaultError, OSError):  # destroyed in between: the next write makes another
-                self._inline.keys.read(day[:6], name)
+                self._inline.keys.find(day[:6], name)
         return ref
 
     def _write(self, call_id: str, name: str, day: str, exchange: Content) -> str:
         """In the thread."""
-        ref = self._bulk.write(self._bulk.keys.get(day[:6], name), call_id, name, day, exchange)
+        ref = self._bulk.write(self._bulk.keys.get(day[:6], name), call_id, day, exchange)
         self._wrote(self._bulk)
         return ref
 

@@ -16,6 +16,7 @@ from gateway.vault import cases, custody, transcripts
 from gateway.vault.access import VaultError, opened
 from gateway.vault.cases import Vault
 from gateway.vault.custody import Keyring
+from gateway.vault.erasure import erase
 from gateway.vault.incidents import incident
 from gateway.vault.transcripts import Transcripts
 from tests.gateway.audit.samples import call as journal_call
@@ -24,6 +25,7 @@ from tests.gateway.vault.samples import SECRET, call_id, custodian, holding, key
 
 ALICE, BOB, CAROL = keyrings("alice", "bob", "carol")
 PEOPLE = [custodian(one) for one in (ALICE, BOB, CAROL)]
+JANE = "k1:" + "a" * 32
 EVIDENCE = f'{{"prompt":"{SECRET}"}}'.encode()
 
 
@@ -239,20 +241,40 @@ def test_reports_and_closing_are_recorded_and_told(tmp_path: Path, case: str) ->
     assert [one["what"] for one in notes(tmp_path, "case")] == ["reported", "closed"]
 
 
-def test_an_incident_outlives_the_transcript_that_it_was_opened_over(tmp_path: Path) -> None:
+def answered(data: Path) -> str:
+    """The id of a call of JANE's, whose exchange was kept."""
+
     async def run() -> str:
-        journal = open_journal(tmp_path)
-        kept = Transcripts.open(tmp_path)
+        journal = open_journal(data)
+        kept = Transcripts.open(data)
         first, _ = journal_call(journal)
-        id_ = str(json.loads(payloads(tmp_path)[first.id])["call_id"])
-        await kept.keep(id_, "k1:" + "a" * 32, EVIDENCE)
+        id_ = str(json.loads(payloads(data)[first.id])["call_id"])
+        await kept.keep(id_, JANE, EVIDENCE)
         await kept.close()
         await journal.close()
         return id_
 
-    id_ = asyncio.run(run())
+    return asyncio.run(run())
+
+
+def test_an_incident_over_an_erased_transcript_holds_the_records_alone(tmp_path: Path) -> None:
+    id_ = answered(tmp_path)
+    with opened(tmp_path, "gw") as log:
+        erase(tmp_path, [JANE], "a request", log)
+    answered(tmp_path)  # the same user again, in the same month
     with opened(tmp_path, "gw") as log:
         made = incident(tmp_path, custody.holders(PEOPLE), id_, "a complaint", log, now_ms=1)
+    assert made.erased
+    case = made.sealed.case
+    evidence = json.loads(open_case(tmp_path, case, BOB, request(tmp_path, case, ALICE, "bob")))
+    assert (evidence["transcript"], evidence["erased"]) == (None, True)
+    assert [json.loads(one["record"])["kind"] for one in evidence["records"]] == ["intent", "outcome"]
+
+
+def test_an_incident_outlives_the_transcript_that_it_was_opened_over(tmp_path: Path) -> None:
+    id_ = answered(tmp_path)
+    with opened(tmp_path, "gw") as log:
+        made = incident(tmp_path, custody.holders(PEOPLE), id_, "a complaint", log, now_ms=1).sealed
         with pytest.raises(VaultError, match="no call"):
             incident(tmp_path, custody.holders(PEOPLE), "f" * 32, "a complaint", log, now_ms=1)
     for path in list(transcripts.files(tmp_path)):

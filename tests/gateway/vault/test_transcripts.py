@@ -59,24 +59,31 @@ def test_two_workers_share_a_users_key(tmp_path: Path) -> None:
     assert transcripts.read(tmp_path, other) == b"second"
 
 
-def test_after_erasure_nothing_opens_and_the_key_is_gone_from_the_disk(tmp_path: Path) -> None:
-    data, aside = tmp_path / "data", tmp_path / "aside"
+def test_after_erasure_nothing_opens_and_the_key_is_gone_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
     mine, theirs = call_id(), call_id()
     keep(data, (mine, JANE, b"of jane"), (call_id(), JANE, b"of jane"), (theirs, JOE, b"of joe"))
     keep(data, (call_id(), JANE, b"a month later"), now_ms=NOON + 40 * DAY_MS)
     files = [p for p in (data / "transcripts").rglob("*.key") if p.stem == name_of(JANE)]
     wrapped = [p.read_bytes()[-48:] for p in files]
     assert len(files) == 2
-    aside.mkdir()
-    for n, path in enumerate(files):  # other names of the same blocks: what a look at the bare disk would find there
-        os.link(path, aside / str(n))
+    overwritten, real = [], os.ftruncate
+
+    def ftruncate(handle: int, size: int) -> None:
+        overwritten.append(Path(f"/proc/self/fd/{handle}").read_bytes())
+        real(handle, size)
+
+    monkeypatch.setattr(os, "ftruncate", ftruncate)
     [done] = erase(data, JANE)
     assert (done.keys, done.transcripts) == (2, 3)
     with pytest.raises(ErasedError):
         transcripts.read(data, mine)
     assert transcripts.read(data, theirs) == b"of joe"
     assert [key for key in wrapped if holding(tmp_path, key)] == []
-    assert all(set((aside / str(n)).read_bytes()) == {0} for n in range(2))
+    assert overwritten == [bytes(subjects.WRAPPED_BYTES)] * 2
+    assert [path.stat().st_size for path in files] == [0, 0]
     told = notes(data, "erasure")
     assert [(one["what"], one["subject"], one["keys"]) for one in told] == [("begun", JANE, 2), ("done", JANE, 2)]
     check_log(data)
@@ -98,8 +105,22 @@ def test_a_worker_takes_a_new_key_once_the_old_one_was_destroyed(tmp_path: Path)
 
     asyncio.run(run())
     assert transcripts.read(tmp_path, after) == b"after"
-    with pytest.raises(VaultError, match="altered"):
+    with pytest.raises(ErasedError, match="was destroyed"):
         transcripts.read(tmp_path, before)
+
+
+def test_who_comes_back_after_an_erasure_opens_nothing_that_was_erased(tmp_path: Path) -> None:
+    ids = [call_id() for _ in range(3)]
+    for number, one in enumerate(ids):
+        keep(tmp_path, (one, JANE, b"text"))
+        assert transcripts.read(tmp_path, one) == b"text"
+        for erased in ids[:number]:
+            with pytest.raises(ErasedError, match="was destroyed"):
+                transcripts.read(tmp_path, erased)
+        [done] = erase(tmp_path, JANE)
+        assert (done.keys, done.transcripts) == (1, 1)
+    [again] = erase(tmp_path, JANE)
+    assert (again.keys, again.transcripts) == (0, 0)
 
 
 def test_zeros_that_a_kill_left_count_as_destroyed(tmp_path: Path) -> None:
