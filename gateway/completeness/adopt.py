@@ -38,7 +38,7 @@ from gateway.history.fleet import is_fleet_log
 from gateway.seal.adopted import ADOPTED_NAME, Adopted, adopted, encode
 from gateway.seal.sealer import COMMITTED_NAME, LOCK_NAME
 from gateway.signing.logkey import KEY_NAME, LogKey
-from gateway.tlog import frames
+from gateway.tlog import frames, tree
 from gateway.tlog.checkpoint import (
     CheckpointError,
     VerifierKey,
@@ -48,6 +48,7 @@ from gateway.tlog.checkpoint import (
     verifier_key,
 )
 from gateway.tlog.note import NoteError, parse_key
+from gateway.tlog.segments import read_mark
 from gateway.whole_file import put
 
 TOPIC = "adopted"
@@ -242,12 +243,16 @@ def _heads(volume: Path, keys: Sequence[VerifierKey]) -> tuple[dict[str, _Held],
             raise AdoptError(f"{stream} has a head, and no key of that log is known; give the lost gateway's by --key")
         held[stream] = _Held(head.origin, head.size, head.root, note)
     for fleet in [name for name in held if is_fleet_log(name)]:
-        for _, payload in sealed_records(volume, fleet, first_kept(volume, fleet), held[fleet].size):
-            for origin, size, root in orjson.loads(payload).get("heads", ()):
-                stream = str(origin).rpartition("/")[2]
+        for seq, payload in sealed_records(volume, fleet, first_kept(volume, fleet), held[fleet].size):
+            try:
+                named = [(str(o), int(s), bytes.fromhex(r)) for o, s, r in orjson.loads(payload).get("heads", ())]
+            except (ValueError, TypeError, AttributeError) as error:
+                raise AdoptError(f"{fleet}: entry {seq} cannot be read; restore that log from a copy") from error
+            for origin, size, root in named:
+                stream = origin.rpartition("/")[2]
                 if stream not in held or held[stream].size < size:
                     note = held[stream].note if stream in held else ""
-                    held[stream] = _Held(str(origin), int(size), bytes.fromhex(root), note)
+                    held[stream] = _Held(origin, size, root, note)
     return held, keys
 
 
@@ -258,6 +263,10 @@ def _check(volume: Path, held: dict[str, _Held], progress: Progress) -> dict[str
     for done, (stream, head) in enumerate(sorted(held.items())):
         progress("checking", done, len(held))
         if is_fleet_log(stream):
+            if not _has_signed_entries(volume, stream, head):
+                findings[stream] = (
+                    "its entries are not those that were signed: what they name of streams proves nothing"
+                )
             continue
         if stream not in there:
             if not (log_dir(volume) / stream).is_dir():
@@ -272,6 +281,13 @@ def _check(volume: Path, held: dict[str, _Held], progress: Progress) -> dict[str
         elif found.root != head.root:
             findings[stream] = f"the first {head.size:,} records are not those that were signed"
     return findings
+
+
+def _has_signed_entries(volume: Path, fleet: str, head: _Held) -> bool:
+    frontier: list[bytes] = []
+    for seq, payload in sealed_records(volume, fleet, 0, head.size):
+        tree.push(frontier, seq, tree.leaf_hash(payload))
+    return tree.root(frontier) == head.root
 
 
 def _leave(volume: Path, stream: str, finding: str) -> None:
@@ -314,10 +330,9 @@ def _first_record(directory: Path) -> bytes:
 
 def _size(volume: Path, stream: str) -> int:
     """Records, as far as the end of the stream or its head says."""
-    try:
-        return int(orjson.loads((frames.journal_dir(volume) / stream / frames.ENDED_NAME).read_bytes())["size"])
-    except FileNotFoundError:
-        pass
+    mark = read_mark(frames.journal_dir(volume) / stream / frames.ENDED_NAME)
+    if mark is not None:
+        return max(mark[0], 0)
     try:
         return sealed_head(volume, stream).size if not is_fleet_log(stream) else 0
     except FileNotFoundError:
@@ -410,7 +425,10 @@ def _ends(volume: Path, streams: Sequence[str]) -> tuple[int, int]:
         found = frames.segments(directory) if directory.is_dir() else []
         if not found or not (directory / frames.ENDED_NAME).exists():
             continue
-        end = _last_record(found[-1][1])
+        try:
+            end = _last_record(found[-1][1])
+        except frames.DamagedError:
+            continue  # it was closed before that: the findings tell
         if end.get("reason") == "recovered":
             closed += int(end.get("closed", 0))
             cut += int(end.get("cut_bytes", 0))

@@ -226,6 +226,20 @@ def test_case_59_a_lost_tail_is_refused_or_adopted_with_the_finding_told(places:
     assert "tail lost" in word.findings[0]
 
 
+def test_a_fleet_log_whose_entries_were_changed_proves_nothing_of_streams(places: tuple[Path, Path]) -> None:
+    volume, data = places
+    stream, _ = lose(volume)
+    [bundle] = (log_dir(volume) / "fleet-lost" / "tile" / "entries").rglob("2")
+    whole = bundle.read_bytes()
+    bundle.write_bytes(whole.replace(stream.encode(), stream[:-6].encode() + b"ffffff"))
+    assert bundle.read_bytes() != whole
+    with pytest.raises(TailLostError, match="fleet-lost: its entries are not those that were signed"):
+        take(volume, data)
+    bundle.write_bytes(whole.replace(b'"heads":[[', b'"heads":{['))
+    with pytest.raises(AdoptError, match="cannot be read"):
+        take(volume, data)
+
+
 @pytest.mark.slow
 def test_other_records_than_those_signed_are_refused(places: tuple[Path, Path]) -> None:
     volume, data = places
