@@ -91,7 +91,7 @@ class Adoption:
     gateways: tuple[str, ...]  # as they were called
     streams: tuple[str, ...]
     records: int
-    closed: int  # open calls, as unknown
+    closed: int  # open calls, as unknown, by this adoption
     cut_bytes: int
     documents: int
     findings: dict[str, str]  # streams that are not whole, and what is wrong
@@ -162,7 +162,7 @@ def adopt(
         if _names(volume) != streams:
             raise AdoptError(f"{volume}: a stream was begun there meanwhile; stop that gateway and adopt again")
         # Told by what the streams say of themselves, so that an adoption that was killed and done again tells the same.
-        closed, cut = _ends(volume, streams)
+        closed, cut = _ends(volume, streams, mark)
         made = Adoption(tuple(sorted(gateways)), tuple(streams), records, closed, cut, documents, findings)
         _note(data_dir, gateway_id, build, made)
         put(volume / MARK_NAME, msgspec.json.encode(msgspec.structs.replace(mark, done=True)), durable=True)
@@ -417,8 +417,8 @@ def _documents(volume: Path, data_dir: Path) -> int:
 # -- 5: the record of it
 
 
-def _ends(volume: Path, streams: Sequence[str]) -> tuple[int, int]:
-    """How many open calls the ends of these streams say were closed, and how many bytes cut."""
+def _ends(volume: Path, streams: Sequence[str], mark: _Mark) -> tuple[int, int]:
+    """How many open calls the ends of these streams say this adoption closed, and how many bytes it cut; earlier recoveries do not count."""
     closed = cut = 0
     for stream in streams:
         directory = frames.journal_dir(volume) / stream
@@ -429,7 +429,7 @@ def _ends(volume: Path, streams: Sequence[str]) -> tuple[int, int]:
             end = _last_record(found[-1][1])
         except frames.DamagedError:
             continue  # it was closed before that: the findings tell
-        if end.get("reason") == "recovered":
+        if end.get("reason") == "recovered" and end.get("by") == mark.by and int(end.get("ts", 0)) >= mark.at_ms:
             closed += int(end.get("closed", 0))
             cut += int(end.get("cut_bytes", 0))
     return closed, cut

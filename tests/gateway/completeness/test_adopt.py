@@ -17,6 +17,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.audit.journal import Journal
 from gateway.audit.record import End, Note, OutcomeRecord, Start, decode
+from gateway.audit.recovery import recover
 from gateway.audit.sealed import log_dir, sealed_head, sealed_streams
 from gateway.audit.shard import Shard
 from gateway.audit.store import OsStore
@@ -101,6 +102,17 @@ def test_open_calls_are_closed_and_the_stream_is_sealed_on_by_the_adopter(places
     (note,) = [one for one in notes if one.topic == "adopted"]
     assert note.detail == {"from": "lost", "streams": len(made.streams), "records": 10, "closed": 1, "documents": 1}
     assert [r.role for r in map(decode, payloads(data).values()) if isinstance(r, Start) and r.role] == ["adopt"]
+
+
+def test_what_the_lost_gateway_had_recovered_itself_is_not_counted_as_closed_by_the_adoption(
+    places: tuple[Path, Path],
+) -> None:
+    volume, data = places
+    lose(volume, torn=b"\x00\x00")
+    assert recover(volume, by="lost").recovered[0].closed
+    lose(volume)
+    made = take(volume, data)
+    assert (made.closed, made.cut_bytes) == (1, 0)
 
 
 @pytest.mark.slow
