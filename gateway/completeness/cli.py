@@ -82,7 +82,7 @@ def reconcile_command(
 
 
 def probe_command(
-    base_url: Annotated[str, typer.Option("--base-url", help="The gateway's public door.")],
+    base_url: Annotated[str, typer.Option("--base-url", help="The gateway's public door, with or without /v1.")],
     model: Annotated[str, typer.Option("--model", help="The model to ask, as callers know it.")],
     log_key: Annotated[
         list[str], typer.Option("--log-key", help="The log's verifier key, as `licet audit key` shows it. Repeatable.")
@@ -98,7 +98,10 @@ def probe_command(
     wait_s: Annotated[float, typer.Option("--wait", min=0, help="Seconds until a record must be shown.")] = 30.0,
     as_json: Json = False,
 ) -> None:
-    """Send prompts through the public door and demand their records, proved and equal to the wire. Exit 1: they are not."""
+    """Send prompts through the public door and demand their records, proved and equal to the wire.
+
+    Exit 1: they are not. Exit 2: nothing could be asked, such as for a key or a model that the gateway does not know.
+    """
     try:
         if dialect not in DIALECTS:
             raise ProbeError(f"--dialect: one of {', '.join(DIALECTS)}")  # noqa: TRY301  # one place tells what is wrong

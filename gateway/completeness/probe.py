@@ -17,7 +17,7 @@ import orjson
 import urllib3
 
 from gateway.completeness.wire import Wire, WireError, ask
-from gateway.reasons import Outcome
+from gateway.reasons import Outcome, Reason
 from gateway.tlog.note import VerifierKey
 from gateway.tlog.proof import ProofError, read_proof, verify_proof
 
@@ -26,6 +26,18 @@ DOOR_BYTES_MAX = 4 << 20  # our choice: two records and their proofs have some 3
 DOOR_TIMEOUT_S = 40.0  # the door answers within 30 s, or says that it is still reading
 SKEW_MS = 60_000  # our choice: the gateway's clock against ours
 PASSED = (Outcome.ALLOWED.value, Outcome.MASKED.value)
+# Refusals that say how the probe was aimed, not how the gateway records: the remedy of each.
+_MISAIMED = {
+    Reason.AUTH_MISSING.code: "give by --key a caller's key that this gateway knows",
+    Reason.AUTH_INVALID.code: "give by --key a caller's key that this gateway knows",
+    Reason.MODEL_UNKNOWN.code: "give by --model one that GET /v1/models lists for this key",
+    Reason.DIALECT_MISMATCH.code: "give by --dialect the one that this model speaks",
+    Reason.PATH_UNKNOWN.code: "give by --base-url the gateway's public door",
+    Reason.METHOD_NOT_ALLOWED.code: "give by --base-url the gateway's public door",
+    Reason.RATE_LIMITED.code: "send fewer prompts, or wait",
+    Reason.CONCURRENCY_LIMITED.code: "wait until other calls of this key have ended",
+}
+_NO_GATEWAY = {404, 405}  # without a record: something else answers there
 _STOPPED = {"content_filter", "refusal"}  # how an answer ends that says no in the assistant's words
 
 
@@ -106,9 +118,8 @@ def _one(
         )
     except WireError as error:
         raise ProbeError(f"prompt {number}: {error}") from error
-    if wire.status == 401:
-        raise ProbeError("the caller's key is refused (401); give one that this gateway knows")
     call_id, record = wire.headers.get("x-licet-call-id", ""), wire.headers.get("x-licet-record", "")
+    _demand_asked(wire, target, recorded=bool(call_id or record))
 
     def told(seconds: float, *differences: str) -> Probed:
         return Probed(number, stream, wire.status, call_id[:64], record[:200], seconds, differences)
@@ -144,7 +155,26 @@ def _one(
     return told(seconds, *found)
 
 
+def _demand_asked(wire: Wire, target: Target, *, recorded: bool) -> None:
+    """Raises ProbeError where the call was refused for the key, the model or the address: that tells nothing of the records."""
+    if 200 <= wire.status < 300:
+        return
+    remedy = _MISAIMED.get(wire.code)
+    if remedy is None and wire.status in (401, 403) and not recorded:
+        remedy = _MISAIMED[Reason.AUTH_INVALID.code]
+    if remedy is None and wire.status in _NO_GATEWAY and not recorded:
+        remedy = _MISAIMED[Reason.PATH_UNKNOWN.code]
+    if remedy is not None:
+        asked = f"model {target.model}" if wire.code == Reason.MODEL_UNKNOWN.code else "the call"
+        raise ProbeError(f"{asked} is refused ({wire.status}{' ' + wire.code if wire.code else ''}); {remedy}")
+
+
 # -- the auditor's door
+
+
+def door_of(audit_url: str) -> str:
+    """Where the auditor's door is, from the gateway's address in any form that people have it: with /v1, with /audit, with neither."""
+    return audit_url.rstrip("/").removesuffix("/v1").removesuffix("/audit").rstrip("/") + "/audit/"
 
 
 class _Door:
@@ -152,7 +182,7 @@ class _Door:
 
     def __init__(self, pool: urllib3.PoolManager, target: Target) -> None:
         self._pool = pool
-        self._base = target.audit_url.rstrip("/").removesuffix("/audit") + "/audit/"
+        self._base = door_of(target.audit_url)
         self._key = target.auditor_key
         self._keys = target.keys
 
@@ -220,9 +250,18 @@ class _Door:
             raise ProbeError(f"the auditor's door gives no answer ({type(error).__name__})") from error
         if answer.status == 401:
             raise ProbeError("the auditor's key is refused (401); give one of `auditors` in the gateway's settings")
+        if answer.status in (403, 404, 405) and not _is_object(content):
+            raise ProbeError(f"no auditor's door is at {self._base} (status {answer.status}); name it by --audit-url")
         if answer.status not in (200, 400, 404, 429, 503) or len(content) > DOOR_BYTES_MAX:
             raise ProbeError(f"the auditor's door gives no answer that can be used (status {answer.status})")
         return answer.status, content
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(data), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _object(data: bytes) -> dict[str, Any]:

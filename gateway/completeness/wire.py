@@ -19,6 +19,7 @@ DIALECTS = ("openai", "anthropic")
 ANSWER_BYTES_MAX = 16 << 20  # our choice: as the gateway's own default
 TIMEOUT_S = 120.0  # our choice: for the model to answer
 TOKENS_MAX = 64  # what is asked of the model
+_CODE = re.compile(r"[A-Za-z0-9_]{1,64}")
 _FRAME_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
@@ -47,6 +48,7 @@ class Wire:
     input_tokens: int | None = None
     output_tokens: int | None = None
     failed: bool = False  # the stream ended in an error event
+    code: str = ""  # of a refusal
 
 
 def ask(
@@ -91,12 +93,23 @@ def ask(
             _read_stream(wire, content, dialect)
         elif media == "application/json":
             _read_whole(wire, content, dialect)
+    else:
+        wire.code = _code(content)
     return wire
 
 
 def _url(base_url: str, dialect: str) -> str:
     base = base_url.rstrip("/").removesuffix("/v1")
     return f"{base}/v1/chat/completions" if dialect == "openai" else f"{base}/v1/messages"
+
+
+def _code(content: bytes) -> str:
+    """The reason code of a refusal, "" where the body has none."""
+    try:
+        code = _dict(_dict(orjson.loads(content)).get("error")).get("code")
+    except orjson.JSONDecodeError:
+        return ""
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else ""
 
 
 def _read_whole(wire: Wire, content: bytes, dialect: str) -> None:

@@ -40,6 +40,8 @@ class Liar:
             "x-licet-call-id": call_id,
             "x-licet-record": record,
         }
+        self.refusal: tuple[int, str] | None = None  # status and code of what the public door says instead of an answer
+        self.paths: list[str] = []  # of the public door
         self.sealing = True
         self.key = LogKey.load(folder)
         self.url = ""
@@ -72,6 +74,7 @@ class Liar:
         elif scope["path"].startswith("/audit/"):
             await self._door(scope, receive, send)
         else:
+            self.paths.append(scope["path"])
             await self._chat(receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -101,8 +104,12 @@ class Liar:
         record = self._record(call_id, asked, len(body), answer)
         headers = {"content-type": "text/event-stream" if stream else "application/json"}
         headers |= self.headers(call_id, record)
+        status = 200
+        if self.refusal is not None:
+            status, code = self.refusal
+            answer = json.dumps({"error": {"code": code, "message": "No."}}).encode()
         head = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": answer})
 
     def _record(self, call_id: str, asked: dict[str, Any], sent: int, answer: bytes) -> str:

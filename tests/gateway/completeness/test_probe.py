@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
 from gateway.audit.record import Intent, OutcomeRecord, Text, UsageCounts
-from gateway.completeness.probe import Probed, ProbeError, Target, probe
+from gateway.completeness.probe import Probed, ProbeError, Target, door_of, probe
 from gateway.reasons import Outcome
 from gateway.signing.logkey import LogKey
 from gateway.tlog.checkpoint import verifier_key
@@ -30,7 +31,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liar]:
 def gateway(running: Liar) -> Liar:
     """Honest again."""
     fresh = Liar(running.data)
-    running.lie, running.headers, running.sealing = fresh.lie, fresh.headers, True
+    running.lie, running.headers, running.sealing, running.refusal = fresh.lie, fresh.headers, True, None
     return running
 
 
@@ -56,6 +57,39 @@ def test_an_honest_gateway_is_found_honest(gateway: Liar, stream: bool) -> None:
     found = ask(gateway, stream=stream, prompts=2)
     assert [one.differences for one in found] == [(), ()]
     assert len({one.record for one in found}) == 2
+
+
+def test_the_address_may_be_the_one_that_clients_are_given(gateway: Liar) -> None:
+    base = f"{gateway.url}/v1"
+    (found,) = ask(gateway, base_url=base, audit_url=base)
+    assert (found.differences, gateway.paths[-1]) == ((), "/v1/chat/completions")
+    assert {door_of(f"{gateway.url}{end}") for end in ("", "/", "/v1/", "/audit", "/audit/")} == {
+        f"{gateway.url}/audit/"
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "named", "recorded"),
+    [
+        (404, "MODEL_UNKNOWN", "model chat is refused (404 MODEL_UNKNOWN); give by --model", True),
+        (401, "AUTH_INVALID", "--key", True),
+        (403, "", "--key", False),
+        (404, "", "--base-url", False),
+    ],
+)
+def test_a_call_that_was_aimed_wrongly_is_no_finding(
+    gateway: Liar, status: int, code: str, named: str, recorded: bool
+) -> None:
+    gateway.refusal = (status, code)
+    if not recorded:
+        gateway.headers = lambda call_id, record: {}
+    with pytest.raises(ProbeError, match=re.escape(named)):
+        ask(gateway)
+
+
+def test_a_refusal_by_the_license_is_a_call_like_others(gateway: Liar) -> None:
+    gateway.refusal = (403, "LIC_TIME")
+    assert ask(gateway)[0].differences  # recorded as an answer
 
 
 def outcomes(**changes: Any) -> Callable[[Intent, OutcomeRecord], Told]:
