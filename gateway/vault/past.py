@@ -13,6 +13,7 @@ import datetime
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from gateway.vault.retention import Closed
 from gateway.vault.subjects import KEYS_NAME, TRANSCRIPTS_NAME, months
 from gateway.whole_file import sync_folder
 
+DRAFT_S = 3600  # our choice: a case is made in less than a second; an older draft is a dead worker's
 _DAY_S = 86_400
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _DESTROY_AT_ONCE = 1_000  # our choice: keys between two syncs of the whole disk
@@ -85,11 +87,20 @@ def prune(data_dir: Path, made: FilePlan, retention: Retention, log: AccessLog) 
         gone = data_dir / VAULT_NAME / f".pruned-{one.case}"
         (data_dir / VAULT_NAME / one.case).rename(gone)
         sync_folder(gone.parent)
-    for left in (data_dir / VAULT_NAME).glob(".pruned-*"):
-        shutil.rmtree(left)
+    sweep(data_dir)
     for path in made.documents:
         log.note(PRUNED, {"what": "document", "kind": path.parent.name, "digest": path.name})
         path.unlink(missing_ok=True)
+
+
+def sweep(data_dir: Path) -> None:
+    """Remove cases that were on their way out, or not yet in, when a kill came. Raises OSError."""
+    top = data_dir / VAULT_NAME
+    for left in top.glob(".pruned-*"):
+        shutil.rmtree(left)
+    for draft in top.glob(".case-*"):
+        if draft.stat().st_mtime + DRAFT_S < time.time():  # by the clock of this disk, as the draft
+            shutil.rmtree(draft)
 
 
 def _destroy_keys(month: Path) -> None:

@@ -63,6 +63,7 @@ def run(
         return Done(tuple(retention.plans(data_dir, keep, closed, now)), past.plan(data_dir, keep, now))
     with _alone(data_dir):
         retention.sweep(data_dir)
+        past.sweep(data_dir)
         streams = tuple(retention.plans(data_dir, keep, closed, now))
         files = past.plan(data_dir, keep, now)
         if not streams and files.empty:

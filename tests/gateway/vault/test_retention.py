@@ -440,3 +440,16 @@ def test_rows_of_the_archive_go_with_their_records(tmp_path: Path) -> None:
         AFTER + DAY_MS - KEEP.trace_s * 1000
     ]
     assert dropped(archive_dir(tmp_path)).minimum == 2
+
+
+def test_the_draft_of_a_case_whose_worker_was_killed_does_not_stay_for_ever(tmp_path: Path) -> None:
+    Driver(tmp_path)
+    old, fresh = (tmp_path / "vault" / f".case-{one * 32}.0a1b2c3d" for one in "ab")
+    for draft in (old, fresh):
+        (draft / "evidence.sealed").parent.mkdir(parents=True)
+        (draft / "evidence.sealed").write_bytes(b"sealed")
+    os.utime(old, (BEGIN / 1000, BEGIN / 1000))
+    prune(tmp_path, dry=True)
+    assert old.exists()
+    prune(tmp_path)
+    assert (old.exists(), fresh.exists()) == (False, True)
