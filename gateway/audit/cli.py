@@ -270,7 +270,7 @@ def _print_report(report: Report) -> None:
     for remark in report.remarks:
         console.print(f"[yellow]note:[/yellow] {_safe(remark)}", soft_wrap=True)
     verdict = "[green]The journal verifies.[/green]" if report.ok else "[red]The journal does not verify.[/red]"
-    console.print(f"{verdict} {report.records:,} records, {report.calls:,} calls, {len(report.streams):,} streams.")
+    console.print(f"{verdict} {report.records:,} records, {report.calls:,} calls, {report.streams_read:,} streams.")
     console.print(report.limits, style="dim", soft_wrap=True)
 
 

@@ -18,7 +18,7 @@ import orjson
 from .note import ED25519, NoteError, VerifierKey, parse_key
 from .places import one_server
 from .proof import SUFFIX
-from .report import Report, StreamReport
+from .report import PACK, Report, StreamReport
 from .verify import Kept, Trust, check, kept_head
 
 OK, DAMAGED, UNUSABLE = 0, 1, 2
@@ -110,7 +110,7 @@ def lines(report: Report) -> Iterator[str]:
         yield f"Note: {remark}"
     yield ""
     if report.ok:
-        yield f"OK: {report.records:,} records of {report.calls:,} calls in {len(report.streams)} streams, nothing is damaged."
+        yield f"OK: {report.records:,} records of {report.calls:,} calls in {report.streams_read:,} streams, nothing is damaged."
     else:
         yield f"DAMAGED: {len(report.problems)} of {len(report.streams) + len(report.fleets)} logs. First bad records:"
         for problem in report.problems:
@@ -119,8 +119,10 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def _stream_lines(one: StreamReport) -> Iterator[str]:
-    sealed = f"{one.sealed:,} sealed" if one.origin else "not sealed"
-    yield f"{one.stream}: {one.state}, {one.records:,} records, {sealed}"
+    sealed = f", {one.sealed:,} sealed" if one.origin else ", not sealed"
+    if one.state == PACK:
+        sealed = f" of {one.streams:,} streams, {one.documents:,} documents"
+    yield f"{one.stream}: {one.state}, {one.records:,} records{sealed}"
     if one.origin:
         signed = ", ".join(one.signed_by) or "nobody that is trusted"
         seen = f"; cosigned by {', '.join(one.witnesses)}" if one.witnesses else ""

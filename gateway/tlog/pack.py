@@ -25,7 +25,7 @@ from .keys import KEYS, KEYS_BYTES_MAX
 from .note import NOTE_CHARS_MAX, NoteError, VerifierKey
 from .proof import EXTRA_BYTES_MAX, SUFFIX, ProofError, read_proof
 from .records import Records, WrongError
-from .report import Problem, StreamReport
+from .report import PACK, Problem, StreamReport
 from .tiles import CHECKPOINT
 from .tree import EMPTY_ROOT, HASH_BYTES, leaf_hash, verify_consistency, verify_inclusion
 from .trust import VKEYS, Signed, Terms, Trust
@@ -395,7 +395,7 @@ class _Check:
         witnesses = sorted({name for log in self.logs.values() for name in log.signed.witnesses})
         return StreamReport(
             stream=self.path.name,
-            state="damaged" if problem else "pack",
+            state="damaged" if problem else PACK,
             records=self.records,
             calls=self.calls,
             open_calls=tuple(f"{name}/{seq}" for name, log in self.logs.items() for seq in log.opened),
@@ -408,6 +408,8 @@ class _Check:
             sealed=self.records,
             signed_by=tuple(f"{key.name}+{key.id.hex()}" for key in signed),
             witnesses=tuple(witnesses),
+            streams=sum(1 for log in self.logs.values() if not log.fleet),
+            documents=len(self.there),
             witnessed=self.records if self.trust.required and not problem else 0,
             remarks=tuple(self.remarks) if problem else (*self.remarks, *_told(manifest), PACK_LIMITS),
         )

@@ -8,7 +8,10 @@ bounded; a redirect is refused, since it is not what was asked.
 from __future__ import annotations
 
 import functools
+import http.client
 import ipaddress
+import socket
+import ssl
 import urllib.error
 import urllib.request
 import zlib
@@ -117,8 +120,8 @@ class Web:
             raise PlaceError(f"{address}: the server answers with status {error.code}{remedy}") from error
         except PlaceError:
             raise
-        except (OSError, ValueError) as error:
-            raise PlaceError(f"{address}: cannot be read: {type(error).__name__}") from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise PlaceError(f"{address}: cannot be read: {_reason(error)}") from error
 
     def beside(self, name: str) -> Source:
         """See `Source`."""
@@ -156,7 +159,14 @@ def find(place: Path | str, bearer: str = "") -> list[Found]:
             raise ValueError(f"{place}: give the http or https URL of a log, without query and fragment")
         if bearer and parts.scheme != "https" and not _is_here(parts.hostname):
             raise ValueError(f"{place}: --bearer-file: a key is sent by https only, or to this host")
-        return [Found(place, "", log=Web(place.rstrip("/"), bearer))]
+        log = Web(place.rstrip("/"), bearer)
+        begins = log.read(CHECKPOINT, 0)
+        if begins is None or begins.startswith(b"<"):
+            what = "no checkpoint" if begins is None else "a web page instead of a checkpoint"
+            raise FileNotFoundError(
+                f"{place}: no log is there ({what}); give the URL of one log, as a gateway has under /audit/log/<stream>"
+            )
+        return [Found(place, "", log=log)]
     folder = Path(place)
     found = list(_in_folder(folder, _DEPTH))
     if not found and not frames.journal_dir(folder).is_dir():
@@ -219,6 +229,25 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
         """None: not followed."""
+
+
+def _reason(error: Exception) -> str:
+    """Why a server gave no answer, and what to do about it."""
+    why = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(why, ConnectionRefusedError):
+        return "connection refused; see that the server runs, and that the port is its own"
+    if isinstance(why, TimeoutError):
+        return f"no answer within {TIMEOUT_S:g} s; see that the server can be reached from here"
+    if isinstance(why, socket.gaierror):
+        return "the name of the host is not known; see that it is written right"
+    if isinstance(why, ssl.SSLCertVerificationError):
+        told = f"its certificate does not verify ({why.verify_message})"
+        return f"{told}; trust who issued it, as with the variable SSL_CERT_FILE"
+    if isinstance(why, ssl.SSLError | http.client.HTTPException):
+        return f"the server does not speak this scheme ({type(why).__name__}); see whether it is http or https, and which port"
+    if isinstance(why, OSError) and why.strerror:
+        return why.strerror.lower()
+    return type(why).__name__
 
 
 @functools.cache  # it reads the certificates of this host

@@ -8,10 +8,10 @@ UNTRUSTED = (
     "No trusted key was given: the log counts as unsigned, its signatures were checked against nothing trusted. This detects damage, not an attacker who "
     "can write the disk. In a stream without an end, records cut off its tail at a record's edge cannot be missed."
 )
-TRUSTED = (
-    "Every sealed record is covered by a signature of a trusted key. What follows the newest head of a log is not sealed: whoever "
-    "can write the disk can alter it or cut it off."
-)
+PACK = "pack"  # the state of a pack that is sound
+COVERED = "Every sealed record is covered by a signature of a trusted key. "
+SOUND_COVERED = "Of the logs that are not damaged, every sealed record is covered by a signature of a trusted key. "
+UNSEALED = "What follows the newest head of a log is not sealed: whoever can write the disk can alter it or cut it off."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class StreamReport:
     """One stream, or a fleet's log.
 
     `state`: ended | live (a process writes it) | unfinished (its worker died; a start recovers it) | sealed (only its sealed log is
-    here, and it has no end) | damaged.
+    here, and it has no end) | pack | damaged.
     """
 
     stream: str
@@ -52,6 +52,8 @@ class StreamReport:
         0  # of the sealed records, those that the required witnesses saw, or a fleet's log that they cosigned
     )
     remarks: tuple[str, ...] = ()  # what is no damage and worth knowing
+    streams: int = 1  # of a pack: of how many it has records
+    documents: int = 0  # of a pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Report:
     """Everything that was verified."""
 
     streams: tuple[StreamReport, ...]
-    limits: str = UNTRUSTED
+    trusted: bool = False  # whether a log's key was given to be trusted
     fleets: tuple[StreamReport, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -72,6 +74,20 @@ class Report:
     def ok(self) -> bool:
         """Whether nothing is damaged. Live and unfinished streams are not damage."""
         return not self.problems
+
+    @property
+    def limits(self) -> str:
+        """What the verdict says, and what it does not."""
+        if not self.trusted:
+            return UNTRUSTED
+        if self.ok:
+            return COVERED + UNSEALED
+        return (SOUND_COVERED if len(self.problems) < len(self.streams) + len(self.fleets) else "") + UNSEALED
+
+    @property
+    def streams_read(self) -> int:
+        """Streams, those in packs counted one by one."""
+        return sum(s.streams for s in self.streams)
 
     @property
     def records(self) -> int:

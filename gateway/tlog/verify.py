@@ -24,7 +24,7 @@ from .places import Found, Source, find
 from .proof import HEADER as PROOF_HEADER
 from .proof import ProofError, read_proof
 from .records import OUTCOMES, REQUIRED, Records, WrongError
-from .report import TRUSTED, UNTRUSTED, Problem, Report, StreamReport
+from .report import Problem, Report, StreamReport
 from .sealedlog import SealedLog, read_minimum, read_note_of
 from .segments import Journal
 from .tiles import CHECKPOINT
@@ -123,8 +123,7 @@ class _Check:
         origins = {origin for one in (*streams, *known) if (origin := _origin(one))}
         reports = [self._stream(one) for one in streams]
         reports += self._lost((*streams, *known), origins)
-        limits = TRUSTED if self.trust.keys else UNTRUSTED
-        return Report(tuple(reports), limits, tuple(fleets), tuple(self.remarks))
+        return Report(tuple(reports), bool(self.trust.keys), tuple(fleets), tuple(self.remarks))
 
     def _told(self, size: int) -> None:
         self.done += size

@@ -92,6 +92,14 @@ def test_what_cannot_be_asked_is_told_with_the_remedy(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_verifier_counts_what_the_export_told(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify([str(made.pack), "--quiet", *(part for key in made.trust.keys for part in ("--key", str(key)))]) == 0
+    told, out = made.exported, capsys.readouterr().out
+    assert told.streams > 1
+    assert f": pack, {told.records:,} records of {told.streams:,} streams, {told.documents:,} documents\n" in out
+    assert f"OK: {told.records:,} records of {told.calls:,} calls in {told.streams:,} streams" in out
+
+
 def test_a_pack_of_nothing_says_so(made: Made, tmp_path: Path) -> None:
     code, told = run(made, tmp_path / "x.zip", "--tenant", "nobody")
     assert (code, "Nothing matches" in told) == (1, True)

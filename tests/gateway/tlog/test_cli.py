@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,6 +89,7 @@ def test_the_exit_code_is_the_verdict(data: Path, capsys: pytest.CaptureFixture[
         path.write_bytes(content)
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] is False
+    assert found["limits"].startswith("Of the logs that are not damaged, every sealed record")
     [problem] = [one["problem"] for one in found["streams"]]
     assert problem["record"] == f"{stream_of(data)}/281"
     assert problem["segment"] == "tile/entries/001.p/26"
@@ -140,6 +142,33 @@ def test_a_log_is_verified_over_http(data: Path, capsys: pytest.CaptureFixture[s
     with served(data, lambda path, body: (404, b"", {}) if f"/{stream}/" in path else None) as url:
         assert main([f"{url}/log/fleet-{GATEWAY}", "--key", str(VKEY)]) == 1
         assert f"{stream}/0" in capsys.readouterr().out
+
+
+def test_where_no_log_is_nothing_was_checked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with served(tmp_path) as url:
+        assert main([url]) == 2
+        assert f"{url}: no log is there (no checkpoint); give the URL of one log" in capsys.readouterr().err
+    assert main([url]) == 2  # nobody listens there any more
+    assert "connection refused; see that the server runs" in capsys.readouterr().err
+    with served(tmp_path, lambda path, body: (200, b"<html>Sign in</html>", {})) as url:
+        assert main([url]) == 2
+        assert "a web page" in capsys.readouterr().err
+
+
+def test_a_server_of_another_scheme_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(4096)
+                peer.sendall(b"220 mail.example ESMTP\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert main([f"http://127.0.0.1:{server.getsockname()[1]}/log"]) == 2
+        thread.join()
+    assert "does not speak this scheme (BadStatusLine)" in capsys.readouterr().err
 
 
 ANSWERS: list[tuple[str, Answer, int]] = [
