@@ -30,6 +30,7 @@ from gateway.seal.others import OtherLogs
 from gateway.seal.sealer import FLEET_EVERY_S, Round, Sealer
 from gateway.seal.witness_group import WitnessGroup
 from gateway.settings.audit import AuditSettings, Sealing
+from gateway.signing.fault import SignerError
 from gateway.signing.keys import LogKeys
 
 PROCESS = "sealer"  # DATA/run/sealer.json
@@ -64,7 +65,7 @@ def run(
 ) -> Round:
     """Seal until `wait(seconds)` answers true, then once more; the last round. `on_ready` gets the verifier keys once the first heads are there.
 
-    Raises ConfigError (the settings, the keys, another sealer that runs here, another gateway that took this directory over) and OSError (the log
+    Raises ConfigError (the settings, the keys, a key that does not sign, another sealer that runs here, another gateway that took this directory over) and OSError (the log
     cannot be written at the start). Logs are named after their key: what `signer.name` says, or else the gateway's id, stands before the slash in
     each origin and behind `fleet-`; witnesses ask for it.
     """
@@ -89,6 +90,8 @@ def run(
         )
         try:
             _tell(data_dir, sealer, sealer.round(limit_s=ROUND_S_MAX), witnesses)
+            if sealer.unsigned:  # the fleet log is signed at each start: a key that cannot is no key to serve with
+                raise ConfigError(sealer.unsigned)
             on_ready((log_dir(data_dir) / VKEYS_NAME).read_text("utf-8").split())
             told_at = time.monotonic()
             while not wait(min(POLL_S, max(sealing.every_s, POLL_S_MIN))):
@@ -130,7 +133,9 @@ def _round(sealer: Sealer) -> Round:
     try:
         return sealer.round(all_now=False, limit_s=ROUND_S_MAX)
     except (OSError, ConfigError) as error:
-        told = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error.strerror}"
+        told = (
+            str(error) if isinstance(error, ConfigError | SignerError) else f"{type(error).__name__}: {error.strerror}"
+        )
         _log.exception("a round of the sealer failed")
         sealer.failures += 1
         return Round(0, {}, {"": told})
@@ -273,7 +278,8 @@ def main() -> int:
             on_ready=lambda keys: _say(list(keys)),
         )
     except (ConfigError, OSError) as error:
-        told = str(error) if isinstance(error, ConfigError) else f"the sealer: {type(error).__name__}: {error}"
+        ours = isinstance(error, ConfigError | SignerError)
+        told = str(error) if ours else f"the sealer: {type(error).__name__}: {error}"
         _log.error("%s", told)  # the kind is enough for operators
         _say(told)
         return 1

@@ -29,6 +29,7 @@ from gateway.seal.keys import OneKey, SigningKeys
 from gateway.seal.log import DisagreementError, Log
 from gateway.seal.others import Other, OtherLogs
 from gateway.seal.witnesses import Witnesses
+from gateway.signing.fault import SignerError
 from gateway.tlog import frames, tree
 from gateway.tlog.checkpoint import Signer, VerifierKey, origin_of, verifier_key
 from gateway.tlog.segments import is_locked
@@ -128,6 +129,7 @@ class Sealer:
         self._token = secrets.token_hex(16).encode()  # in the lock file, as long as nobody else sealed
         self.sealed = 0  # records, since this sealer was made
         self.failures = 0  # attempts that failed since then
+        self.unsigned = ""  # why the key did not sign the fleet log, or a stream since then
 
     def round(
         self, now_ms: int | None = None, *, all_now: bool = True, last: bool = False, limit_s: float = math.inf
@@ -349,6 +351,7 @@ class Sealer:
                 self._fleet = None  # until a restart: it was taken away or set back under our hands
             return
         self._refused.pop(fleet.stream, None)
+        self.unsigned = ""
         self._fleet_at = time.monotonic()
         if said.keys:
             self._said_keys = tuple(said.keys)
@@ -401,6 +404,8 @@ class Sealer:
 
     def _refuse(self, name: str, error: Exception, now_ms: int, again_s: float = REFUSED_AGAIN_S) -> None:
         problem = _told(error)
+        if isinstance(error, SignerError):
+            self.unsigned = problem
         self.failures += 1
         before = self._refused.get(name)
         known = self._streams.get(name)
@@ -445,7 +450,7 @@ class Sealer:
 
 def _told(error: Exception) -> str:
     """What operators read. Paths and numbers, never content."""
-    if isinstance(error, OSError) and not isinstance(error, SealedError):
+    if isinstance(error, OSError) and not isinstance(error, (SealedError, SignerError)):
         return f"{type(error).__name__}: {error.strerror or 'it failed'}"
     return str(error)
 

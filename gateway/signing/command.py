@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
+from gateway.signing.fault import SignerError
 from gateway.tlog.note import PUBLIC_BYTES, SIGNATURE_BYTES, NoteError, verify_ed25519
 
 TIMEOUT_S = 20.0  # our choice: a slow service and one retry of its own
@@ -40,26 +41,35 @@ class CommandSigner:
         return self._public
 
     def sign(self, message: bytes) -> bytes:
-        """64 bytes. Raises OSError: no start, no end in time, another exit code than 0, or an answer that is no signature of this key."""
+        """64 bytes. Raises SignerError: no start, no end in time, another exit code than 0, or an answer that is no signature of this key."""
         if len(message) > MESSAGE_BYTES_MAX:
-            raise OSError(f"the signing command is given at most {MESSAGE_BYTES_MAX:,} bytes")
+            raise _fault(f"it is given at most {MESSAGE_BYTES_MAX:,} bytes")
         signature = _signature(self._run(message))
         try:
             verify_ed25519(self._public, signature, message)
         except NoteError as error:
-            raise OSError("the signing command signs with another key than the configured one") from error
+            raise SignerError(
+                "audit.signer.public: the command signs with another key; give the public key of the one that signs"
+            ) from error
         return signature
 
     def _run(self, message: bytes) -> bytes:
         deadline = time.monotonic() + self._timeout_s
         # A session of its own, so that whatever the command starts ends with it. Its standard error is not read: it may tell secrets.
-        process = subprocess.Popen(  # noqa: S603 - the operator's own command, without a shell
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the operator's own command, without a shell
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise SignerError(
+                f"audit.signer.command: {self._command[0]} cannot be started: {why}; give the full path of a program "
+                "that may be run here"
+            ) from error
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -69,16 +79,16 @@ class CommandSigner:
             answer = _read(process.stdout.fileno(), deadline)
             status = process.wait(max(deadline - time.monotonic(), 0.01))
         except subprocess.TimeoutExpired as error:
-            raise OSError(f"the signing command did not end within {self._timeout_s:g} s") from error
+            raise _fault(f"it did not end within {self._timeout_s:g} s") from error
         finally:
             _end(process)
         if status != 0:
-            raise OSError(f"the signing command ended with status {status}")
+            raise _fault(f"it ended with status {status}")
         return answer
 
 
 def _read(handle: int, deadline: float) -> bytes:
-    """All that comes until the pipe is closed. Raises OSError for too much, or too late."""
+    """All that comes until the pipe is closed. Raises SignerError for too much, or too late."""
     found = b""
     with selectors.DefaultSelector() as selector:
         selector.register(handle, selectors.EVENT_READ)
@@ -88,8 +98,8 @@ def _read(handle: int, deadline: float) -> bytes:
                 return found
             found += part
             if len(found) > _OUTPUT_BYTES_MAX:
-                raise OSError("the signing command wrote more than a signature")
-    raise OSError("the signing command did not answer in time")
+                raise _fault("it wrote more than a signature")
+    raise _fault("it did not answer in time")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -110,7 +120,11 @@ def _signature(answer: bytes) -> bytes:
     try:
         raw = base64.b64decode(b"".join(answer.split()), validate=True)
     except binascii.Error as error:
-        raise OSError("the signing command's answer is neither 64 bytes nor base64") from error
+        raise _fault("its answer is neither 64 bytes nor base64") from error
     if len(raw) != SIGNATURE_BYTES:
-        raise OSError(f"the signing command answered with {len(raw)} bytes; an Ed25519 signature has {SIGNATURE_BYTES}")
+        raise _fault(f"it answered with {len(raw)} bytes, and an Ed25519 signature has {SIGNATURE_BYTES}")
     return raw
+
+
+def _fault(what: str) -> SignerError:
+    return SignerError(f"audit.signer.command: {what}; run it by hand, with the head of a log on its standard input")

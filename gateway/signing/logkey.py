@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.errors import ConfigError
 from gateway.keyfile import load_key
+from gateway.signing.fault import SignerError
 from gateway.tlog.checkpoint import thumbprint
 
 KEY_NAME = "log-1.key"  # the first; rotation makes log-2.key and so on
@@ -24,8 +25,14 @@ class LogKey:
 
     @classmethod
     def load(cls, data_dir: Path, name: str = KEY_NAME) -> LogKey:
-        """The key in `data_dir`, made if there is none. Raises OSError, and ConfigError for a file that holds no key."""
-        seed = load_key(data_dir, name, SEED_BYTES)
+        """The key in `data_dir`, made if there is none. Raises SignerError, and ConfigError for a file that holds no key."""
+        try:
+            seed = load_key(data_dir, name, SEED_BYTES)
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise SignerError(
+                f"{data_dir / 'keys' / name}: {why}; let the gateway's user read the log's key there"
+            ) from error
         if len(seed) != SEED_BYTES:
             path = data_dir / "keys" / name
             raise ConfigError(f"{path}: a log key has {SEED_BYTES} bytes, this file has {len(seed)}; restore it")

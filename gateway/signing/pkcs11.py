@@ -9,9 +9,11 @@ import threading
 from typing import Any
 
 from gateway.settings.audit import Pkcs11
+from gateway.signing.fault import SignerError
 from gateway.tlog.note import PUBLIC_BYTES, SIGNATURE_BYTES, NoteError, verify_ed25519
 
 PIN_BYTES_MAX = 256  # our choice; PKCS#11 leaves it to the token
+_AT = "audit.signer.pkcs11"
 _OCTET_STRING = bytes(
     (0x04, PUBLIC_BYTES)
 )  # DER: CKA_EC_POINT is an OCTET STRING by version 2.40, the bare point in some tokens
@@ -21,7 +23,7 @@ class Pkcs11Signer:
     """A `Signer`. One session, used by one thread at a time; opened again once if the token lost it."""
 
     def __init__(self, settings: Pkcs11) -> None:
-        """Raises OSError: no library, token, PIN or key."""
+        """Raises SignerError: no library, token, PIN or key."""
         self._settings = settings
         self._lock = threading.Lock()
         self._session: Any = None
@@ -36,7 +38,7 @@ class Pkcs11Signer:
         return self._public
 
     def sign(self, message: bytes) -> bytes:
-        """64 bytes. Raises OSError where the token does not sign, or signs with another key."""
+        """64 bytes. Raises SignerError where the token does not sign, or signs with another key."""
         with self._lock:
             try:
                 signature = self._sign(message)
@@ -46,7 +48,7 @@ class Pkcs11Signer:
         try:
             verify_ed25519(self._public, signature, message)
         except NoteError as error:
-            raise OSError("the token's signature does not verify") from error
+            raise SignerError(f"{_AT}: the token's signature does not verify; see to the token") from error
         return signature
 
     def close(self) -> None:
@@ -64,26 +66,35 @@ class Pkcs11Signer:
         import pkcs11
 
         if self._key is None:
-            raise OSError("the token has no session")
+            raise SignerError(f"{_AT}: the token has no session; see to the token")
         try:
             signature = bytes(self._key.sign(message, mechanism=pkcs11.Mechanism.EDDSA))
         except pkcs11.PKCS11Error as error:
             self._session = self._key = None
             raise _told(error) from error
         if len(signature) != SIGNATURE_BYTES:
-            raise OSError(f"the token answered with {len(signature)} bytes; an Ed25519 signature has {SIGNATURE_BYTES}")
+            raise SignerError(
+                f"{_AT}.label: the token answered with {len(signature)} bytes; name an Ed25519 key, whose signatures have "
+                f"{SIGNATURE_BYTES}"
+            )
         return signature
 
     def _open(self) -> None:
         try:
             import pkcs11
         except ImportError as error:
-            raise OSError("python-pkcs11 is not installed; pip install 'licet[pkcs11]'") from error
+            raise SignerError(f"{_AT}: python-pkcs11 is not installed; run `pip install 'licet[pkcs11]'`") from error
         wanted = self._settings
-        with wanted.pin_file.open("rb") as file:
-            pin = file.read(PIN_BYTES_MAX + 1).strip()
+        try:
+            with wanted.pin_file.open("rb") as file:
+                pin = file.read(PIN_BYTES_MAX + 1).strip()
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise SignerError(f"{_AT}.pin_file: {wanted.pin_file}: {why}; write the token's PIN there") from error
         if not pin or len(pin) > PIN_BYTES_MAX:
-            raise OSError(f"{wanted.pin_file}: a PIN has 1 to {PIN_BYTES_MAX} bytes")
+            raise SignerError(
+                f"{_AT}.pin_file: {wanted.pin_file}: a PIN has 1 to {PIN_BYTES_MAX} bytes; write the token's there"
+            )
         try:
             token = pkcs11.lib(str(wanted.module)).get_token(token_label=wanted.token)
             try:
@@ -96,12 +107,15 @@ class Pkcs11Signer:
         except pkcs11.PKCS11Error as error:
             raise _told(error) from error
         except (RuntimeError, UnicodeDecodeError) as error:  # RuntimeError: the library cannot be loaded
-            raise OSError(f"{wanted.module}: the token cannot be used ({type(error).__name__})") from None
+            raise SignerError(
+                f"{_AT}.module: {wanted.module}: the token cannot be used ({type(error).__name__}); give the library that came "
+                "with it"
+            ) from None
         public = bytes(point).removeprefix(_OCTET_STRING) if len(point) > PUBLIC_BYTES else bytes(point)
         if len(public) != PUBLIC_BYTES or self._public not in (b"", public):
-            raise OSError("the token's key of this label is no Ed25519 key, or another than before")
+            raise SignerError(f"{_AT}.label: the token's key of this label is no Ed25519 key, or another than before")
         self._session, self._key, self._public = session, key, public
 
 
-def _told(error: Exception) -> OSError:
-    return OSError(f"the token does not do it: {type(error).__name__}")
+def _told(error: Exception) -> SignerError:
+    return SignerError(f"{_AT}: the token does not do it: {type(error).__name__}; see to its token, label and pin_file")

@@ -25,7 +25,8 @@ from gateway.audit.sealed_tree import SealedHashes
 from gateway.errors import ConfigError
 from gateway.seal.cli import seal_command
 from gateway.seal.process import SealerProcess, fleet_every_s, run
-from gateway.settings.audit import AuditSettings, Sealing, SignerSettings, WitnessSettings
+from gateway.settings.audit import AuditSettings, Pkcs11, Sealing, SignerSettings, WitnessSettings
+from gateway.signing.fault import SignerError
 from gateway.signing.logkey import LogKey
 from gateway.signing.rotate import rotate
 from gateway.tlog import frames
@@ -38,6 +39,7 @@ from tests.gateway.seal import samples
 from tests.gateway.seal.samples import GATEWAY, fill, write
 
 WAIT_S = 30.0
+PUBLIC = "A" * 43 + "="  # of nobody
 SETTINGS = AuditSettings(sealing=Sealing(every_s=0.05, every_records=64))
 
 
@@ -85,6 +87,29 @@ def test_what_hinders_the_start_is_told(tmp_path: Path) -> None:
     settings = AuditSettings(sealing=Sealing(signer=SignerSettings(command=("true",), public="AAAA")))
     with closing(SealerProcess(tmp_path, GATEWAY, settings)) as process, pytest.raises(ConfigError, match="public"):
         process.ready()
+
+
+@pytest.mark.parametrize(
+    ("signer", "problem"),
+    [
+        (SignerSettings(command=("no-such-signer",), public=PUBLIC), "audit.signer.command: no-such-signer cannot be"),
+        (SignerSettings(command=("false",), public=PUBLIC), "audit.signer.command: it ended with status 1"),
+        (SignerSettings(pkcs11=Pkcs11(Path("m.so"), "t", "l", Path("no-pin"))), "audit.signer.pkcs11.pin_file: no-pin"),
+    ],
+)
+def test_l1_a_key_that_cannot_sign_stops_the_start(tmp_path: Path, signer: SignerSettings, problem: str) -> None:
+    settings = AuditSettings(sealing=Sealing(signer=signer))
+    with pytest.raises((ConfigError, SignerError)) as raised:
+        run(tmp_path, GATEWAY, settings, wait=lambda _: True)
+    assert str(raised.value).startswith(problem)
+
+
+def test_l1_a_process_whose_key_cannot_sign_is_not_ready(tmp_path: Path) -> None:
+    settings = AuditSettings(sealing=Sealing(signer=SignerSettings(command=("no-such-signer",), public=PUBLIC)))
+    told = r"^audit\.signer\.command: no-such-signer .*; give the full path"
+    with closing(SealerProcess(tmp_path, GATEWAY, settings)) as process, pytest.raises(ConfigError, match=told):
+        process.ready()
+    assert place(tmp_path).problem.startswith("fleet-")
 
 
 def test_a_witness_that_cannot_be_reached_is_told_and_stops_nothing(tmp_path: Path) -> None:

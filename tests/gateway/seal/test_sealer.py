@@ -21,6 +21,7 @@ from gateway.audit.sealed_tree import SealedHashes, consistency
 from gateway.seal.batch import put_all
 from gateway.seal.log import Log
 from gateway.seal.sealer import COMMITTED_NAME, FAILED_AGAIN_S, Behind, Sealer
+from gateway.signing.fault import SignerError
 from gateway.signing.logkey import LogKey
 from gateway.tlog import frames, tiles, tree
 from gateway.tlog.checkpoint import ED25519, Signer, VerifierKey, open_cosigned, sign_checkpoint
@@ -348,6 +349,29 @@ def test_without_the_key_nothing_is_signed_and_all_is_signed_later(
     assert seals.round(all_now=False).problems == {}
     assert check(tmp_path, stream) == 22
     check(tmp_path, FLEET, journal=False)
+
+
+class LostSigner(FailingKey):
+    """A signer that is not there any more, and says so."""
+
+    def sign(self, message: bytes) -> bytes:
+        """As `Signer`."""
+        if self.down:
+            raise SignerError("audit.signer.command: it ended with status 1; run it by hand")
+        return KEY.sign(message)
+
+
+def test_a_signer_that_fails_while_we_run_is_told_with_its_setting(tmp_path: Path) -> None:
+    key = LostSigner()
+    key.down = False
+    seals = Sealer(tmp_path, GATEWAY, key)
+    seals.round()
+    assert seals.unsigned == ""
+    stream, key.down = write(tmp_path, 2), True
+    done = seals.round()
+    assert done.problems[stream] == seals.unsigned == "audit.signer.command: it ended with status 1; run it by hand"
+    key.down = False
+    assert (seals.round(last=True).problems, seals.unsigned) == ({}, "")
 
 
 class Rotating:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings.audit import Pkcs11
+from gateway.signing.fault import SignerError
 from gateway.signing.pkcs11 import Pkcs11Signer
 
 MODULES = [Path("/usr/lib/softhsm/libsofthsm2.so"), Path("/usr/lib64/pkcs11/libsofthsm2.so")]
@@ -98,7 +99,7 @@ def test_a_key_in_a_token_signs_and_takes_over(tmp_path: Path) -> None:
 def test_a_token_without_library_or_pin_is_an_error_that_says_so(tmp_path: Path) -> None:
     pin = tmp_path / "pin"
     settings = Pkcs11(tmp_path / "none.so", "t", "l", pin)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SignerError, match=r"audit\.signer\.pkcs11\.pin_file: .*/pin: No such file"):
         Pkcs11Signer(settings)
     for content in (b"", b"1" * 300):
         pin.write_bytes(content)
