@@ -28,7 +28,7 @@ def seal_command(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False,
 ) -> None:
-    """Seal the journal into signed logs. Exit code 1 if a stream cannot be sealed as far as it goes, 2 if nothing can.
+    """Seal the journal into signed logs. Exit code 1 if a stream cannot be sealed as far as it goes or witnesses that are required refuse, 2 if nothing can.
 
     A gateway that serves seals by itself; this refuses to run beside it. Without --config the key is the file in the data directory, and no
     witness is asked.

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +64,7 @@ def run(
     wait: Callable[[float], bool],
     on_ready: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> Round:
-    """Seal until `wait(seconds)` answers true, then once more; the last round. `on_ready` gets the verifier keys once the first heads are there.
+    """Seal until `wait(seconds)` answers true, then once more; the last round, with what required witnesses refused among its problems. `on_ready` gets the verifier keys once the first heads are there.
 
     Raises ConfigError (the settings, the keys, a key that does not sign, another sealer that runs here, another gateway that took this directory over) and OSError (the log
     cannot be written at the start). Logs are named after their key: what `signer.name` says, or else the gateway's id, stands before the slash in
@@ -101,7 +102,7 @@ def run(
                     told_at = time.monotonic()
             done = sealer.round(last=True, limit_s=END_S_MAX / 2)
             _tell(data_dir, sealer, done, witnesses)
-            return done
+            return replace(done, problems={**done.problems, **_unwitnessed(witnesses)})
         finally:
             if witnesses is not None:
                 witnesses.close()
@@ -168,6 +169,14 @@ def _witnesses(sealing: Sealing, data_dir: Path) -> WitnessGroup | None:
     if not sealing.witnesses:
         return None
     return WitnessGroup(sealing.witnesses, sealing.required, data_dir / RUN_NAME / "witnesses")
+
+
+def _unwitnessed(witnesses: WitnessGroup | None) -> dict[str, str]:
+    """Where witnesses are required and too few cosigned: that, and what each of those says that did not."""
+    places = witnesses.places() if witnesses is not None else ()
+    if not any(place.required and place.problem for place in places):
+        return {}
+    return {place.name: place.problem for place in places if place.problem}
 
 
 def _others(sealing: Sealing) -> OtherLogs | None:

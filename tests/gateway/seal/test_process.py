@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,8 +24,9 @@ from gateway.audit.places import Place, told
 from gateway.audit.sealed import gateway_of, log_dir, sealed_head, sealed_records, sealed_streams
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.errors import ConfigError
-from gateway.seal.cli import seal_command
+from gateway.seal.cli import seal, seal_command
 from gateway.seal.process import SealerProcess, fleet_every_s, run
+from gateway.seal.witness import Witness, init
 from gateway.settings.audit import AuditSettings, Pkcs11, Sealing, SignerSettings, WitnessSettings
 from gateway.signing.fault import SignerError
 from gateway.signing.logkey import LogKey
@@ -34,6 +36,7 @@ from gateway.tlog.checkpoint import open_cosigned, verifier_key
 from gateway.tlog.note import COSIGNATURE_ED25519, parse_key
 from gateway.tlog.verify import Trust
 from gateway.tlog.verify import check as verify
+from tests.fakes.witness_server import serving
 from tests.gateway.audit.samples import open_journal
 from tests.gateway.seal import samples
 from tests.gateway.seal.samples import GATEWAY, fill, write
@@ -161,6 +164,25 @@ def test_the_command_seals_once_and_says_what_is_wrong(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, command)
     assert (done.exit_code, f"{stream}: 00000001.seg: record 4 is not what was signed" in done.output) == (1, True)
     assert CliRunner().invoke(app, ["--data", str(tmp_path / "none")]).exit_code == 2
+
+
+def test_the_command_says_what_a_required_witness_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, before = tmp_path / "data", tmp_path / "before"
+    write(data, 1)
+    run(data, GATEWAY, SETTINGS, wait=lambda _: True)
+    shutil.copytree(data, before)
+    key = init(tmp_path / "witness", "w1")
+    log = verifier_key(GATEWAY, LogKey.load(data).public)
+    with closing(Witness(tmp_path / "witness", [log])) as witness, serving(witness) as url:
+        required = AuditSettings(sealing=Sealing(witnesses=(WitnessSettings(url, str(key)),), required=1))
+        for _ in range(2):
+            seal(data, GATEWAY, required, once=True, as_json=False)
+        with pytest.raises(typer.Exit) as ended:
+            seal(before, GATEWAY, required, once=True, as_json=False)
+    assert ended.value.exit_code == 1
+    told = capsys.readouterr().err
+    assert "witness:w1: rollback: " in told
+    assert "witness: fewer than 1 witnesses cosigned" in told
 
 
 def test_the_command_and_the_process_sign_under_the_name_that_the_settings_say(tmp_path: Path) -> None:
