@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from gateway.audit import changes, effect, query
 from gateway.audit.record import Counts, Intent, Note, OutcomeRecord
+from gateway.audit.table import Rows, console_for_tables
 from gateway.tlog import cli as verifier
 from gateway.tlog.report import Report
 from gateway.tlog.verify import check
@@ -125,13 +127,15 @@ def verify_command(
         trust = verifier.trust_of(keys or (), key_files or (), witnesses or (), required)
         kept = verifier.kept_heads(since or (), trust)
         bearer = verifier.bearer_of(bearer_file, places or ())
+        told = Console(stderr=True)
         with Progress(
             "verifying",
             BarColumn(),
             DownloadColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=told,
             transient=True,
+            disable=not told.is_interactive,
         ) as progress:
             task = progress.add_task("verify", total=None)
             report = check(
@@ -183,38 +187,24 @@ def effect_command(
 
 
 def _print_effects(report: effect.Report) -> None:
-    console = _wide()
+    console = console_for_tables()
     if not report.known:
         console.print(_safe(f"No journal tells of the {report.subject} {report.name}."))
         return
-    table = Table(box=None, header_style="bold")
-    for head in (
-        "stream",
-        "what",
-        "published",
-        "received",
-        "in force after",
-        "between",
-        "in flight",
-        "refused",
-        "after",
-    ):
-        table.add_column(head, no_wrap=True)
-    for one in report.effects:
-        delay = "" if one.effective_ms is None else f"{(one.effective_ms - one.published_ms) / 1000:.3f} s"
-        color = "red" if one.after else "green"
-        table.add_row(
-            one.stream,
-            _safe(one.status) or "[red]never heard[/red]",
-            _when(one.published_ms),
-            "" if one.received_ms is None else _when(one.received_ms),
-            delay,
-            f"{one.between:,}",
-            f"{one.in_flight:,}",
-            f"{one.refused:,}",
-            f"[{color}]{one.after:,}[/{color}]",
+    heads = ("stream", "what", "published", "received", "in force after", "between", "in flight", "refused", "after")
+    rows = (
+        (
+            Text(_printable(one.stream)),
+            Text(_printable(one.status)) if one.status else Text("never heard", style="red"),
+            Text(_when(one.published_ms)),
+            Text("" if one.received_ms is None else _when(one.received_ms)),
+            Text("" if one.effective_ms is None else f"{(one.effective_ms - one.published_ms) / 1000:.3f} s"),
+            *(Text(f"{number:,}") for number in (one.between, one.in_flight, one.refused)),
+            Text(f"{one.after:,}", style="red" if one.after else "green"),
         )
-    console.print(table)
+        for one in report.effects
+    )
+    console.print(Rows(heads, rows))
     for one in report.effects:
         for call in one.in_flight_calls:
             ended = "has not ended" if call.ended_ms is None else f"{call.outcome} at {_when(call.ended_ms)}"
@@ -308,7 +298,11 @@ def _row(entry: query.Entry) -> tuple[str, ...]:
 
 def _safe(text: str) -> str:
     """Names that came from outside, without what a terminal or rich would obey."""
-    return escape("".join(c if c.isprintable() else "?" for c in text))
+    return escape(_printable(text))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _told(findings: Counts | None) -> str:

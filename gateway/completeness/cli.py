@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,9 +19,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
 
 from gateway import __version__
+from gateway.audit.table import Rows, console_for_tables
 from gateway.completeness import match as matching
 from gateway.completeness.adopt import AdoptError, TailLostError, adopt
 from gateway.completeness.probe import Probed, ProbeError, Target, probe
@@ -278,13 +280,14 @@ def _prompts(file: Path) -> Iterator[str]:
 @contextmanager
 def _progress() -> Iterator[Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 
 
 def _reconciled(made: Reconciliation, limit: int) -> None:
-    console, told = Console(), made.summary
+    console, told = console_for_tables(), made.summary
     _table(
         console,
         f"{told.unknown_to_journal:,} calls that no record tells of",
@@ -355,15 +358,12 @@ def _reconciled_json(made: Reconciliation, _: int) -> None:
 def _table(console: Console, title: str, heads: tuple[str, ...], rows: Iterator[tuple[Any, ...]], limit: int) -> None:
     if not limit:
         return
-    table = Table(title=title, title_justify="left", box=None, header_style="bold")
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    for number, row in enumerate(rows):
-        if number == limit:
-            table.add_row("...")
-            break
-        table.add_row(*("" if cell is None else _plain(str(cell)) for cell in row))
-    console.print(table)
+    shown = [
+        tuple(Text("" if cell is None else _printable(str(cell))) for cell in row) for row in islice(rows, limit + 1)
+    ]
+    if len(shown) > limit:
+        shown[limit] = (Text("..."),)
+    console.print(Rows(heads, shown, title=title))
 
 
 def _probed(one: Probed) -> None:
@@ -377,7 +377,11 @@ def _probed(one: Probed) -> None:
 
 def _plain(text: str) -> str:
     """Text from outside: nothing that a terminal or rich would obey."""
-    return escape("".join(c if c.isprintable() else "?" for c in text))
+    return escape(_printable(text))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _when(ms: int | None) -> str:

@@ -185,7 +185,8 @@ def _told_plainly() -> Iterator[None]:
 @contextmanager
 def _progress() -> Iterator[Told]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
         task = bar.add_task("asking", total=None)
         shown: Callable[[str, int, int], None] = lambda what, done, total: bar.update(  # noqa: E731  # three words of one line
             task, description=what, completed=done, total=total

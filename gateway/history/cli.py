@@ -22,7 +22,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from gateway.audit.table import Rows, console_for_tables
 from gateway.errors import ConfigError
 from gateway.history import indexer
 from gateway.history.archive import ArchiveHistory
@@ -213,9 +215,9 @@ def _told_plainly() -> Iterator[None]:
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     console = Console(stderr=True)
-    with Progress(
-        what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
-    ) as shown:
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Off where nobody sees it: it would leave an empty line in front of the answer.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as shown:
         task = shown.add_task(what, total=None)
         yield lambda done, total: shown.update(task, completed=done, total=total)
 
@@ -233,14 +235,12 @@ def _show_page(page: Page, *, as_json: bool, as_csv: bool) -> None:
     if as_csv:
         _csv(CallRow.__struct_fields__, (list(msgspec.structs.astuple(row)) for row in page.rows))
     else:
-        table = Table(box=None, header_style="bold")
-        for name in _SHOWN:
-            table.add_column(name, no_wrap=True, min_width=len("cancelled"))
-        table.add_column("record", overflow="fold", min_width=36)
-        for row in page.rows:
-            cells = [_time(row.ts), *(str(getattr(row, name)) for name in _SHOWN[1:]), f"{row.stream}/{row.intent}"]
-            table.add_row(*(escape(cell) for cell in cells))
-        _console().print(table)
+        shown = (
+            [_time(row.ts), *(str(getattr(row, name)) for name in _SHOWN[1:]), f"{row.stream}/{row.intent}"]
+            for row in page.rows
+        )
+        cells = ([Text("".join(c if c.isprintable() else "?" for c in cell)) for cell in one] for one in shown)
+        console_for_tables().print(Rows(("ts (UTC)", *_SHOWN[1:], "record"), cells))
     if page.cursor:
         typer.echo(f"There is more: --cursor {page.cursor}", err=as_csv)
     _state(page.completeness, err=as_csv)

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 import orjson
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gateway.audit.table import Rows, console_for_tables
 from gateway.history.port import Completeness, Value
 from gateway.reports.model import NOT_COLLECTED, Missing, when
 from gateway.reports.registry import Named, Result
@@ -91,21 +91,23 @@ def notes(result: Result) -> list[str]:
 
 
 def table(result: Result) -> RenderableType:
-    """For people. Wide values are wrapped, never cut."""
-    made = Table(
-        title=f"{result.id}  {result.title}", caption=escape(result.question), header_style="bold", show_lines=False
-    )
-    for name in result.columns:
-        made.add_column(escape(name), overflow="fold")
-    made.add_column("records", overflow="fold")
+    """For people. Where the columns do not fit, a record after the other; wide values are wrapped, never cut."""
+    rows = []
     for row in result.rows:
         shown = "\n".join(row.records[:_SHOWN_RECORDS])
         more = len(row.records) - _SHOWN_RECORDS
-        made.add_row(*(_text(value) for value in row.values), Text(shown + (f"\n+{more} more" if more > 0 else "")))
+        records = Text(_printable(shown) + (f"\n+{more} more" if more > 0 else ""))
+        rows.append((*(_text(value) for value in row.values), records))
     if not result.rows:
-        made.add_row(*(Text("no rows") if i == 0 else Text("") for i in range(len(result.columns) + 1)))
-    lines = [Text(_printable(line), style=_style(line)) for line in notes(result)]
-    return Group(made, *lines)
+        rows.append((Text("no rows"), *(Text("") for _ in result.columns)))
+    made = Rows(
+        (*result.columns, "records"),
+        rows,
+        title=f"{result.id}  {result.title}",
+        caption=_printable(result.question),
+        ruled=True,
+    )
+    return Group(made, *(Text(_printable(line), style=_style(line)) for line in notes(result)))
 
 
 def _lacks(missing: Sequence[Missing]) -> dict[str, str]:
@@ -177,6 +179,5 @@ def markdown(named: list[Named]) -> str:
 
 
 def print_table(result: Result) -> None:
-    """On the terminal; a pipe gets as much room as each column needs."""
-    console = Console() if Console().is_terminal else Console(width=max(240, Console().width))
-    console.print(table(result))
+    """On the terminal, or into a pipe."""
+    console_for_tables().print(table(result))

@@ -56,6 +56,18 @@ def test_a_word_that_no_record_has_is_refused_with_those_that_are_known(
     assert run("query", "--data", copy, "--decision", "open", "--json")[0] == 0
 
 
+def test_the_table_says_utc_and_begins_at_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    code, out, err = run("query", "--data", copy, "--limit", "1")
+    assert (code, err) == (0, "")
+    assert out.startswith("ts (UTC)  2")
+    assert "\nrecord    " in out
+    monkeypatch.delenv("COLUMNS")
+    assert run("query", "--data", copy, "--limit", "1")[1].split("\n", 1)[0].split() == [
+        "ts", "(UTC)", "decision", "reason", "model", "tenant", "record",
+    ]  # fmt: skip
+
+
 def test_index_and_archive_then_counts(copy: Path, template: History) -> None:
     assert run("index", "--data", copy)[0] == 0
     code, out, _ = run("archive", "--data", copy)
