@@ -509,12 +509,12 @@ class Gateway:
         if self.authorities.trouble:
             problems.append(f"trust: the repository could not be followed: {self.authorities.trouble}")
         problems += self.catalog.attestation.problems
-        problems += [f"audit: {problem}" for problem in self.spool.problems]
-        if self._keeping is not None and self._keeping.transcripts.problem is not None:
-            problems.append(f"transcripts: {self._keeping.transcripts.problem}")
         status = "draining" if self.draining else "ready" if serving else "not ready"
         if serving and problems:
             status = "ready, with the last good configuration"
+        problems += [f"audit: {problem}" for problem in self.spool.problems]
+        if self._keeping is not None and self._keeping.transcripts.problem is not None:
+            problems.append(f"transcripts: {self._keeping.transcripts.problem}")
         if self.journal is not None:
             found = self.journal.recovery
             problems += [f"journal: stream {s.stream}: {s.problem}" for s in (*found.damaged, *found.failed)]

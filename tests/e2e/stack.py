@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import threading
 import time
@@ -20,6 +21,7 @@ import httpx2
 import uvicorn
 
 from gateway.app import Gateway
+from gateway.audit.places import Place, Progress, tell
 from gateway.audit.query import newest
 from gateway.audit.store import Store
 from gateway.edge import bind_socket, serve_config
@@ -125,7 +127,11 @@ class Stack:
         settings = load_settings(self.write_files())
         settings.data.mkdir(exist_ok=True)
         self.sealer = Sealer(settings.data, host_id(), LogKey.load(settings.data))
-        self.sealer.round()  # what the process beside the workers does before they start
+        self.sealer.round()  # what the process beside the workers does before they start, and says then
+        tell(
+            settings.data,
+            Progress("sealer", os.getpid(), time.time_ns() // 1_000_000, (Place(name="seal", required=True),)),
+        )
         wall = Wall(wall=self.clock, monotonic=lambda: time.monotonic() + max(0.0, self.clock.ahead_s))
         self.gateway = Gateway(settings, store=self.store, wall=wall)
         self.before_start(self.gateway)
