@@ -57,7 +57,9 @@ def check(
         settings = load_settings(path, environ=environ)
     except ConfigError as error:
         return list(error.problems)
-    problems: list[str] = []
+    from gateway.trail_check import unready  # not before it is needed: it brings much with it
+
+    problems = unready(settings)
     now_s = time.time() if now_s is None else now_s
     known = _known(settings, now_s, problems)
     loaded: dict[Path, Policy | None] = {}

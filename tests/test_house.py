@@ -116,7 +116,22 @@ MAY: dict[str, set[str]] = {
     "gateway.record_rules": {"gateway.settings", "gateway.vault", "policies"},
     "gateway.reload": {"policies"},
     "gateway.settings": {"gateway.license", "policies"},
-    "gateway.checkup": {"gateway.license", "gateway.record_rules", "gateway.settings", "gateway.trust", "policies"},
+    "gateway.trail_check": {
+        "gateway.seal",
+        "gateway.settings",
+        "gateway.ship",
+        "gateway.signing",
+        "gateway.tlog",
+        "gateway.vault",
+    },
+    "gateway.checkup": {
+        "gateway.license",
+        "gateway.record_rules",
+        "gateway.settings",
+        "gateway.trail_check",
+        "gateway.trust",
+        "policies",
+    },
     "gateway.policy_cli": {
         "filters",
         "gateway.checkup",
