@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import os
+import stat
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -37,6 +41,8 @@ app = typer.Typer(
 )
 key_app = typer.Typer(help="Keys of callers.", no_args_is_help=True)
 app.add_typer(key_app, name="key")
+
+READER_LEFT = 141  # 128 + SIGPIPE: what a shell tells of a command whose reader left
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The gateway's YAML file.")]
 
@@ -144,6 +150,32 @@ def key_new() -> None:
     typer.echo("Give the key to the caller, and put key_sha256 into an entry of `callers:`.")
 
 
+class _Pipe(io.FileIO):
+    """A pipe whose reader may leave before the end, as `head` does: that ends the command without a word, whatever it was about to handle."""
+
+    def write(self, data: Any, /) -> int:
+        """Raises SystemExit once nobody reads."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self.fileno())  # what is still buffered goes there when the process ends
+            os.close(nothing)
+            raise SystemExit(READER_LEFT) from None
+
+
+def to_reader(fd: int, encoding: str = "utf-8") -> io.TextIOWrapper:
+    """Text to a pipe."""
+    return io.TextIOWrapper(io.BufferedWriter(_Pipe(fd, "w", closefd=False)), encoding=encoding)
+
+
 def main() -> None:
     """Entry point."""
-    app()
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be no standard output at all
+        if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+            sys.stdout = to_reader(sys.stdout.fileno(), sys.stdout.encoding)
+    try:
+        app()
+    finally:
+        with contextlib.suppress(AttributeError, ValueError):  # as above
+            sys.stdout.flush()
