@@ -198,7 +198,7 @@ class Answers:
         until = now_ms if asked.until_ms is None else asked.until_ms
         source = model.Source(self._index(), (self._data_dir,), now_ms)
         try:
-            result = registry.make(source, asked.name, model.Asked(since, until, params))
+            result = registry.make(source, asked.name, model.Asked(since, until, params), given_by=registry.by_query)
         except model.ReportError as problem:
             raise AnswerError(str(problem), 400) from problem
         return Answer(JSON, render.as_json(result))

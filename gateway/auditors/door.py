@@ -1,6 +1,6 @@
 """The auditor's door: sealed heads, proofs, records and answers of this gateway, to read and nothing else. `paths.py` lists what can be asked.
 
-Order: who asks (401), what is asked (404, 400), how often (429), the look itself is recorded, then it is answered. A look that cannot be
+Order: who asks (401), what is asked (404, 405, 400), how often (429), the look itself is recorded, then it is answered. A look that cannot be
 recorded is not answered. Files of a log are many and small: the look into a log is recorded once a minute for each auditor and stream,
 before the first of them is given out.
 
@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.audit.record import Note
 from gateway.auditors import paths
 from gateway.auditors.answers import JSON, Answer, AnswerError, Answers, ChangedError, error
-from gateway.auditors.paths import TOPIC, Asked, BadQueryError, NothingHereError
+from gateway.auditors.paths import TOPIC, Asked, BadQueryError, MethodError, NothingHereError
 from gateway.completeness.match import TEXT_BYTES_MAX
 from gateway.errors import AuditError
 
@@ -95,6 +95,8 @@ class AuditDoor:
         headers.append((b"cache-control", b"no-store"))
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
+        if status == 405:
+            headers.append((b"allow", b"POST" if scope["method"] == "GET" else b"GET"))
         if status in (429, 503):
             headers.append((b"retry-after", b"%d" % RETRY_S))
         with contextlib.suppress(OSError):  # the auditor has left
@@ -122,6 +124,8 @@ class AuditDoor:
             self._record(auditor, asked, len(body))
         except NothingHereError:
             return _error(404, _HINT)
+        except MethodError as problem:
+            return _error(405, f"This path takes {problem}.")
         except BadQueryError as problem:
             return _error(400, str(problem))
         except _BodyError as problem:

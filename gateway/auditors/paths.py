@@ -65,6 +65,10 @@ class NothingHereError(Exception):
     """No such path."""
 
 
+class MethodError(Exception):
+    """The path is there, and takes another method: its argument."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One question."""
@@ -98,10 +102,13 @@ class Asked:
 
 
 def read(method: str, path: str, raw_query: bytes) -> Asked:
-    """The question. Raises NothingHereError, BadQueryError."""
+    """The question. Raises NothingHereError, MethodError, BadQueryError."""
     what, *rest = path.removeprefix(PREFIX).split("/")
-    if what not in _PARAMS or method != ("POST" if what == "match" else "GET"):
+    if what not in _PARAMS:
         raise NothingHereError
+    takes = "POST" if what == "match" else "GET"
+    if method != takes:
+        raise MethodError(takes)
     asked = _query(raw_query, _PARAMS[what])
     if what == "log":
         return _log(rest)

@@ -107,8 +107,18 @@ def find(id_: str) -> Named:
     return found
 
 
-def make(source: Source, id_: str, asked: Asked) -> Result:
-    """The answer to one question. Raises ReportError, and what the tables raise."""
+def by_option(name: str) -> str:
+    """How a parameter is given at the command line."""
+    return f"--{name}" if name in ("from", "to") else f"--param {name}=..."
+
+
+def by_query(name: str) -> str:
+    """How it is given over HTTP."""
+    return f"the query parameter `{name}`"
+
+
+def make(source: Source, id_: str, asked: Asked, *, given_by: Callable[[str], str] = by_option) -> Result:
+    """The answer to one question. Raises ReportError, which names parameters as they are given, and what the tables raise."""
     named = find(id_)
     known = {one.name for one in named.parameters}
     for name in asked.parameters:
@@ -117,9 +127,10 @@ def make(source: Source, id_: str, asked: Asked) -> Result:
             raise ReportError(f"{name[:40]}: {named.id} has no such parameter; {takes}")
     for one in named.parameters:
         if one.required and not asked.parameters.get(one.name):
-            raise ReportError(f"{one.name}: {named.id} needs it ({one.help}); give --param {one.name}=...")
+            raise ReportError(f"{one.name}: {named.id} needs it ({one.help}); give {given_by(one.name)}")
     if asked.since_ms >= asked.until_ms:
-        raise ReportError("from: the period ends before it begins; put --from before --to")
+        order = f"put {given_by('from')} before {given_by('to')}"
+        raise ReportError(f"from: the period ends before it begins; {order}")
     completeness = source.tables.completeness()  # before: what is taken in later is asked as well, and not promised
     answer = named.make(source, asked)
     for row in answer.rows:

@@ -164,8 +164,10 @@ def test_whoever_is_no_auditor_learns_nothing(tmp_path: Path, headers: list[tupl
     [
         pytest.param("GET", "", 404, id="nothing"),
         pytest.param("GET", "checkpoints/", 404, id="slash"),
-        pytest.param("POST", "checkpoints", 404, id="post"),
-        pytest.param("DELETE", "record", 404, id="delete"),
+        pytest.param("POST", "checkpoints", 405, id="post"),
+        pytest.param("DELETE", "record", 405, id="delete"),
+        pytest.param("POST", "query", 405, id="a question as a form"),
+        pytest.param("POST", "nothing", 404, id="post to nothing"),
         pytest.param("GET", "checkpoints?x=1", 400, id="unknown parameter"),
         pytest.param("GET", "consistency?stream=s&old=1", 400, id="missing"),
         pytest.param("GET", "consistency?stream=s&old=1&old=2&new=3", 400, id="twice"),
@@ -185,7 +187,7 @@ def test_whoever_is_no_auditor_learns_nothing(tmp_path: Path, headers: list[tupl
         pytest.param("GET", "proof/s/1", 404, id="nothing sealed"),
         pytest.param("GET", "call/" + "f" * 32, 404, id="no such call"),
         pytest.param("GET", "call/CALL", 404, id="no call id"),
-        pytest.param("GET", "match", 404, id="a text by GET"),
+        pytest.param("GET", "match", 405, id="a text by GET"),
         pytest.param("POST", "match", 400, id="no text"),
         pytest.param("GET", "query?count=color", 400, id="a count by nothing known"),
         pytest.param("GET", "query?limit=0", 400, id="no rows"),
@@ -202,6 +204,19 @@ def test_what_is_not_there_is_said_and_nothing_else(tmp_path: Path, method: str,
             answer = await http.request(method, f"/audit/{path}")
             assert answer.status_code == status
             assert set(answer.json()) == {"error"}
+            assert answer.headers.get("allow") == ({"GET": "POST"}.get(method, "GET") if status == 405 else None)
+
+    asyncio.run(run())
+
+
+def test_a_report_names_the_parameters_of_the_query_and_no_options(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with client(door_of(tmp_path)) as http:
+            told = (await http.get("/audit/report/Q01")).text
+            assert "give the query parameter `model`" in told
+            told += (await http.get("/audit/report/Q05?from=2026-03-02&to=2026-03-01")).text
+            assert "put the query parameter `from` before the query parameter `to`" in told
+            assert "--" not in told
 
     asyncio.run(run())
 
