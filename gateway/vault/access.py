@@ -89,7 +89,7 @@ def stated_reason(text: str) -> str:
     """The reason that someone gave. Raises VaultError for none, or one that no note can hold."""
     reason = " ".join(text.split())
     if len(reason) < REASON_CHARS_MIN:
-        raise VaultError("say why with --reason; it is recorded")
+        raise VaultError(f"say why with --reason, in {REASON_CHARS_MIN} characters or more; it is recorded")
     if len(reason) > STRING_CHARS_MAX or not reason.isprintable():
         raise VaultError(f"--reason: at most {STRING_CHARS_MAX} printable characters")
     return reason

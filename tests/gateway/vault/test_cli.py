@@ -59,7 +59,8 @@ def kept(data: Path, user: str = "jane") -> tuple[str, str]:
 def test_a_transcript_is_shown_after_the_look_is_recorded(data: Path) -> None:
     id_, _ = kept(data)
     assert run("transcript", "show", id_, "--data", data).exit_code == 2  # no reason
-    assert run("transcript", "show", id_, "--data", data, "--reason", " ").exit_code == 2
+    short = run("transcript", "show", id_, "--data", data, "--reason", " x ")
+    assert (short.exit_code, "--reason, in 3 characters or more" in short.output) == (2, True)
     assert notes(data, "transcript_access") == []
     done = run("transcript", "show", id_, "--data", data, "--reason", "complaint 7")
     assert (done.exit_code, SECRET in done.output) == (0, True)
