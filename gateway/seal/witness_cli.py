@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -53,9 +54,13 @@ def serve_command(
         witness = Witness(data, logs)
     except (ConfigError, OSError) as error:
         raise _usage(error) from error
-    typer.echo(f"witness {witness.key}")
     try:
-        server(witness, host.strip("[]"), int(port)).run()
+        with _listening(host.strip("[]"), int(port)) as open_:
+            typer.echo(f"witness {witness.key}")
+            typer.echo(f"url http://{host}:{open_.getsockname()[1]}")
+            server(witness).run(sockets=[open_])
+    except OSError as error:
+        raise _usage(ValueError(f"--listen: {listen}: {error.strerror or error}; give another address")) from error
     finally:
         witness.close()
 
@@ -88,12 +93,15 @@ def show_command(
         raise typer.Exit(1) from error
 
 
-def server(witness: Witness, host: str, port: int) -> uvicorn.Server:
-    """The witness behind HTTP/1.1, ready to run."""
+def _listening(host: str, port: int) -> socket.socket:
+    """Raises OSError."""
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def server(witness: Witness) -> uvicorn.Server:
+    """The witness behind HTTP/1.1, ready to run on sockets."""
     config = uvicorn.Config(
         door(witness),
-        host=host,
-        port=port,
         lifespan="off",
         access_log=False,
         server_header=False,

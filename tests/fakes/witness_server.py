@@ -18,7 +18,7 @@ Reply = tuple[int, str, bytes]  # status, content type, body
 def serving(witness: Witness) -> Iterator[str]:
     """Its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        running = server(witness, "127.0.0.1", listener.getsockname()[1])
+        running = server(witness)
         thread = threading.Thread(target=running.run, args=([listener],))
         thread.start()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -259,6 +260,12 @@ def test_init_and_show_tell_the_key_and_what_was_seen(tmp_path: Path) -> None:
     assert run.invoke(witness_cli.app, ["show", "--data", str(tmp_path / "none")]).exit_code == 2
     bad = run.invoke(witness_cli.app, ["serve", "--data", str(tmp_path / "w"), "--log", "x", "--listen", "here"])
     assert bad.exit_code == 2
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = ["serve", "--data", str(tmp_path / "new"), "--log", str(LOG.vkey), "--listen", listen]
+        assert run.invoke(witness_cli.app, ["init", "--data", str(tmp_path / "new"), "--name", "w2"]).exit_code == 0
+        bad = run.invoke(witness_cli.app, command)
+    assert (bad.exit_code, f"--listen: {listen}: " in bad.output) == (2, True)
 
 
 def test_nothing_is_raised_whatever_comes(witness: Witness) -> None:

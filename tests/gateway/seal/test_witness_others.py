@@ -191,6 +191,8 @@ def test_two_processes_are_one_witness_at_most(tmp_path: Path) -> None:
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None
     assert first.stdout.readline() == f"witness {own}\n"
+    url = first.stdout.readline().removeprefix("url ").strip()
+    assert urllib3.request("GET", f"{url}/", retries=30).status == 404
     second = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert second.returncode == 2
     assert "another process" in second.stderr
