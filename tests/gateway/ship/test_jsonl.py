@@ -6,6 +6,7 @@ import base64
 import hashlib
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,9 @@ def test_a_batch_without_lines_still_finds_out_that_the_one_before_is_in_danger(
         assert server.received == []
         lines.send(b"one\n")
         lines.send(b"")
+        give_up = time.monotonic() + 20
+        while not server.received and time.monotonic() < give_up:  # its thread tells when it has closed
+            time.sleep(0.01)
         assert len(server.received) == 1
         server.go_on.set()
         server._threads[0].join()
