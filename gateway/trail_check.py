@@ -4,6 +4,7 @@ token or a command being asked. What the log's own keys say is looked at where t
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import importlib.util
 import shutil
@@ -54,7 +55,12 @@ def _signer(signer: SignerSettings) -> Iterator[str]:
 
 def _keys(settings: Settings) -> list[str]:
     """What the log's keys of the past say of these settings. A token is not opened."""
-    from gateway.signing.keys import SIGNERS_NAME, LogKeys, read_signers  # not before it is needed, as all below
+    from gateway.signing.keys import (
+        SIGNERS_NAME,
+        LogKeys,
+        mistaken,
+        read_signers,
+    )  # not before it is needed, as all below
 
     signer = settings.audit.sealing.signer
     place = settings.data / "keys" / SIGNERS_NAME
@@ -62,6 +68,8 @@ def _keys(settings: Settings) -> list[str]:
     try:
         if signer.pkcs11 is not None or not place.is_file() or read_signers(settings.data).name != name:
             return []  # a start takes the name on where no statement holds another
+        if signer.command and mistaken(settings.data, (base64.b64decode(signer.public),)):
+            return []  # and another key where none ever signed
         LogKeys(signer, settings.data, name)
     except ConfigError as error:
         return list(error.problems)

@@ -13,7 +13,7 @@ import base64
 import binascii
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import msgspec
@@ -83,6 +83,8 @@ class LogKeys:
         self._seen: tuple[int, int, int] | None = None
         self._terms: dict[bytes, Term] = {}
         self._where: dict[bytes, Where] = {}
+        if self._open and mistaken(data_dir, self._open):
+            _signers_path(data_dir).unlink()
         if not _signers_path(data_dir).exists():
             self._first(settings)
         self._load()
@@ -168,6 +170,19 @@ class LogKeys:
             raise ConfigError(f"{_signers_path(self._data_dir)} does not tell where a key of the log is; restore it")
         self._terms = {key.public: term for key, term in terms.items()}
         self._seen = seen
+
+
+def mistaken(data_dir: Path, named: Container[bytes]) -> bool:
+    """Whether what is written down is a command with another public key than is named now, which never signed.
+
+    The settings were wrong at the first start: only of a command is the public key said, and not seen.
+    """
+    if not _signers_path(data_dir).exists() or keys_path(data_dir).exists():
+        return False
+    (where, *more) = read_signers(data_dir).keys
+    if more or not where.command or where.key in named:
+        return False
+    return not any((data_dir / LOG_NAME).glob("*/checkpoint"))
 
 
 def keys_path(data_dir: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import random
 import shutil
@@ -105,6 +106,24 @@ def test_l1_a_key_that_cannot_sign_stops_the_start(tmp_path: Path, signer: Signe
     with pytest.raises((ConfigError, SignerError)) as raised:
         run(tmp_path, GATEWAY, settings, wait=lambda _: True)
     assert str(raised.value).startswith(problem)
+
+
+def test_a_public_key_that_was_wrong_at_the_first_start_can_be_corrected(tmp_path: Path) -> None:
+    key = LogKey.load(tmp_path / "signer")
+    script = "import sys; from pathlib import Path; from gateway.signing.logkey import LogKey; "
+    script += "sys.stdout.buffer.write(LogKey.load(Path(sys.argv[1])).sign(sys.stdin.buffer.read()))"
+    command = (sys.executable, "-c", script, str(tmp_path / "signer"))
+    for public in (PUBLIC, base64.b64encode(key.public).decode()):
+        signer = SignerSettings(command=command, public=public)
+        settings = AuditSettings(sealing=Sealing(signer=signer))
+        if public == PUBLIC:
+            with pytest.raises(ConfigError, match=r"audit\.signer\.public: "):
+                run(tmp_path / "data", GATEWAY, settings, wait=lambda _: True)
+        else:
+            assert run(tmp_path / "data", GATEWAY, settings, wait=lambda _: True).problems == {}
+    other = AuditSettings(sealing=Sealing(signer=SignerSettings(command=("false",), public=PUBLIC)))
+    with pytest.raises(ConfigError, match="nothing leads to"):  # from now on there are signatures
+        run(tmp_path / "data", GATEWAY, other, wait=lambda _: True)
 
 
 def test_l1_a_process_whose_key_cannot_sign_is_not_ready(tmp_path: Path) -> None:
