@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gateway.audit.sealed import is_fleet_log
 from gateway.evidence.charts import bars, over_time, shown
 from gateway.evidence.summary import Summary
 from gateway.history.tables import CallRow
@@ -25,7 +26,7 @@ _STYLE = """
 :root{color-scheme:light}
 body{font:15px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;max-width:1000px;margin:2em auto;padding:0 1em}
 h1{font-size:1.6em;margin-bottom:.2em}h2{font-size:1.2em;margin-top:2em;border-bottom:1px solid #ccc}
-table{border-collapse:collapse;width:100%;font-size:12.5px}th,td{text-align:left;padding:.25em .5em;border-bottom:1px solid #ddd;vertical-align:top;overflow-wrap:anywhere}
+table{border-collapse:collapse;width:100%;font-size:12.5px}th,td{text-align:left;padding:.25em .5em;border-bottom:1px solid #ddd;vertical-align:top;overflow-wrap:break-word}
 th{background:#f3f3f3}td.n,th.n{text-align:right;white-space:nowrap}code{font-size:.92em;overflow-wrap:anywhere}
 svg{width:100%;height:auto;font:12px system-ui,sans-serif}svg.box{width:12px;height:12px;margin-right:.4em}
 .legend{list-style:none;padding:0;margin:.3em 0;display:flex;flex-wrap:wrap;gap:.2em 1.2em}
@@ -52,13 +53,13 @@ def page(manifest: Mapping[str, Any], summary: Summary, calls: Sequence[CallRow]
             f"<p>Made {shown(manifest['made'])} by licet {shown(manifest['generator']['version'])}. Times are UTC.</p>",
             _statement(manifest, complete=complete),
             "<h2>What was asked</h2>",
-            _pairs(manifest["question"]),
+            _pairs({"asked for": "everything"} if manifest["question"] == {"all": True} else manifest["question"]),
             "<h2>What there is</h2>",
             _pairs(
                 {
                     "calls": f"{summary.calls:,}",
                     "of these, without an outcome": f"{summary.open_calls:,}",
-                    "records": f"{sum(manifest['records'].values()):,}",
+                    "records": f"{sum(n for name, n in manifest['records'].items() if not is_fleet_log(name)):,}",
                     "documents": f"{len(manifest['documents']):,}",
                     "notes": ", ".join(f"{name} {count:,}" for name, count in sorted(summary.notes.items())) or "none",
                 }
@@ -158,7 +159,11 @@ def _pairs(told: Mapping[str, Any]) -> str:
 def _table(head: Iterable[str], rows: Sequence[Sequence[object]]) -> str:
     if not rows:
         return "<p>None.</p>"
-    names = "".join(f"<th>{shown(name)}</th>" for name in head)
+    numbers = [isinstance(value, int) for value in rows[0]]
+    names = "".join(
+        f'<th class="n">{shown(name)}</th>' if number else f"<th>{shown(name)}</th>"
+        for name, number in zip(head, numbers, strict=True)
+    )
     lines = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table>"
 
