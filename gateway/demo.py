@@ -227,6 +227,7 @@ Licet is up: http://{HOST}:{demo.port}   (Ctrl-C stops everything)
   With the Anthropic SDK: base_url="http://{HOST}:{demo.port}", the same key and model
 
   Records    {command()} audit tail --data {demo.folder}
+             {command()} audit query --count decision,model --data {demo.folder}
              {command()} audit verify --data {demo.folder}
   Policy     {demo.folder / "policies" / "demo.yaml"}   (edit it: changes are taken up within seconds)
   Settings   {demo.folder / "gateway.yaml"}
