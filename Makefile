@@ -24,8 +24,8 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)
 
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow --timeout 900 -n 2 --dist loadfile --ignore tests/e2e --ignore tests/bench $(ARGS)
-	$(BIN)/python -m pytest -m slow --timeout 900 tests/e2e tests/bench $(ARGS)
+	$(BIN)/python -m pytest -m slow --timeout 900 -n 2 --dist loadfile --ignore tests/bench $(ARGS)
+	$(BIN)/python -m pytest -m slow --timeout 900 tests/bench $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
