@@ -24,7 +24,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def sample_port(gateway: Process) -> int:
     """Where the sample model listens."""
-    (child,) = gateway.children()
+    (child,) = [child for child in gateway.children() if "--port" in child.cmdline()]
     arguments = child.cmdline()
     return int(arguments[arguments.index("--port") + 1])
 
