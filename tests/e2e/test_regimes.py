@@ -128,6 +128,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, quick: None) -> Iterator[Sce
         assert_sound(stack, licenses=scene.stopped, orders=scene.orders)
 
 
+@pytest.mark.slow
 def test_prior_approval_from_the_application_to_the_revocation(scene: Scene, tmp_path: Path) -> None:
     regulator, stack = scene.regulator, scene.stack
     before = len(scene.endpoint.seen)

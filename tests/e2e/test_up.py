@@ -85,6 +85,7 @@ def test_the_printed_sdk_snippet_works(up: tuple[Process, Path]) -> None:
     assert len(done.stdout.split()) > 3, "a story was told"
 
 
+@pytest.mark.slow
 def test_the_models_of_the_demo_serve_and_the_records_verify(up: tuple[Process, Path]) -> None:
     gateway, folder = up
     told = environment(folder)

@@ -88,6 +88,7 @@ def test_every_torn_end_is_cut_and_nothing_before_it(dead: Path) -> None:
         shutil.rmtree(data)
 
 
+@pytest.mark.slow
 def test_damage_is_reported_marked_and_left_alone(dead: Path) -> None:
     path = last_segment(dead)
     content = path.read_bytes()

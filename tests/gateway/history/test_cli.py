@@ -68,6 +68,7 @@ def test_the_table_says_utc_and_begins_at_once(copy: Path, monkeypatch: pytest.M
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_index_and_archive_then_counts(copy: Path, template: History) -> None:
     assert run("index", "--data", copy)[0] == 0
     code, out, _ = run("archive", "--data", copy)
