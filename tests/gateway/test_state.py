@@ -234,6 +234,54 @@ def test_a_cancelled_hit_does_not_disturb_its_batch(redis_server: RedisServer) -
     asyncio.run(main())
 
 
+def test_cancelled_calls_never_cross_replies(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Who gives up waiting leaves a reply on its way: nobody else may read it as theirs."""
+
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                await asyncio.sleep(delay_s)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def proxied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        server = await asyncio.open_unix_connection(str(redis_server.path))
+        await asyncio.gather(slowly(reader, server[1], 0), slowly(server[0], writer, 0.05))
+
+    async def main() -> None:
+        path = tmp_path / "slow.sock"
+        async with await asyncio.start_unix_server(proxied, str(path)):
+            direct = RedisState(redis_server.url, timeout_s=5.0)
+            state = RedisState(f"unix://:secret@{path}", timeout_s=5.0)
+            for n in range(40):
+                await direct.set_(f"whose{n}", b"%d" % n, ttl_s=60)
+            for _ in range(2):
+                asked = [asyncio.create_task(state.get(f"whose{n}")) for n in range(40)]
+                counted = [asyncio.create_task(state.hit([(f"h{n}", 1000)], 60)) for n in range(40)]
+                await asyncio.sleep(0.03)  # the questions are out, and no answer is back
+                for task in (*asked[::2], *counted[::2]):
+                    task.cancel()
+                found = await asyncio.gather(*asked, return_exceptions=True)
+                assert list(found[1::2]) == [b"%d" % n for n in range(1, 40, 2)]
+                assert all(isinstance(one, asyncio.CancelledError) for one in found[::2])
+                assert all(hit == COUNTED for hit in (await asyncio.gather(*counted, return_exceptions=True))[1::2])
+            again = await asyncio.gather(*(state.get(f"whose{n}") for n in range(40)))
+            assert again == [b"%d" % n for n in range(40)]
+            await state.close()
+            await direct.close()
+            await asyncio.gather(*handlers)  # each ends with its connection
+
+    asyncio.run(main())
+
+
 def test_keys_expire_in_redis(redis_server: RedisServer) -> None:
     async def main() -> None:
         state = RedisState(redis_server.url, timeout_s=5.0)
