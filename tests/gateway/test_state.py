@@ -270,8 +270,8 @@ def test_cancelled_calls_never_cross_replies(redis_server: RedisServer, tmp_path
                 for task in (*asked[::2], *counted[::2]):
                     task.cancel()
                 found = await asyncio.gather(*asked, return_exceptions=True)
-                assert list(found[1::2]) == [b"%d" % n for n in range(1, 40, 2)]
-                assert all(isinstance(one, asyncio.CancelledError) for one in found[::2])
+                for n, one in enumerate(found):  # on a slow machine an answer may be faster than the cancel
+                    assert one == b"%d" % n or (n % 2 == 0 and isinstance(one, asyncio.CancelledError))
                 assert all(hit == COUNTED for hit in (await asyncio.gather(*counted, return_exceptions=True))[1::2])
             again = await asyncio.gather(*(state.get(f"whose{n}") for n in range(40)))
             assert again == [b"%d" % n for n in range(40)]
