@@ -503,6 +503,7 @@ def test_l2_before_answer_no_caller_saw_an_answer_whose_intent_is_lost(tmp_path:
     assert lost_callers == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["no wait", "no sync"])
 def test_without_wait_or_sync_the_tests_above_would_fail(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch

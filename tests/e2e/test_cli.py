@@ -95,6 +95,7 @@ models:
 """
 
 
+@pytest.mark.slow
 def test_check_lists_every_problem_with_file_line_and_remedy(tmp_path: Path) -> None:
     config = tmp_path / "gateway.yaml"
     config.write_text(BROKEN)

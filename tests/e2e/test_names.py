@@ -91,6 +91,7 @@ def test_a_block_by_pattern_asks_no_model(stack: Stack) -> None:
     assert pool.judged == before
 
 
+@pytest.mark.slow
 def test_l1_a_killed_process_is_replaced_and_no_call_passes_unjudged(stack: Stack, endpoint: Endpoint) -> None:
     endpoint.script = lambda seen: Reply([chat_answer("Fine.")], "application/json")
     (processes,) = stack.gateway._processes

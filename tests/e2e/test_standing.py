@@ -174,7 +174,7 @@ def test_a_stream_whose_status_grows_too_old_goes_on_for_a_while_and_its_record_
                 script.go_on.set()
             seen += list(lines)
         record = stack.outcome(stream.headers["x-licet-call-id"])
-        assert ("second part" in "".join(seen)) is not cut
+        assert ("second part" in said("\n".join([*seen, ""]).encode())) is not cut
         assert record["outcome"] == ("refused" if cut else "allowed")
         assert record.get("reasons" if cut else "flags") == ["LIC_STATUS_STALE"]
 
