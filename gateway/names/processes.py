@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ import msgspec
 
 from gateway.errors import ConfigError
 from gateway.names.wire import Hello
+from gateway.owned import OwnedProcess
 
 HELLO: Final = "hello.json"  # beside the socket, for workers that did not start the processes
 END_S_MAX: Final = 5.0
@@ -35,32 +34,20 @@ def hello_of(socket: Path) -> Hello:
         raise ConfigError(f"{socket}: no processes are behind this socket") from error
 
 
-class Processes:
-    """A module's processes, running. `close` ends them."""
+class Processes(OwnedProcess):
+    """A module's processes, running. `close` ends them; until ones that ended are ready again calls are refused."""
 
     def __init__(self, who: str, module: str, options: Sequence[str], processes: int) -> None:
         """Starts to load; `ready` waits for it. `who`: what they are, for messages."""
-        self.who = who
         # Not in the data folder: the path of a Unix socket has at most 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="licet-"))  # mode 0700
         self.socket = self._folder / "s"
-        self._command = [sys.executable, "-m", module, "--socket", str(self.socket)]
-        self._command += ["--processes", str(processes), *options]
-        self._process = self._start()
-
-    @property
-    def pid(self) -> int:
-        """Of the parent of the processes."""
-        return self._process.pid
+        told = ["--socket", str(self.socket), "--processes", str(processes), *options]
+        super().__init__(who, module, told, end_s=END_S_MAX)
 
     def ready(self) -> Hello:
         """Blocks until everything is loaded. Raises ConfigError if it cannot be."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()  # ends at the latest with the process
-        if not line:
-            code = self._process.wait()
-            self.close()
-            raise ConfigError(f"{self.who} could not be loaded (exit {code}); see the log above")
+        line = self.first_line()
         said = _said.decode(line)
         if isinstance(said, list):
             self.close()
@@ -68,33 +55,14 @@ class Processes:
         (self._folder / HELLO).write_bytes(line)
         return said
 
-    def keep_alive(self) -> bool:
-        """Starts the processes again if their parent ended; true if it had. Until they are ready calls are refused."""
-        if self._process.poll() is None:
-            return False
-        self._let_go()
-        self._process = self._start()
-        return True
-
     def close(self) -> None:
         """Ends the processes. Harmless twice."""
-        self._let_go()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_S_MAX)
-        self._process.kill()
-        self._process.wait()
+        super().close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.socket.unlink(missing_ok=True)
-        return subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-        )
-
-    def _let_go(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        return super()._start()
 
 
 class NameProcesses(Processes):

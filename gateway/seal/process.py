@@ -13,8 +13,6 @@ import os
 import re
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -27,6 +25,7 @@ from gateway.audit.places import RUN_NAME, Place, Progress, tell
 from gateway.audit.sealed import VKEYS_NAME, log_dir
 from gateway.audit.takeover import demand_own
 from gateway.errors import ConfigError
+from gateway.owned import OwnedProcess
 from gateway.seal.others import OtherLogs
 from gateway.seal.sealer import FLEET_EVERY_S, Round, Sealer
 from gateway.seal.witness_group import WitnessGroup
@@ -188,69 +187,21 @@ def _others(sealing: Sealing) -> OtherLogs | None:
         raise ConfigError(f"audit.fleet: {error}") from error
 
 
-class SealerProcess:
-    """A gateway's sealer, running. `close` has it seal what is left, and ends it."""
-
-    who: Final = "the sealer"
+class SealerProcess(OwnedProcess):
+    """A gateway's sealer, running. `close` has it seal what is left, and ends it: journals are to be ended before."""
 
     def __init__(self, data_dir: Path, gateway_id: str, settings: AuditSettings) -> None:
         """Starts it; `ready` waits for it."""
-        self._start_line = _encoder.encode(Start(data_dir.absolute(), gateway_id, settings.sealing)) + b"\n"
-        self._process = self._start()
-
-    @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self._process.pid
+        given = _encoder.encode(Start(data_dir.absolute(), gateway_id, settings.sealing)) + b"\n"
+        super().__init__("the sealer", "gateway.seal", given=given, end_s=END_S_MAX)
 
     def ready(self) -> tuple[str, ...]:
         """Blocks until the first heads are there; the log's verifier keys. Raises ConfigError if it cannot be."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()  # ends at the latest with the process
-        if not line:
-            code = self._process.wait()
-            self.close()
-            raise ConfigError(f"{self.who} could not be started (exit {code}); see the log above")
-        said = _said.decode(line)
+        said = _said.decode(self.first_line())
         if isinstance(said, str):
             self.close()
             raise ConfigError(said)
         return tuple(said)
-
-    def keep_alive(self) -> bool:
-        """Starts the process again if it ended; true if it had."""
-        if self._process.poll() is None:
-            return False
-        self._let_go()
-        self._process = self._start()
-        return True
-
-    def close(self) -> None:
-        """Ends it after a last round: journals are to be ended before. Harmless twice."""
-        self._let_go()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_S_MAX)
-        self._process.kill()
-        self._process.wait()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(  # our own interpreter and module
-            [sys.executable, "-m", "gateway.seal"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it ended at once: `ready` tells
-            process.stdin.write(self._start_line)
-            process.stdin.flush()
-        return process
-
-    def _let_go(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
 
 
 class Stop:

@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ import msgspec
 from gateway.audit.places import Place, Progress, tell
 from gateway.errors import ConfigError
 from gateway.history.phoenix_client import PhoenixError, phoenix_of
+from gateway.owned import OwnedProcess
 from gateway.settings.audit import Otlp, Telemetry
 from gateway.ship.cursor import SHIP_NAME
 from gateway.ship.genai_metrics import MetricsSink
@@ -247,72 +247,18 @@ def _path(kind: type, value: object) -> object:
     raise NotImplementedError
 
 
-class ShipperProcess:
-    """The shipper, running. `close` ends it."""
-
-    who = "the shipper of audit records"
+class ShipperProcess(OwnedProcess):
+    """The shipper, running. While it does not, nothing is lost and nothing arrives."""
 
     def __init__(self, work: Work) -> None:
         """Starts it; `ready` waits for it."""
-        self._work = work
-        self._process = self._start()
-
-    @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.poll() is None
+        super().__init__("the shipper of audit records", "gateway.ship", given=write_work(work), end_s=END_S_MAX + 2)
 
     def ready(self) -> list[str]:
         """Names of the places; blocks until the process says them. Raises ConfigError if it cannot begin."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()  # ends at the latest with the process
-        if not line:
-            code = self._process.wait()
-            self.close()
-            raise ConfigError(f"{self.who} could not be started (exit {code}); see the log above")
-        said = json.loads(line)
+        said = json.loads(self.first_line())
         if "problem" in said:
             self.close()
             raise ConfigError(said["problem"])
         places: list[str] = said["places"]
         return places
-
-    def keep_alive(self) -> bool:
-        """Starts the process again if it ended; true if it had. Nothing is lost meanwhile, but nothing arrives."""
-        if self._process.poll() is None:
-            return False
-        self._let_go()
-        self._process = self._start()
-        return True
-
-    def close(self) -> None:
-        """Ends the process. Harmless twice."""
-        self._let_go()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_S_MAX + 2)
-        self._process.kill()
-        self._process.wait()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(  # our own interpreter and module
-            [sys.executable, "-m", "gateway.ship"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it ended at once: `ready` or `keep_alive` sees it
-            process.stdin.write(write_work(self._work))
-            process.stdin.flush()
-        return process
-
-    def _let_go(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
