@@ -20,7 +20,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gateway.evidence.pack import EvidenceError, Exported, Told, export
 from gateway.history.archive import ArchiveHistory
-from gateway.history.cli import Data, Json, Values, moment, opened
+from gateway.history.cli import (
+    Data,
+    Decision,
+    Entity,
+    Id,
+    Json,
+    Jurisdiction,
+    License,
+    Model,
+    Reason,
+    Since,
+    Tenant,
+    Until,
+    Values,
+    moment,
+    opened,
+)
 from gateway.history.local import LocalHistory
 from gateway.history.port import HistoryError, Query, QueryError
 from gateway.reports.model import RECORDS_MAX, Asked, ReportError, Source, moment_ms
@@ -35,18 +51,16 @@ _CASE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 def export_command(
     out: Annotated[Path, typer.Option("--out", help="The ZIP to make. It must not be there yet.")],
     data: Data = Path("var"),
-    decision: Annotated[
-        Values, typer.Option(help="allowed, masked, blocked, ... or open. Repeatable, as are all.")
-    ] = None,
-    reason: Annotated[Values, typer.Option(help="A reason code of the outcome.")] = None,
-    model: Annotated[Values, typer.Option(help="The name that callers use.")] = None,
-    license_: Annotated[Values, typer.Option("--license", metavar="JTI", help="A license's id.")] = None,
-    tenant: Annotated[Values, typer.Option(help="A tenant.")] = None,
-    jurisdiction: Annotated[Values, typer.Option(help="A territory of the call.")] = None,
-    entity: Annotated[Values, typer.Option(help="A kind of finding, in prompt or answer.")] = None,
-    id_: Annotated[Values, typer.Option("--id", help="A call id, or <stream>/<seq> of its intent or outcome.")] = None,
-    since: Annotated[str | None, typer.Option(help="ISO 8601, or how long ago: 90m, 2h, 7d.")] = None,
-    until: Annotated[str | None, typer.Option(help="As --since; exclusive.")] = None,
+    decision: Decision = None,
+    reason: Reason = None,
+    model: Model = None,
+    license_: License = None,
+    tenant: Tenant = None,
+    jurisdiction: Jurisdiction = None,
+    entity: Entity = None,
+    id_: Id = None,
+    since: Since = None,
+    until: Until = None,
     query: Annotated[
         Values,
         typer.Option(

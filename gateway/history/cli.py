@@ -41,6 +41,18 @@ Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
 Values = list[str] | None
 
+# What is asked of calls, wherever calls are asked for.
+Decision = Annotated[Values, typer.Option(help="allowed, masked, blocked, ... or open. Repeatable, as are all.")]
+Reason = Annotated[Values, typer.Option(help="A reason code of the outcome.")]
+Model = Annotated[Values, typer.Option(help="The name that callers use.")]
+License = Annotated[Values, typer.Option("--license", metavar="JTI", help="A license's id.")]
+Tenant = Annotated[Values, typer.Option(help="A tenant.")]
+Jurisdiction = Annotated[Values, typer.Option(help="A territory of the call.")]
+Entity = Annotated[Values, typer.Option(help="A kind of finding, in prompt or answer.")]
+Id = Annotated[Values, typer.Option("--id", help="A call id, or <stream>/<seq> of its intent or outcome.")]
+Since = Annotated[str | None, typer.Option(help="ISO 8601, or how long ago: 90m, 2h, 7d.")]
+Until = Annotated[str | None, typer.Option(help="As --since; exclusive.")]
+
 TABLE_CHARS_MIN = 132  # as `licet audit tail`
 STREAMS_SHOWN = 12  # our choice: streams told one by one below a table; sums tell of the rest
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")
@@ -52,18 +64,16 @@ def query_command(
     data: Annotated[
         Path | None, typer.Option("--data", help="Default: what the settings say, or var.", show_default=False)
     ] = None,
-    decision: Annotated[
-        Values, typer.Option(help="allowed, masked, blocked, ... or open. Repeatable, as are all.")
-    ] = None,
-    reason: Annotated[Values, typer.Option(help="A reason code of the outcome.")] = None,
-    model: Annotated[Values, typer.Option(help="The name that callers use.")] = None,
-    license_: Annotated[Values, typer.Option("--license", metavar="JTI", help="A license's id.")] = None,
-    tenant: Annotated[Values, typer.Option(help="A tenant.")] = None,
-    jurisdiction: Annotated[Values, typer.Option(help="A territory of the call.")] = None,
-    entity: Annotated[Values, typer.Option(help="A kind of finding, in prompt or answer.")] = None,
-    id_: Annotated[Values, typer.Option("--id", help="A call id, or <stream>/<seq> of its intent or outcome.")] = None,
-    since: Annotated[str | None, typer.Option(help="ISO 8601, or how long ago: 90m, 2h, 7d.")] = None,
-    until: Annotated[str | None, typer.Option(help="As --since; exclusive.")] = None,
+    decision: Decision = None,
+    reason: Reason = None,
+    model: Model = None,
+    license_: License = None,
+    tenant: Tenant = None,
+    jurisdiction: Jurisdiction = None,
+    entity: Entity = None,
+    id_: Id = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(help="Rows of one page.")] = 100,
     cursor: Annotated[str | None, typer.Option(help="Go on behind the page that gave it.")] = None,
     count: Annotated[
