@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -281,14 +280,6 @@ def replace_file(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(text)
     beside.replace(path)
-
-
-_IDS = re.compile(rb"""["'](?:call_id|record|request_id)["']:\s*["'][^"']*["']""")
-
-
-def without_ids(body: bytes) -> bytes:
-    """A body without ids and times of ours, whose digits are chance."""
-    return _IDS.sub(b"", body)
 
 
 def shown(body: bytes) -> list[dict[str, Any]]:

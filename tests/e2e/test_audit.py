@@ -26,6 +26,7 @@ from gateway.audit.recovery import recover
 from gateway.errors import AuditError
 from gateway.settings import load_settings
 from gateway.tlog.verify import verify
+from tests.chance import without_chance
 from tests.e2e.stack import KEY, Stack, policy_text, said, shown
 from tests.fakes.endpoint import CUT, Endpoint, Reply, Seen, Wait, chat_answer, chat_stream
 from tests.fakes.judges import BrokenJudge, NameJudge
@@ -115,7 +116,7 @@ def test_case_44_a_dead_detector_means_no_egress(
             assert (record["outcome"], record["reasons"]) == ("refused", ["DETECTOR_FAILED"])
         assert endpoint.seen == []
         assert stack.http.get("/livez").status_code == 200
-    assert "4111" not in caplog.text
+    assert "4111" not in without_chance(caplog.text)
 
 
 def test_case_44_a_detector_that_dies_between_prompt_and_answer_releases_nothing(tmp_path: Path) -> None:
@@ -201,7 +202,7 @@ def test_case_55_every_early_exit_has_both_records(tmp_path: Path, body: Any, ou
         if outcome == "blocked":
             actions = [action for counts in intent["prompt"]["findings"].values() for action in counts]
             assert "block" in actions, "a blocked call says what was found"
-            assert "8745" not in json.dumps([intent, last])
+            assert "8745" not in without_chance(json.dumps([intent, last]))
         assert endpoint.seen == []
 
 
@@ -219,8 +220,8 @@ def test_case_55_a_blocked_answer_says_what_was_found(tmp_path: Path) -> None:
             record = stack.outcome(answer)
             assert (record["outcome"], record["reasons"]) == ("blocked", ["CONTENT_BLOCKED"])
             assert record["answer"]["findings"]["US_SSN"] == {"block": 1}
-            assert b"8745" not in answer.content
-        assert b"8745" not in b"".join(entry.payload for entry in newest(tmp_path / "data", 1000))
+            assert "8745" not in without_chance(answer.content)
+        assert "8745" not in without_chance(b"".join(entry.payload for entry in newest(tmp_path / "data", 1000)))
 
 
 # ---------------------------------------------------------------- case 56: finished, left, failed

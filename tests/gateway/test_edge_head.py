@@ -12,6 +12,7 @@ import pytest
 
 from gateway.edge import EdgeLimits
 from gateway.reasons import Reason
+from tests.chance import without_chance
 from tests.gateway.edge_server import Running, running
 
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\n"
@@ -271,9 +272,9 @@ def test_l7_the_refusal_holds_nothing_of_what_was_sent(server: Running) -> None:
     server.faults.clear()
     reply = server.ask(b"GET /13812345678 HTTP/1.1\r\nHost: gateway\r\n4111111111111111\x00: a\r\n\r\n")
     assert reply.status == 400
-    assert b"4111" not in reply.body
-    assert b"138" not in reply.body
-    assert "4111" not in str(server.faults)
+    assert "4111" not in without_chance(reply.body)
+    assert "138" not in without_chance(reply.body)
+    assert "4111" not in without_chance(str(server.faults))
 
 
 def test_l9_connections_beyond_the_bound_are_refused() -> None:
