@@ -9,6 +9,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from gateway.errors import ConfigError
 
@@ -19,7 +20,7 @@ class OwnedProcess:
     def __init__(self, who: str, module: str, options: Sequence[str] = (), *, given: bytes = b"", end_s: float) -> None:
         """Starts it. `who`: what it is, for messages; `given`: what it is told first; `end_s`: how long its end may take."""
         self.who = who
-        self._command = [sys.executable, "-m", module, *options]
+        self._command = [sys.executable, *_safe_path(), "-m", module, *options]
         self._given = given
         self._end_s = end_s
         self._process = self._start()
@@ -76,3 +77,9 @@ class OwnedProcess:
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
+
+
+def _safe_path() -> tuple[str, ...]:
+    """Have the child import nothing from the folder it runs in (`python -P`): an operator's `policies/` would stand in for ours, and
+    whoever may write there could have code run beside the log's key. A checkout that we run from is left as it is."""
+    return () if Path(__file__).parents[1] == Path.cwd() else ("-P",)
