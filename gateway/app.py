@@ -40,12 +40,14 @@ from gateway.clocks import Alarms, measure, metadata_clocks, standing_clocks
 from gateway.conversation import Conversations
 from gateway.errors import AuditError
 from gateway.evidence.kept import keep
+from gateway.faults import log_fault
+from gateway.filtering import Filtering
 from gateway.keeping import Keeping
 from gateway.license.standing import NO_STANDING, GatewayFacts, Standing
 from gateway.licensing import Licensing
 from gateway.metrics import CONTENT_TYPE, GatewayMetrics
 from gateway.names import NamePool, NameProcesses, Pool, Processes, hello_of, missing
-from gateway.pipeline import Pipeline, log_fault
+from gateway.pipeline import Pipeline
 from gateway.protocols import ADAPTERS, adapter_for, model_body, models_body, wants_anthropic
 from gateway.protocols.base import Adapter
 from gateway.protocols.training import TrainingAdapter, training_for
@@ -53,6 +55,7 @@ from gateway.pseudonyms import PseudonymKeys
 from gateway.reasons import Reason
 from gateway.recognizers import SOCKET as RECOGNIZERS
 from gateway.recognizers import RecognizerPool, RecognizerProcesses
+from gateway.recording import Recording
 from gateway.relay import LiveStreams
 from gateway.seal.process import PROCESS as SEALER
 from gateway.settings import Settings
@@ -187,16 +190,16 @@ class Gateway:
             catalog=self.catalog,
             callers=self.callers,
             limiter=Limiter(self._state, workers=self.settings.listen.workers),
-            journal=self.journal,
-            engine=self.engine,
-            metrics=self.metrics,
-            refusals=self.refusals,
-            spool=self.spool,
-            keeping=self._keeping,
-            digests=self._digests,
-            live=self.live,
             licensing=Licensing(self.catalog, self.wall.now_s),
-            conversations=Conversations(self._state, PseudonymKeys.load(data)),
+            filtering=Filtering(
+                self.engine, Conversations(self._state, PseudonymKeys.load(data)), self._digests, self.metrics
+            ),
+            recording=Recording(self.journal, self.refusals, self._digests, self.metrics),
+            keeping=self._keeping,
+            spool=self.spool,
+            live=self.live,
+            digests=self._digests,
+            metrics=self.metrics,
         )
         self._stand(self.journal)
         if self.settings.auditors:

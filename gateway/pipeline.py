@@ -13,50 +13,40 @@ are recorded, and nothing that they decide is carried out.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from filters import Engine, Restoring, UndecidedError
-from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.digest import DigestKeys
-from gateway.audit.journal import Journal
 from gateway.call import Call, Clock, Stop, new_call_id
 from gateway.callers import Callers, Denied, Limiter
 from gateway.catalog import Catalog
-from gateway.conversation import Conversations
-from gateway.delivered import dropped, readable, text_digests
+from gateway.delivered import readable, text_digests
 from gateway.edge import ClientDisconnect, DisconnectWatch, body_length, read_body
 from gateway.errors import AuditError, CallerError, GatewayError, UpstreamError
+from gateway.faults import log_fault
+from gateway.filtering import Filtering
 from gateway.headers import answer_fields, media_type, request_fields, request_id, traceparent
 from gateway.keeping import Keeping
-from gateway.ledger import count_findings, intent_of, measure, outcome_of
 from gateway.licensing import Licensing
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.base import Adapter
-from gateway.reasons import Outcome, Reason
-from gateway.refusals import body_of, outcome_for, own_fields, reason_of, refusal_of
+from gateway.reasons import Reason
+from gateway.recording import Recording
+from gateway.refusals import body_of, own_fields, reason_of, refusal_of
 from gateway.relay import KEY_ECHOED, Interrupt, LiveStreams, Outlet, pump, read_rest
-from gateway.screen import Findings, Pseudonyms, Screening, screen_document
 from gateway.spool import Spool
-from gateway.streams import StreamScreen
 from gateway.training.calls import TrainingCall
 from gateway.upstream import Reply
 from policies.model import Content, Durable
-
-log = logging.getLogger("licet.pipeline")
 
 # Query parameters an SDK is known to send and a provider to need; any other is refused, because a query string is a
 # place where text can hide (L4). Anthropic's SDK marks its beta endpoints with beta=true.
 KNOWN_QUERIES = frozenset({b"", b"beta=true"})
 
 Headers = Sequence[tuple[bytes, bytes]]
-
-_UNKNOWN_CALLER = frozenset({Reason.AUTH_MISSING, Reason.AUTH_INVALID})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +56,14 @@ class Pipeline:
     catalog: Catalog
     callers: Callers
     limiter: Limiter
-    journal: Journal
-    engine: Engine
-    metrics: GatewayMetrics
-    refusals: RefusalCounter
-    spool: Spool
-    keeping: Keeping
-    digests: DigestKeys
-    live: LiveStreams
     licensing: Licensing
-    conversations: Conversations
+    filtering: Filtering
+    recording: Recording
+    keeping: Keeping
+    spool: Spool
+    live: LiveStreams
+    digests: DigestKeys
+    metrics: GatewayMetrics
 
     async def serve(
         self, adapter: Adapter, scope: Scope, receive: Receive, send: Send, *, stop: Stop | None = None
@@ -93,7 +81,7 @@ class Pipeline:
             send,
             call.clock,
             self.digests.content_digest(),
-            ready=lambda: self._durable(call),
+            ready=lambda: self.recording.durable(call),
             ending=lambda: self._finish(call, outlet, watch, interrupt),
         )
         self.metrics.in_flight.add(1)
@@ -107,7 +95,7 @@ class Pipeline:
             self.metrics.in_flight.add(-1)
             if not call.concluded:
                 call.sent_bytes, call.sent_digest = outlet.bytes, outlet.content.value()
-                self._abandon(call)
+                self.recording.abandon(call)
 
     async def _guarded(
         self,
@@ -190,7 +178,7 @@ class Pipeline:
             assert call.model is not None
             assert call.facts is not None
             await call.training.permitted(call.model, call.facts, self.licensing.now_s())
-        return await self._screen_prompt(call, headers)
+        return await self.filtering.prompt(call, headers)
 
     def _resolve(self, call: Call, body: bytes) -> Stop | None:
         """The target and its policy: what every later check binds to (L8)."""
@@ -239,47 +227,15 @@ class Pipeline:
         call.admission = admitted
         return None
 
-    async def _screen_prompt(self, call: Call, headers: Headers) -> Stop | None:
-        assert call.model is not None
-        assert call.prompt is not None
-        if call.prompt.unjudgeable:
-            stop = Stop(Reason.CONTENT_UNJUDGEABLE, param=call.prompt.unjudgeable[0])
-            return call.enforced(stop, Outcome.REFUSED)
-        model, document = call.model, call.prompt.document
-        engine = model.engine(self.engine)
-        try:
-            if model.pseudonymizes:
-                assert call.facts is not None
-                call.session = await self.conversations.open(document, call.facts, model.name, model.policy, headers)
-                call.screening = await self.conversations.screen(
-                    document, engine, model.prompt_rules, call.session, model.policy
-                )
-            else:
-                call.screening = await screen_document(document, engine, model.prompt_rules)
-        except UndecidedError as error:
-            return call.enforced(self._undecided(error), Outcome.REFUSED)
-        count_findings(self.metrics, "prompt", call.screening.findings)
-        blocked = call.screening.findings.blocked
-        if blocked is not None:
-            return call.enforced(Stop(reason_of(blocked)), Outcome.BLOCKED)
-        if call.shadow and call.screening.findings.masked:
-            call.would(Outcome.MASKED, ())
-        return None
-
-    def _undecided(self, error: UndecidedError) -> Stop:
-        if error.limit:
-            self.metrics.limit_hits.inc("hold")
-        return Stop(Reason.HOLD_LIMIT if error.limit else Reason.DETECTOR_FAILED)
-
     # ------------------------------------------------------------------ the upstream and its answer
 
     async def _answer(self, call: Call, scope: Scope, outlet: Outlet, interrupt: Interrupt) -> Stop | None:
         """Ask the upstream and let the judged answer go. Returns a decision against it, whole or in its middle."""
         assert call.model is not None
         assert call.prompt is not None
-        self._intend(call)
+        self.recording.intend(call)
         if call.model.policy.durable is Durable.BEFORE_EGRESS:
-            await self._durable(call)
+            await self.recording.durable(call)
         stop = self.licensing.again(call)
         if stop is not None:
             return stop
@@ -338,45 +294,20 @@ class Pipeline:
         stop = self.licensing.served(call, answer.served_model)
         if stop is not None:
             return stop
-        gone = {} if call.shadow else dropped(answer, model.policy.answer.unknown_fields)
-        try:
-            screening = await screen_document(
-                answer.document,
-                model.engine(self.engine),
-                model.answer_rules,
-                dropped=gone,
-                pseudonyms=Pseudonyms(restoring=_restoring(call)),
-            )
-        except UndecidedError as error:
-            stop = call.enforced(self._undecided(error), Outcome.REFUSED)
-            if stop is not None:
-                return stop
-            screening = Screening(Findings(), {})
-        call.answer_findings = screening.findings
-        count_findings(self.metrics, "answer", screening.findings)
-        stop = self._answer_stop(call, screening)
-        if stop is not None:
-            return stop
-        edits = {} if call.shadow else screening.edits | gone
+        edits = await self.filtering.answer(call, answer)
+        if isinstance(edits, Stop):
+            return edits
         alias = model.name if answer.served_model else None
         shown = answer.document.rewrite(edits, model=alias)
         if model.policy.content is not Content.NONE:
             call.texts = text_digests(answer, edits, self.digests)
         await self.keeping.exchange(call, shown)
-        await self._durable(call)  # nothing is waited for between the last look at the license and the answer
+        await self.recording.durable(call)  # nothing is waited for between the last look at the license and the answer
         stop = self.licensing.again(call)
         if stop is not None:
             return stop
         outlet.add_field(b"content-length", b"%d" % len(shown))
         await outlet.write(shown, last=True)
-        return None
-
-    def _answer_stop(self, call: Call, screening: Screening) -> Stop | None:
-        blocked = screening.findings.blocked
-        if blocked is not None:
-            return call.enforced(Stop(reason_of(blocked)), Outcome.BLOCKED)
-        if call.shadow and screening.findings.masked:
-            call.would(Outcome.MASKED, ())
         return None
 
     async def _answer_stream(self, call: Call, reply: Reply, outlet: Outlet, interrupt: Interrupt) -> Stop | None:
@@ -386,15 +317,8 @@ class Pipeline:
         if stop is not None:
             return stop
         call.codec = call.adapter.stream(alias=call.model.name)
-        screen = call.stream = StreamScreen(
-            call.codec,
-            call.model.engine(self.engine),
-            call.model.answer_rules,
-            restoring=_restoring(call),
-            enforce=not call.shadow,
-            unknown_fields=policy.answer.unknown_fields.value,
-            digest=self.digests.text_digest if policy.content is not Content.NONE else None,
-            check_served=lambda name: call.cut_by(self.licensing.served(call, name)),
+        screen = call.stream = self.filtering.stream(
+            call, call.codec, lambda name: call.cut_by(self.licensing.served(call, name))
         )
         ends_at_s = time.time() + policy.limits.stream_seconds_max
         self.live.add(interrupt, lambda now_s: self._cut(call, now_s, ends_at_s), outlet)
@@ -414,7 +338,7 @@ class Pipeline:
             call.clock.upstream_done_ns = time.monotonic_ns()
             call.served_model = screen.served_model
             call.provider_id = screen.provider_id
-            count_findings(self.metrics, "answer", screen.findings)
+            self.filtering.count(screen)
         reason = reason_of(screen.blocked) if screen.blocked is not None else screen.refused
         if reason is not None:
             if last:
@@ -425,14 +349,9 @@ class Pipeline:
             if last:
                 await outlet.write(last)
             return Stop(Reason.UPSTREAM_CLOSED)
-        if call.shadow and screen.undecided is not None:
-            call.would(Outcome.REFUSED, self._undecided(screen.undecided).codes)
-        elif call.shadow and screen.findings.blocked is not None:
-            call.would(Outcome.BLOCKED, (reason_of(screen.findings.blocked).code,))
-        elif call.shadow and screen.findings.masked:
-            call.would(Outcome.MASKED, ())
+        self.filtering.watched(call, screen)
         await self.keeping.exchange(call, last)
-        await self._durable(call)  # of a stream that was held until its end nothing has left yet
+        await self.recording.durable(call)  # of a stream that was held until its end nothing has left yet
         stop = self.licensing.cut(call)
         if stop is not None:
             return stop
@@ -447,22 +366,7 @@ class Pipeline:
             return Reason.STREAM_TOO_LONG
         return call.cut_by(self.licensing.cut(call))
 
-    # ------------------------------------------------------------------ records, refusals and the end
-
-    def _intend(self, call: Call) -> None:
-        """Append the intent, once. Raises AuditError: then nothing leaves (L1)."""
-        if call.receipt is None:
-            call.receipt = self.journal.append(intent_of(call))
-
-    async def _durable(self, call: Call) -> None:
-        """Return once the intent is durable. Raises AuditError, once: the refusal that follows is sent without."""
-        if call.receipt is None or call.unrecorded:
-            return
-        try:
-            await call.receipt.durable()
-        except AuditError:
-            call.unrecorded = True
-            raise
+    # ------------------------------------------------------------------ the end, good or bad
 
     def _finish(self, call: Call, outlet: Outlet, watch: DisconnectWatch, interrupt: Interrupt) -> None:
         """Just before the last byte: from here on the call has ended, whatever the connection does."""
@@ -471,42 +375,11 @@ class Pipeline:
         if call.admission is not None:
             call.admission.release()  # who has read the answer may ask again at once
         call.sent_bytes, call.sent_digest = outlet.bytes, outlet.content.value()
-        if call.stop is not None:
-            self._conclude(call, outcome_for(call.stop.reason), call.stop.codes)
-        elif call.reply_status is not None and call.reply_status >= 400:
-            self._conclude(call, Outcome.FAILED, ())
-        else:
-            self._conclude(call, Outcome.MASKED if call.masked else Outcome.ALLOWED, ())
-
-    def _conclude(self, call: Call, outcome: Outcome, codes: tuple[str, ...]) -> None:
-        """The outcome record and the metrics of a call, once. Raises AuditError when the record cannot be written."""
-        if call.concluded:
-            return
-        if call.receipt is not None and not call.unrecorded:
-            try:
-                self.journal.append(outcome_of(call, outcome, codes))
-            except AuditError:
-                call.unrecorded = True
-                raise
-        call.concluded = True
-        measure(self.metrics, call, outcome, codes)
-
-    def _abandon(self, call: Call) -> None:
-        """A call that nobody waits for any more: also one whose caller left before its body was whole has its records."""
-        try:
-            if call.caller is not None and not call.unrecorded:
-                self._intend(call)
-            self._conclude(call, Outcome.CANCELLED, ())
-        except AuditError as error:
-            log_fault(call.id, error)  # there is no caller to tell; the poisoned journal refuses all others
+        self.recording.conclude(call)
 
     async def _refuse(self, call: Call, scope: Scope, outlet: Outlet) -> None:
         """Tell the caller, in its dialect: with a status while that is still possible, else as the stream's end."""
-        assert call.stop is not None
-        if call.stop.reason in _UNKNOWN_CALLER:
-            self.refusals.add(self.digests.source(call.source), call.stop.reason.code, call.clock.started_ms)
-        else:
-            await self._record_refusal(call)
+        await self.recording.refused(call)
         await self.keeping.ended(call)
         refusal = refusal_of(call, scope["headers"])
         if outlet.started:
@@ -525,26 +398,3 @@ class Pipeline:
             ],
         )
         await outlet.write(body, last=True)
-
-    async def _record_refusal(self, call: Call) -> None:
-        """A refused call has an intent like any other. If the journal is what failed, the caller is told that instead."""
-        if call.unrecorded:
-            return
-        try:
-            self._intend(call)
-            await self._durable(call)
-        except AuditError as error:
-            call.unrecorded = True
-            call.stop = Stop(error.reason)
-
-
-def _restoring(call: Call) -> Restoring | None:
-    """What turns the pseudonyms of this call's prompt into values again, in its answer."""
-    return call.session.restorer() if call.session is not None and not call.shadow else None
-
-
-def log_fault(call_id: str, error: BaseException) -> None:
-    """Log where and what kind, never the message: an exception's text may hold text of the call (L7)."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = " <- ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-    log.error("call %s failed: %s at %s", call_id, type(error).__name__, places)

@@ -251,7 +251,7 @@ def test_l7_an_accident_is_logged_without_its_message(
     async def accident(document: Any, *_: Any, **__: Any) -> Any:
         raise KeyError(document.channels[0].text)
 
-    monkeypatch.setattr("gateway.pipeline.screen_document", accident)
+    monkeypatch.setattr("gateway.filtering.screen_document", accident)
     response = same.chat("xyzzy words")
     assert (response.status_code, OPENAI.code(response.content)) == (500, "INTERNAL")
     assert same.outcome(response)["outcome"] == "failed"
