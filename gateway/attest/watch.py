@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -28,6 +27,7 @@ from typing import Final
 import msgspec
 
 from gateway.attest.weights import Hashed, WeightsError, boot_id, look
+from gateway.file_lock import take
 from gateway.license.binding import STATEMENT_AGE_S_MAX
 from gateway.whole_file import put
 
@@ -194,16 +194,12 @@ class WeightsWatch:
             yield True
             return
         self._shared.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._shared / f"{self._name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = take(self._shared / f"{self._name}.lock")
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield handle is not None
         finally:
-            os.close(handle)
+            if handle is not None:
+                os.close(handle)
 
 
 def _counts(found: Hashed, fingerprint: str, boot: str) -> bool:

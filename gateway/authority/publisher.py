@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -27,6 +25,8 @@ from gateway.authority.ceremony import PublishError, read_root, root_digest
 from gateway.authority.errors import FormError
 from gateway.authority.model import Actor
 from gateway.authority.repository import Publication, Repository
+from gateway.file_lock import locked
+from gateway.whole_file import put
 
 CHANNEL = "trust"  # where gateways listen for hints, on the state that their workers share
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -78,7 +78,7 @@ class Publisher:
 
     def publish(self) -> tuple[Publication, int]:
         """Publish what holds now; what was written, and the time that its lists carry. Raises AuthorityError, OSError."""
-        with self._alone():
+        with locked(self._lock):
             self._require_newest()
             published = self._authority.published()
             self._note()
@@ -107,33 +107,15 @@ class Publisher:
 
     def _note(self) -> None:
         """Before anything is written: what went out is covered, whenever this is killed."""
-        beside = self._mark.with_name(f".{self._mark.name}.{os.getpid()}.tmp")
-        try:
-            with beside.open("wb") as file:
-                file.write(msgspec.json.encode(_Mark(*self._authority.mark())))
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._mark)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise
+        put(self._mark, msgspec.json.encode(_Mark(*self._authority.mark())), durable=True)
 
     def add_root(self, actor: Actor, data: bytes) -> None:
         """Publish a signed root, and tell it in the log; harmless when done twice. Raises AuthorityError, OSError."""
-        with self._alone():
+        with locked(self._lock):
             root = read_root(data).signed
             with self._authority.telling_root(actor, root.version, root_digest(data)):
                 if data != self._repository.root():
                     self._repository.add_root(data)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
 
 
 class _Every(Mapping[str, bytes]):

@@ -16,7 +16,6 @@ that readers do not take for a step back.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import time
@@ -51,9 +50,11 @@ from gateway.authority.ceremony import (
     sign_root,
 )
 from gateway.authority.model import Published
+from gateway.file_lock import locked
 from gateway.license.signed import Kind
 from gateway.license.standing import LISTS_MAX
 from gateway.license.trust import FILE_BYTES_MAX
+from gateway.whole_file import sync_folder
 
 KEEP_VERSIONS = 10  # states that stay readable at least, for readers that are in the middle of one
 KEEP_S = 900.0  # and how long: longer than a reader may take for one refresh
@@ -407,23 +408,15 @@ class Repository:
         """The names in the folder and below are on the disk."""
         for top in (folder, folder / "licenses", folder / "targets", *(folder / "targets" / name for name in FOLDERS)):
             with contextlib.suppress(FileNotFoundError):
-                handle = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
+                sync_folder(top)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time, also among processes."""
         self._keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._keys / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with locked(self._keys / ".lock"):
             yield
-        finally:
-            os.close(handle)
 
 
 class _Signers:

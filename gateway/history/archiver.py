@@ -6,11 +6,9 @@ what is here is left as it is, and named.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import pyarrow as pa
 
 from gateway.audit.held import held_seqs
 from gateway.audit.sealed import SealedError, SealedHead, first_kept, log_dir, sealed_head
+from gateway.file_lock import locked_or
 from gateway.history import batches, schema
 from gateway.history.batches import Cursor, File, Manifest
 from gateway.history.fleet import record_streams
@@ -117,17 +116,9 @@ def _still_there(data_dir: Path, folder: Path, files: Iterable[File]) -> batches
     return {name: pa.concat_tables(found, promote_options="default") for name, found in tables.items()}
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder / batches.LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HistoryError("another process is writing the archive; try again when it is done") from error
-        yield
-    finally:
-        os.close(handle)
+def _locked(folder: Path) -> AbstractContextManager[int]:
+    busy = HistoryError("another process is writing the archive; try again when it is done")
+    return locked_or(busy, folder / batches.LOCK_NAME)
 
 
 class _Archiver:

@@ -6,11 +6,8 @@ longer the one that was indexed is read anew from its beginning, and the index s
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import apsw
 
 from gateway.audit.held import held_record, held_seqs
 from gateway.audit.sealed import SealedError, SealedHead, first_kept, log_dir, sealed_head
+from gateway.file_lock import locked_or
 from gateway.history import schema
 from gateway.history.fleet import INDEX_NAME, record_streams
 from gateway.history.port import HistoryError, Value
@@ -130,7 +128,8 @@ def refresh(
     """Take in all that is sealed now. `told(done, total)`: records, as it goes. Raises HistoryError, OSError."""
     path = index_path(data_dir)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(path.parent):
+    busy = HistoryError("another process is writing the index; try again when it is done")
+    with locked_or(busy, path.parent / LOCK_NAME, wait_s=LOCK_WAIT_S):
         former = _former(path, rebuild=rebuild)
         db = connect(path, write=True)
         try:
@@ -192,24 +191,6 @@ def _stamp(folder: Path) -> int:
     except FileNotFoundError:
         return -1
     return changed if time.time_ns() - changed > SETTLED_NS else 0
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        deadline = time.monotonic() + LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise HistoryError("another process is writing the index; try again when it is done") from error
-                time.sleep(0.05)
-        yield
-    finally:
-        os.close(handle)
 
 
 class _Indexer:

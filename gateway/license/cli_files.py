@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import typer
 
 from gateway.errors import ConfigError
+from gateway.file_lock import take
 from gateway.license.issuer import load_private_key
 from gateway.license.kept_lists import Signer
 from gateway.license.trust import FILE_BYTES_MAX, Trust, load_trust
@@ -25,7 +24,6 @@ from policies.yamlread import BYTES_MAX, Log, Map, Node, Scalar, explain, parse,
 EXIT_REFUSED = 1  # the license does not hold, or the step is not allowed
 EXIT_USAGE = 2  # a file or argument cannot be used
 LOCK_WAIT_S = 10.0  # our choice: a command holds the lock for milliseconds
-_LOCK_LOOK_S = 0.02
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -63,21 +61,12 @@ def alone(path: Path) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        handle = take(path.parent, wait_s=LOCK_WAIT_S, existing=True)
     except OSError as error:
         raise fail(f"{path.parent}: {error.strerror or error}") from error
+    if handle is None:
+        raise fail(f"{path.parent}: another command changes a file here; try again")
     try:
-        give_up_s = time.monotonic() + LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= give_up_s:
-                    raise fail(f"{path.parent}: another command changes a file here; try again") from error
-                time.sleep(_LOCK_LOOK_S)
-            except OSError as error:
-                raise fail(f"{path.parent}: cannot be locked: {error.strerror or error}") from error
         yield
     finally:
         os.close(handle)

@@ -7,14 +7,14 @@ outlives it. One runs on a data folder at a time.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from gateway.audit.places import RUN_NAME, Place, Progress, tell
 from gateway.audit.sealed import VKEYS_NAME, log_dir
 from gateway.audit.takeover import demand_own
 from gateway.errors import ConfigError
+from gateway.file_lock import locked_or
 from gateway.owned import OwnedProcess
 from gateway.seal.others import OtherLogs
 from gateway.seal.sealer import FLEET_EVERY_S, Round, Sealer
@@ -112,20 +113,12 @@ def fleet_every_s(sealing: Sealing) -> float:
     return min(FLEET_EVERY_S, sealing.lag_max_s / 3) if sealing.required else FLEET_EVERY_S
 
 
-@contextlib.contextmanager
-def held(data_dir: Path) -> Iterator[None]:
+def held(data_dir: Path) -> AbstractContextManager[int]:
     """Be the one sealer of this data folder. Raises ConfigError if another process is."""
     folder = data_dir / RUN_NAME
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / f"{PROCESS}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"{data_dir}: another sealer runs here; it seals by itself, end it first") from error
-        yield
-    finally:
-        os.close(handle)
+    busy = ConfigError(f"{data_dir}: another sealer runs here; it seals by itself, end it first")
+    return locked_or(busy, folder / f"{PROCESS}.lock")
 
 
 def _round(sealer: Sealer) -> Round:

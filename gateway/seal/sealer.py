@@ -7,7 +7,6 @@ named of a stream counts as signed too: a stream that was begun anew under its o
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import math
@@ -22,6 +21,7 @@ from pathlib import Path
 from gateway.audit.sealed import VKEYS_NAME, SealedError, is_fleet_log, log_dir, sealed_streams
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.errors import ConfigError
+from gateway.file_lock import locked
 from gateway.seal.adopted import ADOPTED_NAME, adopted
 from gateway.seal.fleet import Fleet, Head, Said, fleet_stream
 from gateway.seal.follow import Follower
@@ -436,16 +436,12 @@ class Sealer:
     def _locked(self) -> Iterator[None]:
         folder = log_dir(self._data_dir)
         make_folder(folder, durable=True, private=True)
-        handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with locked(folder / LOCK_NAME) as handle:
             if os.pread(handle, 64, 0) != self._token:  # somebody else sealed here: only the disk knows how far
                 self._forget()
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, self._token, 0)
             yield
-        finally:
-            os.close(handle)
 
 
 def _told(error: Exception) -> str:

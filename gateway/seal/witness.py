@@ -17,7 +17,6 @@ is a log that it never saw: its folder is as precious as its key.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -30,6 +29,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.errors import ConfigError
+from gateway.file_lock import take
 from gateway.seal.witness_client import PROOF_MAX, SIZE_TYPE
 from gateway.signing.logkey import LogKey
 from gateway.tlog.checkpoint import SIZE_MAX, Checkpoint, read_checkpoint
@@ -152,12 +152,10 @@ class Witness:
         self._signer = LogKey.load(folder, KEY_NAME)
         self._logs = [_log_key(text) for text in logs]
         self._lock = threading.Lock()
-        self._door = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._door)
-            raise ConfigError(f"{folder}: another process is this witness already") from error
+        door = take(folder / ".lock")
+        if door is None:
+            raise ConfigError(f"{folder}: another process is this witness already")
+        self._door = door
         self._origins = sum(1 for _ in (folder / LOGS_NAME).glob("[0-9a-f]*"))
 
     def close(self) -> None:

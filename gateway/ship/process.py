@@ -9,7 +9,6 @@ a batch under way when it ends anyway is sent again by the next process.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import json
 import logging
@@ -27,6 +26,7 @@ import msgspec
 
 from gateway.audit.places import Place, Progress, tell
 from gateway.errors import ConfigError
+from gateway.file_lock import take
 from gateway.history.phoenix_client import PhoenixError, phoenix_of
 from gateway.owned import OwnedProcess
 from gateway.settings.audit import Otlp, Telemetry
@@ -178,18 +178,16 @@ def only_one(data_dir: Path, stop: threading.Event) -> Iterator[bool]:
     """Waits for the lock on a data folder; false if `stop` was set before it was free. Raises OSError."""
     folder = data_dir / SHIP_NAME
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = None
+    while handle is None and not stop.is_set():
+        handle = take(folder / LOCK_NAME)
+        if handle is None:
+            stop.wait(TELL_S)
     try:
-        held = False
-        while not held and not stop.is_set():
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                held = True
-            except BlockingIOError:
-                stop.wait(TELL_S)
-        yield held
+        yield handle is not None
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
 
 
 def main() -> int:

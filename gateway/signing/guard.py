@@ -12,13 +12,10 @@ Small imports: it is started for each signature.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.file_lock import locked
 from gateway.signing.logkey import LogKey
 from gateway.tlog.checkpoint import Checkpoint, parse_checkpoint
 from gateway.tlog.keys import HEADER
@@ -51,7 +48,8 @@ def sign(folder: Path, message: bytes, *, key_change: bool = False) -> bytes:
     except NoteError as error:
         raise RefusedError(f"not the head of a log: {error}") from error
     key = LogKey.load(folder)
-    with _alone(folder):
+    make_folder(folder / SIGNED_NAME, durable=True, private=True)
+    with locked(folder / SIGNED_NAME / LOCK_NAME):  # two at once could each sign what the other must not
         _follow(folder / SIGNED_NAME / hashlib.sha256(head.origin.encode()).hexdigest(), head, message)
         return key.sign(message)
 
@@ -70,15 +68,3 @@ def _follow(path: Path, head: Checkpoint, message: bytes) -> None:
         if head.size == last.size and head.root != last.root:
             raise RefusedError(f"another head of {last.size:,} records was signed for this log")
     put(path, message, durable=True, private=True)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two at once could each sign what the other must not."""
-    make_folder(folder / SIGNED_NAME, durable=True, private=True)
-    handle = os.open(folder / SIGNED_NAME / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

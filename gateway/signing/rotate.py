@@ -6,14 +6,12 @@ step leaves a key that signs nothing; the next rotation takes it up.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.errors import ConfigError
+from gateway.file_lock import locked
 from gateway.settings.audit import DAY_S, SignerSettings
 from gateway.signing.keys import (
     LogKeys,
@@ -50,7 +48,9 @@ def rotate(
     """
     if overlap_s < 0:
         raise ConfigError("overlap: a time is not negative")
-    with _locked(data_dir):
+    folder = data_dir / "keys"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(folder / _LOCK_NAME):  # one rotation at a time
         keys = LogKeys(settings, data_dir, gateway_id, now_s=now_s)
         signing = keys.signers()
         if len(signing) >= SIGNING_MAX:
@@ -89,16 +89,3 @@ def _new(to: SignerSettings | None, data_dir: Path, used: set[bytes]) -> tuple[S
         if key.public not in used:
             return key, file
     raise ConfigError("there are too many keys in DATA/keys")
-
-
-@contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
-    """One rotation at a time."""
-    folder = data_dir / "keys"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -13,7 +13,6 @@ by signatures, thresholds and hashes; only its age is left to the dates in it. W
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -34,6 +33,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
     Timestamp,
 )
 
+from gateway.file_lock import take
 from gateway.trust.source import Fault, TrustError
 from gateway.trust.targets import bytes_max_of, is_plain
 from gateway.whole_file import put
@@ -107,14 +107,12 @@ class Cache:
         try:
             self.metadata.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._files.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            handle = take(self.folder / "lock")
         except OSError as error:
             raise self.unusable(error) from error
+        if handle is None:
+            raise TrustError(Fault.CACHE, f"{self.folder}: another process refreshes here right now")
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise TrustError(Fault.CACHE, f"{self.folder}: another process refreshes here right now") from error
             yield
         finally:
             os.close(handle)
