@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from gateway.audit.journal import Receipt
 from gateway.callers import Admission, Caller
-from gateway.catalog import Governed
+from gateway.governed import Governed
 from gateway.license.check import Scope, Verdict
 from gateway.protocols.base import Adapter, Answer, Prompt, StreamCodec
 from gateway.pseudonyms import Session

@@ -20,7 +20,7 @@ from gateway.audit.record import (
     UsageCounts,
 )
 from gateway.call import Call
-from gateway.catalog import NOT_FILED, license_ref
+from gateway.governed import NOT_FILED, license_ref
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.surfaces import as_stated
 from gateway.reasons import Outcome

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.call import Call, Stop
-from gateway.catalog import Catalog, Governed
+from gateway.catalog import Catalog
+from gateway.governed import Governed
 from gateway.license.check import Verdict
 from gateway.reasons import Outcome, Reason
 

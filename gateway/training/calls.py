@@ -14,9 +14,10 @@ from typing import Any, Final
 import msgspec
 
 from gateway.callers import Caller
-from gateway.catalog import Catalog, Governed
+from gateway.catalog import Catalog
 from gateway.edge import Receive, body_length, read_body
 from gateway.errors import CallerError
+from gateway.governed import Governed
 from gateway.license.permits import Permit
 from gateway.license.record import Holder
 from gateway.license.token import Failure

@@ -162,7 +162,7 @@ def test_a_stream_whose_status_grows_too_old_goes_on_for_a_while_and_its_record_
     tmp_path: Path, endpoint: Endpoint, script: Script, monkeypatch: pytest.MonkeyPatch, drain_s: int, cut: bool
 ) -> None:
     rules = LicenseRules(offline_grace_s=0, drain_s=drain_s)
-    monkeypatch.setattr("gateway.catalog.Governed.rules", lambda *_: rules)
+    monkeypatch.setattr("gateway.governed.Governed.rules", lambda *_: rules)
     monkeypatch.setattr("gateway.relay.WATCH_S", 0.05)
     with listed(tmp_path, endpoint, claims={"expires_s": int(time.time()) + 90_000}) as stack:
         body = {"model": "chat", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}

@@ -17,7 +17,7 @@ import httpx2
 import openai
 import pytest
 
-from gateway.catalog import Governed
+from gateway.governed import Governed
 from gateway.license.issuer import add_to_trust, generate_key
 from gateway.license.orders import Order, OrderList
 from gateway.license.signed import Kind, sign

@@ -11,8 +11,9 @@ import pytest
 
 from gateway.authorities import Authorities
 from gateway.callers import Caller, Callers
-from gateway.catalog import LAPSED_S, Catalog, Governed, upstream_for
+from gateway.catalog import LAPSED_S, Catalog, upstream_for
 from gateway.errors import ConfigError
+from gateway.governed import Governed
 from gateway.license.issuer import add_to_trust
 from gateway.reasons import Reason
 from gateway.settings import Target, load_settings

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway import ledger
 from gateway.audit.record import LicenseRef
-from gateway.catalog import Filed
+from gateway.governed import Filed
 from gateway.license.facts import Decision, Verdict
 
 FILED = Filed()
