@@ -21,6 +21,7 @@ SHARED = {
     "gateway.errors",
     "gateway.file_lock",
     "gateway.reasons",
+    "gateway.shown_time",
     "gateway.strict_json",
     "gateway.whole_file",
 }
@@ -34,6 +35,7 @@ MAY: dict[str, set[str]] = {
     "gateway.strict_json": set(),
     "gateway.whole_file": set(),
     "gateway.file_lock": set(),
+    "gateway.shown_time": set(),
     "gateway.errors": {"gateway.reasons"},
     "gateway.faults": set(),
     "gateway.keyfile": set(),
