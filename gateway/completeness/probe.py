@@ -16,7 +16,9 @@ from typing import Any
 import orjson
 import urllib3
 
-from gateway.completeness.wire import Wire, WireError, ask
+from gateway.audit.answer import AnswerError
+from gateway.audit.exchange import Exchanges
+from gateway.completeness.wire import TIMEOUT_S, Wire, WireError, ask
 from gateway.reasons import Outcome, Reason
 from gateway.tlog.note import VerifierKey
 from gateway.tlog.proof import ProofError, read_proof, verify_proof
@@ -82,21 +84,24 @@ def probe(
     wait_s: float = 30.0,
     streams: Sequence[bool] = (False, True),
     sleep: Callable[[float], None] = time.sleep,
+    timeout_s: float = TIMEOUT_S,
+    door_timeout_s: float = DOOR_TIMEOUT_S,
 ) -> Iterator[Probed]:
-    """Ask and check, one call after the other. Raises ProbeError."""
-    pool = urllib3.PoolManager(num_pools=4, maxsize=1)
-    door = _Door(pool, target)
+    """Ask and check, one call after the other. `timeout_s`: of one call in all; `door_timeout_s`: of one question. Raises ProbeError."""
+    public, auditors = Exchanges(timeout_s=timeout_s), Exchanges(timeout_s=door_timeout_s)
+    door = _Door(auditors, target)
     seen: set[str] = set()
     try:
         for number, prompt in enumerate(prompts, 1):
             for stream in streams:
-                yield _one(pool, door, target, number, prompt, stream, seen, wait_s, sleep)
+                yield _one(public, door, target, number, prompt, stream, seen, wait_s, sleep)
     finally:
-        pool.clear()
+        public.close()
+        auditors.close()
 
 
 def _one(
-    pool: urllib3.PoolManager,
+    public: Exchanges,
     door: _Door,
     target: Target,
     number: int,
@@ -108,7 +113,7 @@ def _one(
 ) -> Probed:
     try:
         wire = ask(
-            pool,
+            public,
             target.base_url,
             target.key,
             dialect=target.dialect,
@@ -180,8 +185,8 @@ def door_of(audit_url: str) -> str:
 class _Door:
     """What the door answers. Raises ProbeError where it answers nothing that can be used."""
 
-    def __init__(self, pool: urllib3.PoolManager, target: Target) -> None:
-        self._pool = pool
+    def __init__(self, exchanges: Exchanges, target: Target) -> None:
+        self._exchanges = exchanges
         self._base = door_of(target.audit_url)
         self._key = target.auditor_key
         self._keys = target.keys
@@ -232,27 +237,19 @@ class _Door:
     def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         headers = {"authorization": f"Bearer {self._key}", "accept-encoding": "identity"}
         try:
-            answer = self._pool.request(
-                method,
-                self._base + path,
-                body=body,
-                headers=headers,
-                preload_content=False,
-                redirect=False,
-                retries=False,
-                timeout=DOOR_TIMEOUT_S,
+            answer = self._exchanges.ask(
+                method, self._base + path, body=body, headers=headers, bytes_max=DOOR_BYTES_MAX
             )
-            try:
-                content = answer.read(DOOR_BYTES_MAX + 1, decode_content=False)
-            finally:
-                answer.close()
+        except AnswerError as error:
+            raise ProbeError(f"the auditor's door {error}") from None
         except urllib3.exceptions.HTTPError as error:
             raise ProbeError(f"the auditor's door gives no answer ({type(error).__name__})") from error
+        content = answer.data
         if answer.status == 401:
             raise ProbeError("the auditor's key is refused (401); give one of `auditors` in the gateway's settings")
         if answer.status in (403, 404, 405) and not _is_object(content):
             raise ProbeError(f"no auditor's door is at {self._base} (status {answer.status}); name it by --audit-url")
-        if answer.status not in (200, 400, 404, 429, 503) or len(content) > DOOR_BYTES_MAX:
+        if answer.status not in (200, 400, 404, 429, 503):
             raise ProbeError(f"the auditor's door gives no answer that can be used (status {answer.status})")
         return answer.status, content
 

@@ -1,7 +1,7 @@
 """An inspector's own call through the public door, and what the wire said: status, bytes, events, text, tokens.
 
-Plain HTTP by urllib3, without retries or redirects; answers are bounded. Understands the two dialects as far as an inspector needs: chat
-completions of OpenAI and messages of Anthropic, whole and as a stream.
+Plain HTTP, without retries or redirects; answers are bounded in bytes and, from the first packet to the last, in time. Understands the two
+dialects as far as an inspector needs: chat completions of OpenAI and messages of Anthropic, whole and as a stream.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from typing import Any
 import orjson
 import urllib3
 
+from gateway.audit.answer import AnswerError
+from gateway.audit.exchange import Exchanges
+
 DIALECTS = ("openai", "anthropic")
 ANSWER_BYTES_MAX = 16 << 20  # our choice: as the gateway's own default
-TIMEOUT_S = 120.0  # our choice: for the model to answer
+TIMEOUT_S = 120.0  # our choice: for the model to answer, in all
 TOKENS_MAX = 64  # what is asked of the model
 _CODE = re.compile(r"[A-Za-z0-9_]{1,64}")
 _FRAME_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
@@ -51,9 +54,7 @@ class Wire:
     code: str = ""  # of a refusal
 
 
-def ask(
-    pool: urllib3.PoolManager, base_url: str, key: str, *, dialect: str, model: str, prompt: str, stream: bool
-) -> Wire:
+def ask(exchanges: Exchanges, base_url: str, key: str, *, dialect: str, model: str, prompt: str, stream: bool) -> Wire:
     """One call. Raises WireError."""
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": TOKENS_MAX}
     if stream:
@@ -66,24 +67,12 @@ def ask(
     if dialect == "anthropic":
         headers["anthropic-version"] = "2023-06-01"
     try:
-        answer = pool.request(
-            "POST",
-            _url(base_url, dialect),
-            body=data,
-            headers=headers,
-            preload_content=False,
-            redirect=False,
-            retries=False,
-            timeout=urllib3.Timeout(connect=10.0, read=TIMEOUT_S),
-        )
-        try:
-            content = answer.read(ANSWER_BYTES_MAX + 1, decode_content=False)
-        finally:
-            answer.close()
+        answer = exchanges.ask("POST", _url(base_url, dialect), body=data, headers=headers, bytes_max=ANSWER_BYTES_MAX)
+    except AnswerError as error:
+        raise WireError(f"the gateway {error}") from None
     except urllib3.exceptions.HTTPError as error:
         raise WireError(f"the gateway gave no whole answer ({type(error).__name__})") from error
-    if len(content) > ANSWER_BYTES_MAX:
-        raise WireError(f"the answer has more than {ANSWER_BYTES_MAX:,} bytes")
+    content = answer.data
     wire.ended_ms = _now_ms()
     wire.status, wire.bytes = answer.status, len(content)
     wire.headers = {name.lower(): value for name, value in answer.headers.items()}

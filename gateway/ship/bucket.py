@@ -2,8 +2,9 @@
 
 Every object is put with mode COMPLIANCE, a date until which it stays, and its SHA-256, which the store checks. `put_once` names immutable objects: it
 asks that none of that name is there (`If-None-Match: *`); one that is there with the same bytes counts as taken, and is locked if it was not;
-one with other bytes is an alarm. `put_version` names the few objects that get newer versions; the older ones stay locked. boto3 retries
-nothing here, follows no proxy of the environment, and verifies TLS. An answer without a version id is none of such a bucket's.
+one with other bytes is an alarm. `put_version` names the few objects that get newer versions; the older ones stay locked. boto3 makes and
+signs requests and reads answers; what brings them (`gateway.audit.exchange`) retries nothing, follows no proxy of the environment, verifies TLS, and
+waits for no more than TIMEOUT_S in all. An answer without a version id is none of such a bucket's.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import base64
 import contextlib
 import datetime
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+import urllib3
+
+from gateway.audit.answer import AnswerError
+from gateway.audit.exchange import Exchanges
 from gateway.errors import ConfigError
 from gateway.settings.audit import S3
 from gateway.ship.port import TIMEOUT_S, SinkError
@@ -38,19 +44,23 @@ class DifferentError(SinkError):
 class Bucket:
     """For one thread at a time."""
 
-    def __init__(self, s3: S3, *, now: Callable[[], datetime.datetime] | None = None) -> None:
-        """Raises ConfigError; connects to nothing."""
+    def __init__(
+        self, s3: S3, *, now: Callable[[], datetime.datetime] | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """`timeout_s`: of one request in all. Raises ConfigError; connects to nothing."""
         _demand(s3)
         try:
             import boto3
+            from botocore.awsrequest import AWSResponse
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError, ClientError
+            from botocore.httpsession import get_cert_path
         except ModuleNotFoundError:
             raise ConfigError("telemetry.s3: boto3 is not installed; run `pip install 'licet[s3]'`") from None
         self._name = s3.bucket
         self._retain = datetime.timedelta(seconds=s3.retain_s)
         self._now = now or (lambda: datetime.datetime.now(datetime.UTC))
-        self._client_error, self._any_error = ClientError, BotoCoreError
+        self._client_error, self._any_error, self._answer = ClientError, BotoCoreError, AWSResponse
         host = urlsplit(s3.endpoint).hostname or ""
         amazon = host == "amazonaws.com" or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
         try:
@@ -60,18 +70,18 @@ class Bucket:
             self._client = session.client(
                 "s3",
                 endpoint_url=s3.endpoint,
-                verify=str(s3.ca_file) if s3.ca_file is not None else True,
                 config=Config(
                     signature_version="s3v4",
                     s3={"addressing_style": "virtual" if amazon else "path"},
-                    connect_timeout=CONNECT_S,
-                    read_timeout=TIMEOUT_S - CONNECT_S,
                     retries={"total_max_attempts": 1, "mode": "standard"},
                     proxies={},
                 ),
             )
         except (BotoCoreError, ValueError) as error:
             raise ConfigError(f"telemetry.s3: cannot be used: {type(error).__name__}") from None
+        ca_file = str(s3.ca_file) if s3.ca_file is not None else str(get_cert_path(True))
+        self._exchanges = Exchanges(timeout_s=timeout_s, connect_s=CONNECT_S, ca_file=ca_file)
+        self._client.meta.events.register("before-send.s3", self._bring)
 
     def check(self) -> None:
         """That objects can be locked here. Raises SinkError with the remedy."""
@@ -152,6 +162,20 @@ class Bucket:
     def close(self) -> None:
         """Let go of connections."""
         self._client.close()
+        self._exchanges.close()
+
+    def _bring(self, request: Any, **_: object) -> Any:
+        """Takes the place of boto3's own connections, which bound each wait for bytes and not their sum. Raises SinkError."""
+        try:
+            came = self._exchanges.ask(
+                request.method, request.url, headers=request.headers, body=request.body, bytes_max=OBJECT_BYTES_MAX + 1
+            )
+        except AnswerError as error:
+            raise SinkError(f"bucket {self._name} {error}") from None
+        except urllib3.exceptions.HTTPError as error:  # its text may hold more than is ours to show
+            raise SinkError(f"bucket {self._name} cannot be reached: {type(error).__name__}") from None
+        raw = urllib3.HTTPResponse(io.BytesIO(came.data), preload_content=False)
+        return self._answer(request.url, came.status, came.headers, raw)
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
         digest = _sha256(data)

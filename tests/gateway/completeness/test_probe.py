@@ -16,6 +16,7 @@ from gateway.reasons import Outcome
 from gateway.signing.logkey import LogKey
 from gateway.tlog.checkpoint import verifier_key
 from gateway.tlog.note import parse_key
+from tests.fakes.drip import Drip
 from tests.gateway.completeness.liar import AUDITOR, Liar, Told
 
 OTHER = LogKey.of(Ed25519PrivateKey.generate())
@@ -36,7 +37,14 @@ def gateway(running: Liar) -> Liar:
 
 
 def ask(
-    gateway: Liar, *, stream: bool = False, key: LogKey | None = None, prompts: int = 1, **changes: Any
+    gateway: Liar,
+    *,
+    stream: bool = False,
+    key: LogKey | None = None,
+    prompts: int = 1,
+    timeout_s: float = 20.0,
+    door_timeout_s: float = 20.0,
+    **changes: Any,
 ) -> list[Probed]:
     fields: dict[str, Any] = {
         "base_url": gateway.url,
@@ -49,7 +57,17 @@ def ask(
     }
     target = Target(**{**fields, **changes})
     naps: list[float] = []
-    return list(probe(target, ["Say hello."] * prompts, wait_s=0.0, streams=(stream,), sleep=naps.append))
+    return list(
+        probe(
+            target,
+            ["Say hello."] * prompts,
+            wait_s=0.0,
+            streams=(stream,),
+            sleep=naps.append,
+            timeout_s=timeout_s,
+            door_timeout_s=door_timeout_s,
+        )
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -181,3 +199,12 @@ def test_a_key_that_is_refused_is_told_without_the_key(gateway: Liar) -> None:
 def test_l7_keys_are_not_shown() -> None:
     target = Target("http://gw", "key-of-a-caller", "m", "openai", "http://gw", "key-of-an-auditor", ())
     assert "key-of" not in repr(target)
+
+
+@pytest.mark.parametrize("where", ["head", "body"])
+def test_l9_a_door_that_sends_a_byte_now_and_then_holds_no_probe(gateway: Liar, where: str) -> None:
+    with Drip(where) as server:
+        with pytest.raises(ProbeError, match=r"prompt 1: the gateway did not end its answer within 0\.15 s"):
+            ask(gateway, base_url=server.url, timeout_s=0.15)
+        with pytest.raises(ProbeError, match=r"the auditor's door did not end its answer within 0\.15 s"):
+            ask(gateway, audit_url=server.url, door_timeout_s=0.15)

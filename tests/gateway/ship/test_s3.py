@@ -30,6 +30,7 @@ from gateway.tlog import cli as verifier
 from gateway.tlog import tiles
 from gateway.tlog.note import parse_key
 from gateway.tlog.verify import Report, Trust, check, kept_head
+from tests.fakes.drip import Drip
 from tests.fakes.tiles import tiles_of
 from tests.gateway.history.made import History, history
 from tests.gateway.ship.s3_server import ACCESS, SECRET, ObjectStore
@@ -436,6 +437,27 @@ def test_a_page_with_status_200_is_no_store(sealed: History) -> None:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@slow
+@pytest.mark.parametrize("where", ["head", "body", "length"])
+def test_l9_a_store_that_sends_a_byte_now_and_then_holds_nothing_for_long(sealed: History, where: str) -> None:
+    with Drip(where) as server:
+        s3 = S3(server.url, "b-1", "us-east-1", ACCESS, SECRET)
+        bucket = Bucket(s3, timeout_s=0.2)
+        for asked in (
+            bucket.check,
+            lambda: bucket.put_once("a", b"1"),
+            lambda: bucket.put_version("a", b"1"),
+            lambda: bucket.get("a"),
+            lambda: list(bucket.versions("")),
+        ):
+            with pytest.raises(SinkError, match=r"bucket b-1 did not end its answer within 0\.2 s"):
+                asked()
+        bucket.close()
+        runner = Runner(sealed.data, S3Sink(Bucket(s3, timeout_s=0.2), sealed.data, ""), backoff=SOON)
+        assert runner.round() == 0
+        assert "did not end its answer" in runner.place().problem
 
 
 @slow
