@@ -112,6 +112,15 @@ def gateway_of(data_dir: Path) -> str:
     return found[0].removeprefix(FLEET_PREFIX) if len(found) == 1 else host_id()
 
 
+def other_gateway(data_dir: Path, name: str) -> str | None:
+    """Another gateway than `name` whose fleet log is there while its own is not; None: there is none. Raises OSError."""
+    top = log_dir(data_dir)
+    found = sorted(one.name for one in top.iterdir() if is_fleet_log(one.name)) if top.is_dir() else []
+    if not found or FLEET_PREFIX + name in found:
+        return None
+    return found[0].removeprefix(FLEET_PREFIX)
+
+
 def sealing_key(data_dir: Path) -> bytes | None:
     """The public key that signs heads now, as the sealer says; None: no sealer has run here yet."""
     try:

@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.audit.places import RUN_NAME, Place, Progress, tell
-from gateway.audit.sealed import VKEYS_NAME, log_dir
+from gateway.audit.sealed import VKEYS_NAME, log_dir, other_gateway
 from gateway.audit.takeover import demand_own
 from gateway.errors import ConfigError
 from gateway.file_lock import locked_or
@@ -66,13 +66,14 @@ def run(
 ) -> Round:
     """Seal until `wait(seconds)` answers true, then once more; the last round, with what required witnesses refused among its problems. `on_ready` gets the verifier keys once the first heads are there.
 
-    Raises ConfigError (the settings, the keys, a key that does not sign, another sealer that runs here, another gateway that took this directory over) and OSError (the log
+    Raises ConfigError (the settings, the keys, a key that does not sign, another sealer that runs here, logs of another name, another gateway that took this directory over) and OSError (the log
     cannot be written at the start). Logs are named after their key: what `signer.name` says, or else the gateway's id, stands before the slash in
     each origin and behind `fleet-`; witnesses ask for it.
     """
     demand_own(data_dir)
     with held(data_dir):
         sealing = settings.sealing
+        demand_name(data_dir, sealing.signer.name or gateway_id)
         keys = LogKeys(sealing.signer, data_dir, gateway_id)
         if not _NAME.fullmatch(keys.name):
             raise ConfigError(
@@ -113,11 +114,26 @@ def fleet_every_s(sealing: Sealing) -> float:
     return min(FLEET_EVERY_S, sealing.lag_max_s / 3) if sealing.required else FLEET_EVERY_S
 
 
+def demand_name(data_dir: Path, name: str) -> None:
+    """Raises ConfigError where the logs that are there are another gateway's: under a new name none of them would be sealed further, and the
+    new ones would be in no fleet log. Whether the host was renamed or the folder copied only an operator knows. Raises OSError.
+    """
+    other = other_gateway(data_dir, name)
+    if other is not None:
+        raise ConfigError(
+            f"audit.signer.name: the logs in {data_dir} are those of {other!r}, and this gateway is called {name!r}. If it is the same one on "
+            f"a host with another name, write `name: {other}` there; if the folder is a copy of one that is in use, start with an empty one, "
+            "or two histories come to be told"
+        )
+
+
 def held(data_dir: Path) -> AbstractContextManager[int]:
     """Be the one sealer of this data folder. Raises ConfigError if another process is."""
     folder = data_dir / RUN_NAME
     folder.mkdir(parents=True, exist_ok=True)
-    busy = ConfigError(f"{data_dir}: another sealer runs here; it seals by itself, end it first")
+    busy = ConfigError(
+        f"{data_dir}: another gateway, or `licet audit seal`, runs here; end it, or give this one a data folder of its own"
+    )
     return locked_or(busy, folder / f"{PROCESS}.lock")
 
 

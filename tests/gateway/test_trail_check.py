@@ -130,6 +130,14 @@ telemetry: {{otlp: "http://127.0.0.1:4318", syslog: {{host: 127.0.0.1, tls: fals
     assert found.startswith("g.yaml: audit.signer: these settings name a key that nothing leads to")
 
 
+def test_logs_of_another_name_are_found(tmp_path: Path) -> None:
+    made = settings(tmp_path, "")
+    (made.data / "log" / "fleet-another").mkdir(parents=True)
+    LogKeys(made.audit.sealing.signer, made.data, "another")
+    [found] = unready(made)
+    assert found.startswith("g.yaml: audit.signer.name: the logs in ")
+
+
 def test_check_tells_it(tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text(GOOD + "audit: {fleet: [other]}\n")
     found = [one for one in check(tmp_path / "g.yaml") if "audit.fleet[0]" in one]

@@ -75,7 +75,7 @@ def test_a_process_seals_as_records_come_and_to_the_end(tmp_path: Path) -> None:
         until(lambda: sealed_head(tmp_path, journal.stream).size == 201)
         assert not process.keep_alive()
         with (
-            pytest.raises(ConfigError, match="another sealer runs here"),
+            pytest.raises(ConfigError, match="another gateway, or `licet audit seal`, runs here"),
             closing(SealerProcess(tmp_path, GATEWAY, SETTINGS)) as second,
         ):
             second.ready()
@@ -224,6 +224,20 @@ def test_the_command_and_the_process_sign_under_the_name_that_the_settings_say(t
     (tmp_path / "new").mkdir()
     done = CliRunner().invoke(app, ["--config", str(config), "--data", str(tmp_path / "new"), "--once"])
     assert (done.exit_code, "audit.signer.name" in done.output) == (2, True)
+
+
+def test_l1_logs_of_another_name_stop_the_start_and_are_left_as_they_are(tmp_path: Path) -> None:
+    """A host that was renamed, a container made anew, or a folder copied while it is in use: only an operator knows which."""
+    stream = write(tmp_path, 5)
+    run(tmp_path, GATEWAY, SETTINGS, wait=lambda _: True)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=f"audit.signer.name: .* `name: {GATEWAY}`.* start with an empty one"):
+        run(tmp_path, "renamed", SETTINGS, wait=lambda _: True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    later = write(tmp_path, 5)
+    run(tmp_path, "renamed", AuditSettings(sealing=Sealing(signer=SignerSettings(name=GATEWAY))), wait=lambda _: True)
+    assert sealed_streams(tmp_path) == sorted([f"fleet-{GATEWAY}", stream, later])
+    assert verify([tmp_path], Trust((parse_key(verifier_key(GATEWAY, LogKey.load(tmp_path).public)),))).ok
 
 
 WRITER = """
