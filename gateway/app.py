@@ -1,20 +1,17 @@
 """Builds the gateway from Settings: the only file that knows every room.
 
-A raw ASGI callable: the paths of the protocols go straight to the pipeline; probes, metrics and the model list are
-answered here. `Gateway.start` and `close` frame the life of one worker; between them a ticker takes up changed files,
-writes the counts of refused strangers, and looks at live streams.
+A raw ASGI callable; what is asked of it goes to its `doors`. `Gateway.start` and `close` frame the life of one worker;
+between them a ticker takes up changed files, writes the counts of refused strangers, and looks at live streams.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from filters import Engine
@@ -28,33 +25,28 @@ from gateway.audit.record import Note
 from gateway.audit.sealed import sealing_key
 from gateway.audit.store import Store
 from gateway.audit.takeover import demand_own
-from gateway.auditors import PREFIX as AUDIT
 from gateway.auditors import AuditDoor
 from gateway.authorities import Authorities
 from gateway.beside import Beside
-from gateway.call import Stop
 from gateway.callers import Callers, Limiter
 from gateway.catalog import Catalog
 from gateway.clocks import TOPIC as CLOCK
 from gateway.clocks import Alarms, measure, metadata_clocks, standing_clocks
 from gateway.conversation import Conversations
+from gateway.doors import Doors
 from gateway.errors import AuditError
 from gateway.evidence.kept import keep
 from gateway.faults import log_fault
 from gateway.filtering import Filtering
+from gateway.judges import Judges
 from gateway.keeping import Keeping
 from gateway.license.standing import NO_STANDING, GatewayFacts, Standing
 from gateway.licensing import Licensing
-from gateway.metrics import CONTENT_TYPE, GatewayMetrics
-from gateway.names import NamePool, NameProcesses, Pool, Processes, hello_of, missing
+from gateway.metrics import GatewayMetrics
+from gateway.names import missing
 from gateway.pipeline import Pipeline
-from gateway.protocols import ADAPTERS, adapter_for, model_body, models_body, wants_anthropic
-from gateway.protocols.base import Adapter
-from gateway.protocols.training import TrainingAdapter, training_for
 from gateway.pseudonyms import PseudonymKeys
 from gateway.reasons import Reason
-from gateway.recognizers import SOCKET as RECOGNIZERS
-from gateway.recognizers import RecognizerPool, RecognizerProcesses
 from gateway.recording import Recording
 from gateway.relay import LiveStreams
 from gateway.seal.process import PROCESS as SEALER
@@ -76,9 +68,6 @@ log = logging.getLogger("licet.app")
 HINTS = "trust"  # the channel of the shared state on which a change of what authorities say is announced
 CLOCKS_S = 60.0  # what ends soon is looked at this often; the first alarm comes 30 days ahead
 TICK_S = 1.0  # changed files, refusal counts and live streams are looked at this often
-
-_PROBES = frozenset({"/livez", "/health/liveness", "/health/liveliness"})
-_READY = frozenset({"/readyz", "/health/readiness"})
 
 
 class Gateway:
@@ -102,10 +91,7 @@ class Gateway:
         self.settings = settings
         self.engine = Engine.load()
         self.engine.warm()
-        self._sockets = dict(names or {})
-        self._processes: list[Processes] = []
-        self._pools: list[Pool] = []
-        self._start_recognizers()
+        self.judges = Judges(self.engine, settings, names or {})
         try:
             self.wall = wall or Wall(settings.data / "trust" / CLOCK_MARK)
             self.authorities = Authorities(
@@ -126,7 +112,7 @@ class Gateway:
                 mask_key=lambda: DigestKeys.load(settings.data).mask_key,
             )
         except BaseException:
-            self._end_processes()
+            self.judges.end()
             raise
         self.callers = Callers(settings.callers)
         self.metrics = GatewayMetrics()
@@ -138,8 +124,15 @@ class Gateway:
         self.live = LiveStreams()
         self.draining = False
         self.journal: Journal | None = None
-        self._pipeline: Pipeline | None = None
         self._training = Training.open(settings.data, bytes_max=settings.training_bytes_max)
+        self._doors = Doors(
+            self.catalog,
+            self.callers,
+            self._training,
+            self.metrics,
+            now_s=self.wall.now_s,
+            readiness=self.readiness,
+        )
         self._beside = beside
         self._kept: set[bytes] = set()  # documents that are under DATA/kept
         self._worker = worker
@@ -147,14 +140,10 @@ class Gateway:
         self._gateway_id = gateway_id or host_id()
         self._digests: DigestKeys | None = None
         self._keeping: Keeping | None = None
-        self._door: AuditDoor | None = None
         self._alarms = Alarms()
         self._clocks_at_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._telling: asyncio.Task[None] | None = None  # held, so that it is not collected before it ends
-        self._dialects: Mapping[str, Adapter] = {
-            adapter.dialect: adapter for adapter in reversed(tuple(ADAPTERS.values()))
-        }
         self.metrics.policy_reload_ok.set_(1)
         self.metrics.journal_healthy.set_(1)
         self.metrics.registry.before_render(self._fill_gauges)
@@ -168,7 +157,8 @@ class Gateway:
     async def start(self) -> None:
         """Open the journal (recovering shards of dead workers) and begin to serve. Raises AuditError."""
         data = self.settings.data
-        await self._start_names()
+        await self.judges.start(self.catalog.name_modes)
+        self.catalog.loaded(self.engine.versions, frozenset(self.engine.judges))
         if self._beside is not None:
             await asyncio.to_thread(self._beside.ready)
         await self.authorities.start()
@@ -186,7 +176,7 @@ class Gateway:
             self.journal.append,
         )
         self._note_configuration(self.journal, first=True)
-        self._pipeline = Pipeline(
+        self._doors.pipeline = Pipeline(
             catalog=self.catalog,
             callers=self.callers,
             limiter=Limiter(self._state, workers=self.settings.listen.workers),
@@ -203,7 +193,7 @@ class Gateway:
         )
         self._stand(self.journal)
         if self.settings.auditors:
-            self._door = AuditDoor(data, self.settings.auditors, self.journal.append)
+            self._doors.audit = AuditDoor(data, self.settings.auditors, self.journal.append)
         self._tasks = [
             asyncio.create_task(self._tick()),
             asyncio.create_task(self.live.watch()),
@@ -245,42 +235,6 @@ class Gateway:
         async for _ in self._state.subscribe(HINTS):
             self.authorities.hint()
 
-    def _start_recognizers(self) -> None:
-        """Have the settings' recognizers loaded: policies are held against what they may find. Raises ConfigError."""
-        recognizers = self.settings.recognizers
-        if recognizers is None:
-            return
-        socket = self._sockets.get(RECOGNIZERS)
-        if socket is None:
-            started = RecognizerProcesses(recognizers)
-            hello, socket = started.ready(), started.socket
-            self._processes.append(started)
-        else:
-            hello = hello_of(socket)
-        pool = RecognizerPool(socket, hello, connections=recognizers.processes)
-        self._pools.append(pool)
-        self.engine.set_judge(pool, recognizers.deadline_ms / 1000)
-
-    def _end_processes(self) -> None:
-        for processes in self._processes:
-            processes.close()
-
-    async def _start_names(self) -> None:
-        """Have the models loaded that the policies need, before any call is taken. Raises ConfigError."""
-        processes = self.settings.names.processes
-        for mode in sorted(self.catalog.name_modes):
-            socket = self._sockets.get(mode)
-            if socket is None:
-                started = NameProcesses(mode, processes)
-                self._processes.append(started)
-                hello, socket = await asyncio.to_thread(started.ready), started.socket
-            else:
-                hello = hello_of(socket)
-            pool = NamePool(socket, hello, connections=processes)
-            self._pools.append(pool)
-            self.engine.add_judge(mode, pool)
-        self.catalog.loaded(self.engine.versions, frozenset(self.engine.judges))
-
     async def close(self) -> None:
         """Stop taking calls, write what is counted, end the journal's stream. Harmless twice."""
         self.draining = True
@@ -288,18 +242,16 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        journal, self.journal, self._pipeline = self.journal, None, None
+        journal, self.journal, self._doors.pipeline = self.journal, None, None
         try:
             if self._keeping is not None:
                 await self._keeping.close()
             if journal is not None:
                 await self._end(journal)
         finally:
-            for pool in self._pools:
-                await pool.close()
-            await asyncio.to_thread(self._end_processes)
-            if self._door is not None:
-                self._door.close()
+            await self.judges.close()
+            if self._doors.audit is not None:
+                self._doors.audit.close()
             await self.authorities.close()
             await self.catalog.close()
             await self._training.close()
@@ -329,9 +281,8 @@ class Gateway:
         self.authorities.look()
         self.catalog.poll()
         self.metrics.policy_reload_ok.set_(0 if self.catalog.problems else 1)
-        for processes in self._processes:
-            if processes.keep_alive():
-                log.error("%s ended; they are started again", processes.who)
+        for who in self.judges.keep_alive():
+            log.error("%s ended; they are started again", who)
         for who in self._beside.keep_alive() if self._beside is not None else ():
             log.error("%s ended; it is started again", who)
         journal = self.journal
@@ -414,7 +365,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
+            await self._doors(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
@@ -435,71 +386,6 @@ class Gateway:
             await send({"type": "lifespan.shutdown.failed", "message": str(error)})
             raise
         await send({"type": "lifespan.shutdown.complete"})
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, method = scope["path"], scope["method"]
-        pipeline = self._pipeline
-        adapter = adapter_for(path)
-        if adapter is not None and pipeline is not None and method == "POST":
-            await pipeline.serve(adapter, scope, receive, send)
-        elif pipeline is not None and (training := self._training_of(method, scope)) is not None:
-            await self._train(pipeline, training, scope, receive, send)
-        elif self._door is not None and path.startswith(AUDIT):
-            await self._door(scope, receive, send)
-        elif method in ("GET", "HEAD") and path in _PROBES:
-            await _respond(send, 200, b'{"status":"alive"}')
-        elif method in ("GET", "HEAD") and path in _READY:
-            status, body = self.readiness()
-            await _respond(send, status, orjson.dumps(body))
-        elif method == "GET" and path == "/metrics":
-            await _respond(send, 200, self.metrics.render(), CONTENT_TYPE.encode("ascii"))
-        elif method == "GET" and (path == "/v1/models" or path.startswith("/v1/models/")) and pipeline is not None:
-            await self._models(pipeline, scope, send, path.removeprefix("/v1/models").removeprefix("/"))
-        elif pipeline is not None:
-            stop = self._no_service(path)
-            await pipeline.serve(adapter or self._dialect_of(scope), scope, receive, send, stop=stop)
-        else:
-            await _respond(send, 503, b'{"status":"not ready"}')
-
-    def _training_of(self, method: str, scope: Scope) -> TrainingAdapter | None:
-        """The adapter of a training path. Anthropic's SDKs mean other things by such paths, none of them served here."""
-        found = training_for(method, scope["path"])
-        return found if found is not None and self._dialect_of(scope).dialect == found.dialect else None
-
-    async def _train(
-        self, pipeline: Pipeline, adapter: TrainingAdapter, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Uploads, jobs and voices, and those of their paths that are refused by name."""
-        stop = Stop(*adapter.refused) if adapter.refused is not None else None
-        await pipeline.serve(self._training.begin(adapter), scope, receive, send, stop=stop)
-
-    @staticmethod
-    def _no_service(path: str) -> Stop:
-        known = path in ADAPTERS or path == "/v1/models"
-        return Stop(Reason.METHOD_NOT_ALLOWED if known else Reason.PATH_UNKNOWN)
-
-    def _dialect_of(self, scope: Scope) -> Adapter:
-        """Whose error envelope an unknown path gets: Anthropic's SDKs are told apart by the version they send."""
-        anthropic = wants_anthropic({name.decode("latin-1"): "" for name, _ in scope["headers"]})
-        return self._dialects["anthropic" if anthropic else "openai"]
-
-    async def _models(self, pipeline: Pipeline, scope: Scope, send: Send, name: str) -> None:
-        """The models that may serve this caller now, with license and policy; or one of them by name."""
-        adapter = self._dialect_of(scope)
-        caller = self.callers.authenticate(scope["headers"])
-        if isinstance(caller, Reason):
-            await pipeline.serve(adapter, scope, _no_body, send, stop=Stop(caller))
-            return
-        anthropic = adapter.dialect == "anthropic"
-        entries = self.catalog.listing(caller, adapter.dialect, self.wall.now_s())
-        if not name:
-            await _respond(send, 200, models_body(entries, anthropic=anthropic))
-            return
-        entry = next((entry for entry in entries if entry.id == name), None)
-        if entry is None:
-            await pipeline.serve(adapter, scope, _no_body, send, stop=Stop(Reason.MODEL_UNKNOWN))
-            return
-        await _respond(send, 200, model_body(entry, anthropic=anthropic))
 
     def readiness(self) -> tuple[int, dict[str, object]]:
         """Whether calls can be served, and what stands in the way."""
@@ -527,17 +413,6 @@ class Gateway:
 def _processes(settings: Settings) -> frozenset[str]:
     """The processes beside the workers that must be heard of: without their word nobody knows whether records arrive."""
     return frozenset({SEALER, SHIPPER} if settings.telemetry.required else {SEALER})
-
-
-async def _respond(send: Send, status: int, body: bytes, media: bytes = b"application/json") -> None:
-    headers = [(b"content-type", media), (b"content-length", b"%d" % len(body))]
-    with contextlib.suppress(OSError):
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
-async def _no_body() -> dict[str, object]:
-    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 def _now_ms() -> int:

@@ -103,6 +103,7 @@ MAY: dict[str, set[str]] = {
     "gateway.metrics": set(),
     "gateway.names": {"gateway.owned", "filters"},
     "gateway.recognizers": {"filters", "gateway.names", "gateway.settings"},
+    "gateway.judges": {"filters", "gateway.names", "gateway.recognizers", "gateway.settings"},
     "gateway.pseudonyms": {"filters", "gateway.keyfile", "gateway.state"},
     "gateway.auditors": {
         "gateway.audit",
@@ -264,6 +265,7 @@ MAY: dict[str, set[str]] = {
 # The top of the arrow: the order of events, and those who build and run it. They may know every room below them.
 TOP = (
     "gateway.pipeline",
+    "gateway.doors",
     "gateway.app",
     "gateway.server",
     "gateway.demo",

@@ -98,7 +98,7 @@ def test_a_refusal_in_the_middle_is_part_of_what_was_kept(tmp_path: Path) -> Non
 def test_l1_where_exchanges_cannot_be_kept_no_answer_is_given(tmp_path: Path) -> None:
     with Endpoint(hello) as endpoint, Stack(tmp_path, endpoint.origin, ENCRYPTED) as gateway:
         assert gateway.chat().status_code == 200
-        pipeline = gateway.gateway._pipeline
+        pipeline = gateway.gateway._doors.pipeline
         assert pipeline is not None
         pipeline.keeping.transcripts.problem = "the disk is gone"
         answer = gateway.chat()

@@ -70,7 +70,7 @@ def test_l3_a_stream_masks_the_names_that_the_whole_answer_masks(stack: Stack, e
 
 def test_case_51_a_history_costs_the_models_its_new_turn(stack: Stack, endpoint: Endpoint) -> None:
     endpoint.script = lambda _: Reply([chat_answer("Noted.")], "application/json")
-    (pool,) = stack.gateway._pools
+    (pool,) = stack.gateway.judges.pools
     history: list[dict[str, str]] = []
     known = judged = 0
     for turn in range(15):
@@ -85,7 +85,7 @@ def test_case_51_a_history_costs_the_models_its_new_turn(stack: Stack, endpoint:
 
 
 def test_a_block_by_pattern_asks_no_model(stack: Stack) -> None:
-    (pool,) = stack.gateway._pools
+    (pool,) = stack.gateway.judges.pools
     before = pool.judged
     assert stack.chat("Never seen before: Quentin Oldfield has ssn 536-90-4399.").status_code == 400
     assert pool.judged == before
@@ -94,7 +94,7 @@ def test_a_block_by_pattern_asks_no_model(stack: Stack) -> None:
 @pytest.mark.slow
 def test_l1_a_killed_process_is_replaced_and_no_call_passes_unjudged(stack: Stack, endpoint: Endpoint) -> None:
     endpoint.script = lambda seen: Reply([chat_answer("Fine.")], "application/json")
-    (processes,) = stack.gateway._processes
+    (processes,) = stack.gateway.judges.processes
     for child in psutil.Process(processes.pid).children():
         os.kill(child.pid, signal.SIGKILL)
     for i in range(5):

@@ -129,7 +129,7 @@ def test_a_policy_that_allows_all_they_find_asks_nothing(endpoint: Endpoint, tmp
     with Stack(
         tmp_path, endpoint.origin, policy=policy, settings="recognizers: {files: staff.yaml, processes: 1}"
     ) as one:
-        (pool,) = one.gateway._pools
+        (pool,) = one.gateway.judges.pools
         assert one.chat("The badge B-1234 opens Blue Heron.").status_code == 200
         judged = pool.judged  # of the answer
         assert one.chat("Another badge B-1234 opens Blue Heron.", model="chat").status_code == 200
