@@ -41,19 +41,20 @@ def seal_command(
             typer.echo(str(error), err=True)
             raise typer.Exit(2) from error
         folder, audit = data or settings.data, settings.audit
-    seal(folder, gateway or gateway_of(folder), audit, once=once, as_json=as_json)
+    seal(folder, gateway, audit, once=once, as_json=as_json)
 
 
 def seal(data: Path, gateway_id: str, settings: AuditSettings, *, once: bool, as_json: bool) -> None:
-    """The command, once what it works on is known."""
+    """The command, once what it works on is known. `gateway_id` "": whose logs are there."""
     if not data.is_dir():
         typer.echo(f"{data} is no directory; give the gateway's with --data.", err=True)
         raise typer.Exit(2)
     wait = (lambda _: True) if once else Stop(child=False).wait
     try:
-        done = run(data, gateway_id, settings, wait=wait)
+        done = run(data, gateway_id or gateway_of(data), settings, wait=wait)
     except (ConfigError, OSError) as error:
-        typer.echo(str(error), err=True)
+        remedy = "; run this as the gateway's user" if isinstance(error, PermissionError) else ""
+        typer.echo(f"{error}{remedy}", err=True)
         raise typer.Exit(2) from error
     if as_json:
         heads = {name: sealed_head(data, name).size for name in sealed_streams(data)}

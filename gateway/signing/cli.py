@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 
 from gateway.errors import ConfigError
 from gateway.settings.audit import DAY_S, Pkcs11, SignerSettings
+from gateway.shown_time import shown_s
 from gateway.signing import guard
 from gateway.signing.keys import SIGNERS_NAME, LogKeys, open_signer, read_signers
 from gateway.signing.logkey import KEY_NAME
@@ -35,8 +35,8 @@ def show_command(context: typer.Context, data: Data = Path("var"), name: Name = 
     """Show the public key that signs this gateway's checkpoints now, to enroll it. Made here if there is none yet."""
     if context.invoked_subcommand is not None:
         return
-    made = "" if (data / "keys" / KEY_NAME).exists() or (data / "keys" / SIGNERS_NAME).exists() else "  (made now)"
     try:
+        made = "" if _has(data, KEY_NAME) or _has(data, SIGNERS_NAME) else "  (made now)"
         key = _newest(data, name)
         verifier, jwk, print_ = str(key), public_jwk(key.public), thumbprint(key.public)
     except (ConfigError, OSError, ValueError) as error:
@@ -70,12 +70,12 @@ def rotate_command(
 
     A running sealer takes it up by itself. Tell witnesses and authorities the new key before the old one's time is over.
     """
-    if name is None and not (data / "keys" / SIGNERS_NAME).exists():
-        raise _usage(ValueError("nothing was sealed here yet: give the gateway's id with --name"))
     if module is not None and (pin_file is None or not token or not label):
         raise _usage(ValueError("a token needs --pkcs11-token, --pkcs11-label and --pkcs11-pin-file"))
     to = None
     try:
+        if name is None and not _has(data, SIGNERS_NAME):
+            raise ValueError("nothing was sealed here yet: give the gateway's id with --name")
         if command:
             to = SignerSettings(command=tuple(shlex.split(command)), public=public)
         elif module is not None and pin_file is not None:
@@ -87,8 +87,8 @@ def rotate_command(
         told = {"old": str(change.old), "new": str(change.new), "since": change.at_s, "old_until": change.until_s}
         typer.echo(orjson.dumps(told))
         return
-    typer.echo(f"old key       {change.old}  (signs until {_when(change.until_s)})")
-    typer.echo(f"new key       {change.new}  (signs since {_when(change.at_s)})")
+    typer.echo(f"old key       {change.old}  (signs until {shown_s(change.until_s)})")
+    typer.echo(f"new key       {change.new}  (signs since {shown_s(change.at_s)})")
     typer.echo(f"thumbprint    {thumbprint(change.new.public)}  (what an authority enrolls)")
 
 
@@ -134,26 +134,27 @@ def _newest(data: Path, name: str | None) -> VerifierKey:
 def _terms(data: Path, name: str | None) -> tuple[Term, ...]:
     """All keys; of a gateway that never sealed anything, the one in its file. Looking writes nothing but a first key."""
     named = _name(data, name)
-    if (data / "keys" / SIGNERS_NAME).exists():
+    if _has(data, SIGNERS_NAME):
         return LogKeys(SignerSettings(), data, named).terms
     return (Term(VerifierKey(named, ED25519, open_signer(SignerSettings(), data).public)),)
 
 
 def _name(data: Path, name: str | None) -> str:
-    if name is None and (data / "keys" / SIGNERS_NAME).exists():
+    if name is None and _has(data, SIGNERS_NAME):
         return read_signers(data).name
     return name or host_id()
 
 
+def _has(data: Path, name: str) -> bool:
+    return (data / "keys" / name).exists()
+
+
 def _term(one: Term) -> str:
-    since = "from the beginning" if one.since_s is None else f"since {_when(one.since_s)}"
-    return since if one.until_s is None else f"{since} until {_when(one.until_s)}"
-
-
-def _when(time_s: int) -> str:
-    return datetime.datetime.fromtimestamp(time_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    since = "from the beginning" if one.since_s is None else f"since {shown_s(one.since_s)}"
+    return since if one.until_s is None else f"{since} until {shown_s(one.until_s)}"
 
 
 def _usage(error: Exception) -> typer.Exit:
-    typer.echo(f"error: {error}", err=True)
+    told = f"{error}; run this as the gateway's user" if isinstance(error, PermissionError) else str(error)
+    typer.echo(f"error: {told}", err=True)
     return typer.Exit(2)

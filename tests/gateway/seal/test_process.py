@@ -185,6 +185,15 @@ def test_the_command_seals_once_and_says_what_is_wrong(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["--data", str(tmp_path / "none")]).exit_code == 2
 
 
+def test_the_command_tells_that_the_folder_is_another_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("gateway.seal.cli.gateway_of", denied)
+    done = CliRunner().invoke(app, ["--data", str(tmp_path), "--once"])
+    assert (done.exit_code, "run this as the gateway's user" in done.output) == (2, True), done.exception
+
+
 def test_the_command_says_what_a_required_witness_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, before = tmp_path / "data", tmp_path / "before"
     write(data, 1)

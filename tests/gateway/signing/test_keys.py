@@ -176,6 +176,18 @@ def test_the_commands_show_rotate_and_list(tmp_path: Path) -> None:
     assert "base64 of 32 bytes" in bad.output
 
 
+@pytest.mark.parametrize("arguments", [[], ["rotate"], ["list"]])
+def test_a_folder_of_another_user_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    done = CliRunner().invoke(cli.app, [*arguments, "--data", str(tmp_path)])
+    assert (done.exit_code, "run this as the gateway's user" in done.output) == (2, True), done.exception
+
+
 def test_a_replaced_key_that_is_gone_does_not_stop_the_new_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
