@@ -37,6 +37,7 @@ from gateway.license.status import read_status_list
 from gateway.license.token import open_license
 from gateway.license.trust import FILE_BYTES_MAX, Trust
 from gateway.settings import Model, Settings, load_settings, read_file
+from gateway.shown_time import shown_s
 from gateway.trust.follower import STATUS_FILE
 from policies import Policy, PolicyError, explain
 from policies.coming import coming
@@ -214,7 +215,7 @@ def _print(found: list[Clock], now_s: float) -> None:
     for clock in found:
         state = clock.state(now_s)
         table.add_row(
-            _when(clock.due_s),
+            shown_s(clock.due_s, "minutes"),
             _left(clock.due_s - now_s),
             f"[{colors[state]}]{state.value}[/{colors[state]}]",
             clock.name,
@@ -223,13 +224,6 @@ def _print(found: list[Clock], now_s: float) -> None:
         )
     console = Console(width=max(Console().width, TABLE_CHARS_MIN))
     console.print(table if found else "Nothing is due.")
-
-
-def _when(seconds: int) -> str:
-    try:
-        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M")
-    except (OverflowError, ValueError, OSError):
-        return f"{seconds} s after 1970"  # beyond the calendar of `datetime`
 
 
 def _left(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +9,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from gateway.audit import changes, effect, query
+from gateway.audit.progress import work_shown
 from gateway.audit.record import Counts, Intent, Note, OutcomeRecord
 from gateway.audit.table import Rows, console_for_tables
+from gateway.shown_time import shown_ms
 from gateway.tlog import cli as verifier
 from gateway.tlog.report import Report
 from gateway.tlog.verify import check
@@ -127,24 +127,8 @@ def verify_command(
         trust = verifier.trust_of(keys or (), key_files or (), witnesses or (), required)
         kept = verifier.kept_heads(since or (), trust)
         bearer = verifier.bearer_of(bearer_file, places or ())
-        told = Console(stderr=True)
-        with Progress(
-            "verifying",
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=told,
-            transient=True,
-            disable=not told.is_interactive,
-        ) as progress:
-            task = progress.add_task("verify", total=None)
-            report = check(
-                places or [str(data)],
-                trust,
-                kept=kept,
-                bearer=bearer,
-                progress=lambda done, total: progress.update(task, completed=done, total=total),
-            )
+        with work_shown("verifying", in_bytes=True) as told:
+            report = check(places or [str(data)], trust, kept=kept, bearer=bearer, progress=told)
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
@@ -196,8 +180,8 @@ def _print_effects(report: effect.Report) -> None:
         (
             Text(_printable(one.stream)),
             Text(_printable(one.status)) if one.status else Text("never heard", style="red"),
-            Text(_when(one.published_ms)),
-            Text("" if one.received_ms is None else _when(one.received_ms)),
+            Text(shown_ms(one.published_ms, "milliseconds")),
+            Text("" if one.received_ms is None else shown_ms(one.received_ms, "milliseconds")),
             Text("" if one.effective_ms is None else f"{(one.effective_ms - one.published_ms) / 1000:.3f} s"),
             *(Text(f"{number:,}") for number in (one.between, one.in_flight, one.refused)),
             Text(f"{one.after:,}", style="red" if one.after else "green"),
@@ -207,11 +191,15 @@ def _print_effects(report: effect.Report) -> None:
     console.print(Rows(heads, rows))
     for one in report.effects:
         for call in one.in_flight_calls:
-            ended = "has not ended" if call.ended_ms is None else f"{call.outcome} at {_when(call.ended_ms)}"
+            ended = (
+                "has not ended"
+                if call.ended_ms is None
+                else f"{call.outcome} at {shown_ms(call.ended_ms, 'milliseconds')}"
+            )
             console.print(_safe(f"in flight: {call.record} {ended} {' '.join(call.reasons)}"), soft_wrap=True)
         for call in one.after_calls:
             how = f" (policy mode {call.mode})" if call.mode not in (None, "enforce") else ""
-            told = f"{call.record} ended {_when(call.ended_ms or 0)} as {call.outcome}{how}"
+            told = f"{call.record} ended {shown_ms(call.ended_ms or 0, 'milliseconds')} as {call.outcome}{how}"
             console.print(f"[red]allowed after:[/red] {_safe(told)}", soft_wrap=True)
         if one.partial:
             console.print(_safe(f"{one.stream}: the order names more than its note had room for."), soft_wrap=True)
@@ -220,13 +208,6 @@ def _print_effects(report: effect.Report) -> None:
         console.print(_safe(f"{report.allowed_after:,} calls were allowed after the {what} {report.name} took effect."))
     else:
         console.print(_safe(f"Nothing was allowed after the {what} {report.name} took effect."))
-
-
-def _when(ms: int) -> str:
-    try:
-        return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    except (OverflowError, ValueError, OSError):
-        return f"{ms} ms after 1970"  # beyond the calendar of `datetime`
 
 
 def _wide() -> Console:
@@ -277,7 +258,7 @@ def _dump(entries: Iterable[query.Entry]) -> None:
 
 def _row(entry: query.Entry) -> tuple[str, ...]:
     record = entry.record
-    at = datetime.datetime.fromtimestamp(record.ts / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    at = shown_ms(record.ts)
     model = result = facts = ""
     if isinstance(record, Intent):
         model = record.model or ""

@@ -4,7 +4,6 @@ touched it. As plain text for a terminal and as an HTML page; everything that so
 
 from __future__ import annotations
 
-import datetime
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from gateway.authority.model import Application, Event, License
 from gateway.license.claims import ALL
 from gateway.license.orders import Order, Target, reaches
+from gateway.shown_time import shown_s
 
 VALUE_CHARS_MAX = 300  # our choice: the log holds all of it, a page need not
 # What a step is called in a sentence that begins with a name. A step that is not here is shown under its own name.
@@ -149,10 +149,7 @@ def touches(order: Order, terms: Mapping[str, Any], jti: str) -> bool:
 
 def moment(seconds: int) -> str:
     """A time as people read it, in UTC."""
-    try:
-        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return f"{seconds} s after 1970"
+    return shown_s(seconds, zone=True)
 
 
 def plain(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ import msgspec
 from gateway.authority.states import Role, State
 from gateway.license.permits import Grant
 from gateway.license.record import Short, Terms, Words
+from gateway.shown_time import shown_s
 
 # Our choice: ten years. Longer than any license lives; a slip of the keyboard does not make one for ever.
 VALID_DAYS_MAX = 3660
@@ -189,10 +189,9 @@ class Event:
     about: tuple[str, ...] = ()  # other objects in whose history it belongs
 
     def __str__(self) -> str:
-        when = datetime.datetime.fromtimestamp(self.at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
         change = f" {self.before or '-'} -> {self.after}" if self.after and self.after != self.before else ""
         reason = f": {self.detail['reason']}" if self.detail.get("reason") else ""
-        return f"{self.seq:>6} {when}Z {self.actor} {self.action} {self.object}{change}{reason}"
+        return f"{self.seq:>6} {shown_s(self.at, zone=True)} {self.actor} {self.action} {self.object}{change}{reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +15,9 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gateway.evidence.pack import EvidenceError, Exported, Told, export
+from gateway.audit.progress import steps_shown
+from gateway.evidence.pack import EvidenceError, Exported, export
 from gateway.history.archive import ArchiveHistory
 from gateway.history.cli import (
     Data,
@@ -111,7 +110,7 @@ def export_command(
         if report is not None:
             records, about = report_records(data, report, times["since"], times["until"], param or [], source)
         asked = Query() if report is not None else _query(given, times)
-        with _progress() as told:
+        with steps_shown("asking") as told:
             made = export(data, asked, out, source=source, told=told, records=records, case=case, about=about)
     _show(made, as_json=as_json)
     if not made.complete or not made.records:
@@ -194,15 +193,3 @@ def _told_plainly() -> Iterator[None]:
     except OSError as error:
         typer.echo(f"{error.filename}: {error.strerror}" if error.strerror and error.filename else str(error), err=True)
         raise typer.Exit(2) from error
-
-
-@contextmanager
-def _progress() -> Iterator[Told]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
-        task = bar.add_task("asking", total=None)
-        shown: Callable[[str, int, int], None] = lambda what, done, total: bar.update(  # noqa: E731  # three words of one line
-            task, description=what, completed=done, total=total
-        )
-        yield shown

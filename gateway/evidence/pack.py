@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import datetime
 import hashlib
 import os
 import secrets
@@ -44,6 +43,7 @@ from gateway.history import indexer
 from gateway.history.archive import ArchiveHistory
 from gateway.history.local import LocalHistory
 from gateway.history.port import Completeness, Query, QueryError
+from gateway.shown_time import iso_ms
 from gateway.tlog.keys import KEYS
 from gateway.tlog.pack import COMMITMENT, MANIFEST, PACK_VERSION, SUMS
 from gateway.tlog.proof import SUFFIX
@@ -255,7 +255,7 @@ def _finish(making: _Making, question: Mapping[str, Any], source: str, made_ms: 
     origins = [stream.origin for stream in (*making.streams.values(), *making.fleets.values())]
     manifest: dict[str, Any] = {
         "v": PACK_VERSION,
-        "made": _when(made_ms),
+        "made": iso_ms(made_ms),
         "generator": {"name": "licet", "version": __version__},
         "formats": {"record": "trace.v1", "fleet": "fleet.v1", "proof": "c2sp.org/tlog-proof@v1"},
         "gateways": sorted({origin.rpartition("/")[0] for origin in origins}),
@@ -319,19 +319,8 @@ def _question(query: Query) -> dict[str, Any]:
         value = getattr(query, one.name)
         if value is None or value == frozenset():
             continue
-        told[one.name] = sorted(value) if isinstance(value, frozenset) else _when(value)
+        told[one.name] = sorted(value) if isinstance(value, frozenset) else iso_ms(value)
     return told or {"all": True}
-
-
-def _when(ms: int) -> str:
-    try:
-        return (
-            datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z")
-        )
-    except (OverflowError, ValueError, OSError):
-        return f"{ms} ms"  # a clock that was far off
 
 
 def _json(document: object) -> bytes:

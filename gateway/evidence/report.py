@@ -7,7 +7,6 @@ the pack holds and proves nothing by itself; it says how to check what does.
 from __future__ import annotations
 
 import base64
-import datetime
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from gateway.audit.sealed import is_fleet_log
 from gateway.evidence.charts import bars, over_time, shown
 from gateway.evidence.summary import Summary
 from gateway.history.tables import CallRow
+from gateway.shown_time import shown_ms, shown_s
 
 MISSING_SHOWN = 200  # our choice: the manifest has all
 _DOCUMENTS_SHOWN = 500
@@ -64,7 +64,9 @@ def page(manifest: Mapping[str, Any], summary: Summary, calls: Sequence[CallRow]
                     "notes": ", ".join(f"{name} {count:,}" for name, count in sorted(summary.notes.items())) or "none",
                 }
             ),
-            _chart("Calls by outcome over time", over_time(summary.slots, summary.slot_ms, when), summary.decisions),
+            _chart(
+                "Calls by outcome over time", over_time(summary.slots, summary.slot_ms, shown_ms), summary.decisions
+            ),
             _chart("Calls by model", bars(summary.models, "Calls by model"), summary.models),
             _chart("Calls by reason", bars(summary.reasons, "Calls by reason"), summary.reasons),
             _chart("Findings by kind", bars(summary.findings, "Findings by kind"), summary.findings),
@@ -107,7 +109,7 @@ def _chart(title: str, drawn: str, counts: Counter[str]) -> str:
 def _calls(calls: Sequence[CallRow], total: int) -> str:
     rows = [
         (
-            when(one.ts),
+            shown_ms(one.ts),
             one.decision,
             one.reason,
             one.model,
@@ -132,7 +134,11 @@ def _documents(documents: Sequence[Mapping[str, Any]]) -> str:
         until = claims.get("exp")
         since = claims.get("nbf", claims.get("iat"))
         valid = f"{_when_s(since)} to {_when_s(until)}" if since is not None or until is not None else ""
-        used = f"{use['records']:,} records, {when(use['since_ms'])} to {when(use['until_ms'])}" if use else "no record"
+        used = (
+            f"{use['records']:,} records, {shown_ms(use['since_ms'])} to {shown_ms(use['until_ms'])}"
+            if use
+            else "no record"
+        )
         rows.append((one["kind"], one["digest"], said, valid, used))
     more = f" (the first {_DOCUMENTS_SHOWN} of {len(documents):,})" if len(documents) > _DOCUMENTS_SHOWN else ""
     head = ("kind", "SHA-256", "it says of itself", "valid, as it says", "named by")
@@ -172,13 +178,5 @@ def _cell(value: object) -> str:
     return f'<td class="n">{value:,}</td>' if isinstance(value, int) else f"<td>{shown(value)}</td>"
 
 
-def when(ms: int) -> str:
-    """A time for people."""
-    try:
-        return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return f"{ms} ms"  # a clock that was far off
-
-
 def _when_s(at_s: object) -> str:
-    return when(at_s * 1000) if type(at_s) is int else "?"
+    return shown_s(at_s) if type(at_s) is int else "?"

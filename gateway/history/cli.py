@@ -10,7 +10,7 @@ import datetime
 import io
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -20,10 +20,10 @@ import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from gateway.audit.progress import work_shown
 from gateway.audit.table import Rows, console_for_tables
 from gateway.errors import ConfigError
 from gateway.history import indexer
@@ -36,6 +36,7 @@ from gateway.history.port import AuditQuery, Completeness, Counts, HistoryError,
 from gateway.history.tables import CallRow
 from gateway.settings import load_settings
 from gateway.settings.audit import Otlp
+from gateway.shown_time import shown_ms
 
 Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
@@ -135,7 +136,7 @@ def index_command(
     """Take what is sealed into the index. Exit code 1 if anything is missing."""
     with _told_plainly():
         _demand(data)
-        with _progress("indexing") as told:
+        with work_shown("indexing") as told:
             made = indexer.refresh(data, rebuild=rebuild, told=told)
         history = LocalHistory(data, fresh=False)
         try:
@@ -150,7 +151,7 @@ def archive_command(data: Data = Path("var"), as_json: Json = False) -> None:
     """Write what is sealed to the archive. Exit code 1 if anything is missing."""
     with _told_plainly():
         _demand(data)
-        with _progress("archiving") as told:
+        with work_shown("archiving") as told:
             made = archive(data, told=told)
         history = ArchiveHistory(data)
         try:
@@ -185,7 +186,7 @@ def opened(data: Path, source: str, *, otlp: Otlp | None = None) -> AuditQuery:
         return PhoenixHistory(phoenix_of(otlp), data if data.is_dir() else None)
     _demand(data)
     if source == "local":
-        with _progress("indexing") as told:
+        with work_shown("indexing") as told:
             indexer.refresh(data, told=told)
         return LocalHistory(data, fresh=False)
     if source == "archive":
@@ -222,16 +223,6 @@ def _told_plainly() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    console = Console(stderr=True)
-    columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Off where nobody sees it: it would leave an empty line in front of the answer.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as shown:
-        task = shown.add_task(what, total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)
-
-
 def statement(completeness: Completeness) -> dict[str, object]:
     """The completeness, for JSON."""
     return {**msgspec.to_builtins(completeness), "complete": completeness.complete}
@@ -246,7 +237,7 @@ def _show_page(page: Page, *, as_json: bool, as_csv: bool) -> None:
         _csv(CallRow.__struct_fields__, (list(msgspec.structs.astuple(row)) for row in page.rows))
     else:
         shown = (
-            [_time(row.ts), *(str(getattr(row, name)) for name in _SHOWN[1:]), f"{row.stream}/{row.intent}"]
+            [shown_ms(row.ts), *(str(getattr(row, name)) for name in _SHOWN[1:]), f"{row.stream}/{row.intent}"]
             for row in page.rows
         )
         cells = ([Text("".join(c if c.isprintable() else "?" for c in cell)) for cell in one] for one in shown)
@@ -329,13 +320,6 @@ def _cell(value: object) -> object:
 
 def _dump(document: object) -> None:
     typer.echo(orjson.dumps(document))
-
-
-def _time(ms: int) -> str:
-    try:
-        return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return str(ms)  # a clock that was far off
 
 
 def _console() -> Console:

@@ -23,7 +23,6 @@ from gateway.license.cli_files import (
     mapping,
     read,
     seconds,
-    shown_time,
     signer,
     territories,
     trusted,
@@ -43,6 +42,7 @@ from gateway.license.status import read_status_list
 from gateway.license.token import TOKEN_BYTES_MAX, open_license
 from gateway.license.trust import FILE_BYTES_MAX
 from gateway.reasons import Reason
+from gateway.shown_time import iso_s
 from policies.model import LicenseRules
 
 DAY_S = 86_400
@@ -187,7 +187,7 @@ def issue_command(
             kept.take(claims["jti"])
         write(out, token + "\n")
     at = f", status {kept.uri} index {kept.idx}" if kept is not None else ""
-    typer.echo(f"license {claims['jti']} for {model}, valid until {shown_time(claims['exp'])}{at}: {out}")
+    typer.echo(f"license {claims['jti']} for {model}, valid until {iso_s(claims['exp'])}{at}: {out}")
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -272,8 +272,8 @@ def _rows(claims: Claims, kid: str) -> list[tuple[str, str]]:
         ("issuer", claims.iss),
         ("key id", kid),
         ("model", terms.model.name + (f" {terms.model.version}" if terms.model.version else "")),
-        ("valid from", shown_time(claims.nbf)),
-        ("valid until", shown_time(claims.exp)),
+        ("valid from", iso_s(claims.nbf)),
+        ("valid until", iso_s(claims.exp)),
         ("state", terms.state),
         ("audience", "public" if terms.audience.public else "internal"),
     ]
@@ -362,7 +362,7 @@ def _report(verdict: Verdict, as_json: bool) -> None:
         }
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     elif verdict.allowed:
-        until = shown_time(verdict.expires_at_s) if verdict.expires_at_s is not None else ""
+        until = iso_s(verdict.expires_at_s) if verdict.expires_at_s is not None else ""
         listed = "" if verdict.status == "none" else f", status {verdict.status}"
         typer.echo(f"valid: {verdict.license_id} of {verdict.issuer}, until {until}{listed}")
     else:

@@ -134,11 +134,3 @@ def span_s(text: str, flag: str, most_s: int) -> int:
     if not 1 <= made <= most_s:
         raise fail(f"{flag}: {text!r} is not a span up to {most_s // 3600:,}h; write 30m, 24h or 30d")
     return made
-
-
-def shown_time(at_s: int) -> str:
-    """A time for people."""
-    try:
-        return datetime.datetime.fromtimestamp(at_s, tz=datetime.UTC).isoformat()
-    except (OverflowError, ValueError):
-        return f"{at_s} s after 1970"  # beyond the calendar of `datetime`

@@ -18,11 +18,12 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
-from gateway.license.cli_files import EXIT_REFUSED, alone, fail, read, shown_time, signer, span_s, trusted, write
+from gateway.license.cli_files import EXIT_REFUSED, alone, fail, read, signer, span_s, trusted, write
 from gateway.license.kept_lists import KeptError, KeptList, Signer, Spans, content_of, open_list, sign_list
 from gateway.license.published import StandingError
 from gateway.license.signed import Kind, TokenError, read_unverified
 from gateway.license.trust import Trust
+from gateway.shown_time import iso_s
 from policies.model import STATUS_AGE_S_MAX
 
 TTL = "24h"  # our choice: a policy believes a status for a day unless it says otherwise
@@ -111,7 +112,7 @@ def renew(
             before = keeper.current()
             made_s = keeper.replace(content_of(before), before)
             until_s = made_s + (spans.ttl_s or before.ttl_s)
-        typer.echo(f"{file}: renewed, to be renewed again before {shown_time(until_s)}")
+        typer.echo(f"{file}: renewed, to be renewed again before {iso_s(until_s)}")
 
 
 def _kind(path: Path) -> Kind:
@@ -161,9 +162,9 @@ def print_rows(shown: Mapping[str, Any], as_json: bool) -> None:
     words = {"signature_checked": "signature checked", "iat": "made", "exp": "ends", "ttl": "to be renewed by"}
     for name, value in shown.items():
         if name == "ttl":
-            value = shown_time(min(shown["iat"] + value, shown["exp"]))
+            value = iso_s(min(shown["iat"] + value, shown["exp"]))
         elif name in ("iat", "exp"):
-            value = shown_time(value)
+            value = iso_s(value)
         elif isinstance(value, bool):
             value = "yes" if value else "no (name the keys with --trust)"
         typer.echo(f"{words.get(name, name):<18} {value}")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from gateway.license.cli_files import alone, fail, read, seconds, shown_time, signer, territories, trusted
+from gateway.license.cli_files import alone, fail, read, seconds, signer, territories, trusted
 from gateway.license.cli_keeping import (
     Before,
     Json,
@@ -39,6 +39,7 @@ from gateway.license.kept_lists import (
 from gateway.license.orders import Order, OrderList, read_orders
 from gateway.license.signed import Kind
 from gateway.license.standing import Enrolled, EnrolledList
+from gateway.shown_time import iso_s
 
 order_app = typer.Typer(
     help="A list of orders of one's own: pauses of models, modalities, new callers.", no_args_is_help=True
@@ -101,7 +102,7 @@ def order_add(
         keeper = Keeper(file, Kind.ORDERS, who, trust, spans if before is not None else first_spans(spans))
         orders = add_order(before.orders if before is not None else (), msgspec.convert(given, Order))
         keeper.replace(orders_content(orders), before)
-    typer.echo(f"order {ref} ({scope.value}), from {shown_time(effective_s)}: {file}")
+    typer.echo(f"order {ref} ({scope.value}), from {iso_s(effective_s)}: {file}")
     if before is None:
         say_pace(keeper.spans.ttl_s or 0, file)
 
@@ -121,7 +122,7 @@ def order_lift(
         keeper = Keeper(file, Kind.ORDERS, who, trust)
         before = _orders(keeper.current())
         keeper.replace(orders_content(lift_order(before.orders, ref, at_s)), before)
-    typer.echo(f"order {ref} ends {shown_time(at_s)}: {file}")
+    typer.echo(f"order {ref} ends {iso_s(at_s)}: {file}")
 
 
 class _AnyOrders(msgspec.Struct, frozen=True):
@@ -159,9 +160,9 @@ def _unverified_orders(payload: Mapping[str, Any]) -> OrderList:
 def _order(order: Order) -> str:
     what = ", ".join((*order.models, *order.modalities)) or "everything"
     where = f" in {', '.join(order.jurisdictions)}" if order.jurisdictions else ""
-    end = f" until {shown_time(order.lifted_at)}" if order.lifted_at is not None else ""
+    end = f" until {iso_s(order.lifted_at)}" if order.lifted_at is not None else ""
     why = f": {order.reason}" if order.reason else ""
-    return f"  {order.ref}  {order.scope}: {what}{where}, from {shown_time(order.effective_at)}{end}{why}"
+    return f"  {order.ref}  {order.scope}: {what}{where}, from {iso_s(order.effective_at)}{end}{why}"
 
 
 # -- gateways

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.license.claims import Claims, ClaimsError, read_claims
-from gateway.license.cli_files import EXIT_REFUSED, alone, fail, read, shown_time, signer, trusted
+from gateway.license.cli_files import EXIT_REFUSED, alone, fail, read, signer, trusted
 from gateway.license.cli_keeping import (
     Before,
     Json,
@@ -49,6 +49,7 @@ from gateway.license.signed import Kind, TokenError, read_unverified
 from gateway.license.status import StatusList, StatusValue, read_status_list, unverified_status_list
 from gateway.license.token import TOKEN_BYTES_MAX, open_license
 from gateway.license.trust import Trust
+from gateway.shown_time import iso_s
 
 SIZE = 1024  # our choice: more than one house has licenses
 
@@ -144,7 +145,7 @@ def status_set(
             return
         made_s = keeper.replace(status_content(before.uri, values), before)
         _note(file, made_s, idx, claims.jti if claims is not None else None, WORDS[was], status.value, reason)
-    typer.echo(f"{shown}: {WORDS[was]} -> {status.value}, since {shown_time(made_s)}")
+    typer.echo(f"{shown}: {WORDS[was]} -> {status.value}, since {iso_s(made_s)}")
 
 
 @status_app.command("renew")
@@ -224,7 +225,7 @@ def _index(claims: Claims | None, made: StatusList, path: Path | None) -> int:
 
 def _note(path: Path, at_s: int, idx: int, jti: str | None, was: str, status: str, reason: str) -> None:
     """One line of the list's log, for people. Raises typer.Exit; the list itself is changed by then."""
-    line = {"at": shown_time(at_s), "index": idx, "license": jti, "was": was, "status": status, "reason": reason}
+    line = {"at": iso_s(at_s), "index": idx, "license": jti, "was": was, "status": status, "reason": reason}
     log = path.with_name(f"{path.name}.log")
     try:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

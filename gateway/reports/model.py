@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.history.port import Tables, Value
+from gateway.shown_time import iso_ms
 
 NOT_COLLECTED = "not collected"  # of a field that no part of the product fills
 NOT_STATED = "not stated"  # of a field that the product fills, and that was left out this time
@@ -154,13 +155,7 @@ def record_id(stream: str, seq: int) -> str:
 
 def when(ms: int | None) -> str:
     """A point in time for people and programs: RFC 3339, UTC, milliseconds."""
-    if ms is None:
-        return ""
-    try:
-        at = datetime.datetime.fromtimestamp(ms // 1000, datetime.UTC)
-    except (OverflowError, ValueError, OSError):
-        return f"{ms} ms after 1970"
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    return "" if ms is None else iso_ms(ms)
 
 
 def when_s(seconds: int | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import ConfigError
 from gateway.seal.witness import BODY_BYTES_MAX, Answer, Witness, init, load, seen
+from gateway.shown_time import shown_s
 
 READ_S = 10.0  # our choice: for a body of 130 kB
 CONNECTIONS_MAX = 64  # our choice; a gateway keeps one open
@@ -86,8 +86,7 @@ def show_command(
                     )
                 )
                 continue
-            at = datetime.datetime.fromtimestamp(kept.time_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
-            typer.echo(f"{at}  {head.size:>12,}  {head.origin}")
+            typer.echo(f"{shown_s(kept.time_s)}  {head.size:>12,}  {head.origin}")
     except (ConfigError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

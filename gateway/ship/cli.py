@@ -16,10 +16,10 @@ import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from gateway.audit import places
+from gateway.audit.progress import work_shown
 from gateway.audit.sealed import SealedError, sealed_head, sealed_records
 from gateway.errors import ConfigError
 from gateway.history.attributes import kind_of
@@ -104,9 +104,12 @@ def reconcile_command(
 
 def _findings(reconciler: Reconciler, *, resend: bool) -> list[Finding]:
     stretches = list(reconciler.stretches())
-    bar = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True))
-    with bar:
-        return [reconciler.check(*one, resend=resend) for one in bar.track(stretches)]
+    found: list[Finding] = []
+    with work_shown("reconciling") as told:
+        for one in stretches:
+            found.append(reconciler.check(*one, resend=resend))
+            told(len(found), len(stretches))
+    return found
 
 
 @app.command("resend")

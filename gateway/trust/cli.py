@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from gateway.errors import ConfigError
 from gateway.settings import load_settings
+from gateway.shown_time import iso_s
 from gateway.trust.describe import describe
 from gateway.trust.follower import STATUS_FILE
 from gateway.trust.source import TrustError, address_problems
@@ -170,11 +170,11 @@ def _order(order: Mapping[str, Any], now_s: float) -> str:
     where = f" in {', '.join(order['jurisdictions'])}" if order["jurisdictions"] else ""
     lifted_s = order["lifted_at"]
     if lifted_s is not None and lifted_s <= now_s:
-        state = f"lifted {_time(lifted_s)}"
+        state = f"lifted {iso_s(lifted_s)}"
     elif order["effective_at"] > now_s:
-        state = f"from {_time(order['effective_at'])}"
+        state = f"from {iso_s(order['effective_at'])}"
     else:
-        state = f"in force since {_time(order['effective_at'])}"
+        state = f"in force since {iso_s(order['effective_at'])}"
     return f"order {order['ref']} ({order['scope']}: {what}{where}) {state}"
 
 
@@ -189,11 +189,4 @@ def _ago(then_s: float, now_s: float) -> str:
 def _until(then_s: float | None, now_s: float) -> str:
     if then_s is None:
         return "without an end"
-    return f"until {_time(then_s)}" if then_s > now_s else f"EXPIRED {_time(then_s)}"
-
-
-def _time(seconds: float) -> str:
-    try:
-        return datetime.datetime.fromtimestamp(int(seconds), tz=datetime.UTC).isoformat()
-    except (OverflowError, ValueError):
-        return f"{seconds} s after 1970"  # beyond the calendar of `datetime`
+    return f"until {iso_s(then_s)}" if then_s > now_s else f"EXPIRED {iso_s(then_s)}"
