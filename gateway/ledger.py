@@ -22,7 +22,7 @@ from gateway.audit.record import (
 from gateway.call import Call
 from gateway.governed import NOT_FILED, license_ref
 from gateway.metrics import GatewayMetrics
-from gateway.protocols.surfaces import as_stated
+from gateway.protocols.shapes import as_stated
 from gateway.reasons import Outcome
 from gateway.screen import Findings
 

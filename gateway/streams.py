@@ -25,7 +25,7 @@ from gateway.protocols import json_document
 from gateway.protocols.base import Event, Kind, Piece, Role, StreamCodec, Usage
 from gateway.protocols.events import TextEvent
 from gateway.protocols.jsontext import merged
-from gateway.protocols.surfaces import word_seam
+from gateway.protocols.shapes import word_seam
 from gateway.reasons import Reason
 from gateway.screen import TEXTS_MAX, Findings, Pseudonyms, RoleRules, edited, note_release, screen_text, settled
 

@@ -8,9 +8,11 @@ Rules of this room:
 - No name of a channel, no parameter and no message holds text of a call (L7).
 - No I/O and no clock, except the `created` stamp of a refusal that is worded as an answer.
 
-`plain` reads the bodies that nearly all callers and models send without a tree; `jsontext` finds values and splices strings; `surfaces` holds the rules that walk a document, `logprobs` one of them;
-`document` is a body with its channels; `streams`, `events` and `sse` are the same for event streams; `bodies` has the
-checks that paths share; `openai` and `anthropic` hold the tables; `refusals` and `models` write bodies of our own.
+`plain` reads the bodies that nearly all callers and models send without a tree; `jsontext` finds values and splices strings;
+`surfaces` walks a document and names its texts, by the `rules` that tables are made of; `shapes` says what looks harmless,
+`logprobs` judges token probabilities; `document` is a body with its channels; `streams`, `events` and `sse` are the same
+for event streams; `bodies` has the checks that paths share; `openai` and `anthropic` are the dialects, `openai_tables`
+holds the tables of the first; `refusals` and `models` write bodies of our own.
 """
 
 from __future__ import annotations

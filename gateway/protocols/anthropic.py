@@ -13,12 +13,9 @@ from gateway.protocols.events import Facts
 from gateway.protocols.failures import error
 from gateway.protocols.jsontext import ARRAY, LITERAL, OBJECT, STRING, Node
 from gateway.protocols.refusals import anthropic_error, anthropic_message, anthropic_stream_error
-from gateway.protocols.sse import SseCodec
-from gateway.protocols.streams import Run, StreamState, StreamWalk, check_plain, flowing, unreadable
-from gateway.protocols.surfaces import (
+from gateway.protocols.rules import (
     Fields,
     Rule,
-    Walk,
     anything,
     as_role,
     ciphertext,
@@ -40,6 +37,9 @@ from gateway.protocols.surfaces import (
     values,
     word,
 )
+from gateway.protocols.sse import SseCodec
+from gateway.protocols.streams import Run, StreamState, StreamWalk, check_plain, flowing, unreadable
+from gateway.protocols.surfaces import Walk
 from gateway.reasons import Refusal
 
 ROLES: Final[Mapping[str, Role]] = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}

@@ -132,7 +132,7 @@ class Piece:
     kind: Kind = Kind.TEXT
     whole: bool = False  # true: judge when the channel closes, as JSON if it parses (tool arguments); nothing before
     group: str = ""
-    part: bool = False  # true: begins another part of its channel's text, to be judged alone too (`surfaces.word_seam`)
+    part: bool = False  # true: begins another part of its channel's text, to be judged alone too (`shapes.word_seam`)
 
 
 class Event(Protocol):

@@ -17,8 +17,9 @@ from gateway.protocols.jsontext import (
     Node,
     read,
 )
+from gateway.protocols.rules import Fields, members
 from gateway.protocols.streams import unreadable
-from gateway.protocols.surfaces import Fields, Walk, members
+from gateway.protocols.surfaces import Walk
 from gateway.reasons import Reason
 
 # Fields that decide what is served. Readers disagree about which of two values counts, and some (Go's encoding/json)

@@ -10,8 +10,8 @@ from gateway.protocols.base import Edit, EditLike, Event, Kind, Piece, Usage
 from gateway.protocols.document import EditError
 from gateway.protocols.jsontext import Node, apply, merged, quote, raw_offset, raw_offsets, splice_string, unquote
 from gateway.protocols.logprobs import end_of_logprobs
+from gateway.protocols.shapes import IDENT, PLAIN
 from gateway.protocols.streams import unreadable
-from gateway.protocols.surfaces import IDENT, PLAIN
 
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r|\Z)")
 _EVENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")

@@ -6,7 +6,9 @@ from typing import Final
 
 from gateway.protocols.base import Role
 from gateway.protocols.jsontext import STRING, Node
-from gateway.protocols.surfaces import PLAIN, Fields, Walk, anything, obj, text
+from gateway.protocols.rules import Fields, anything, obj, text
+from gateway.protocols.shapes import PLAIN
+from gateway.protocols.surfaces import Walk
 
 
 def _token(w: Walk, node: Node, path: str, role: Role) -> None:

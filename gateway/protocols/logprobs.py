@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gateway.protocols.jsontext import ARRAY, LITERAL, NUMBER, NUMBERS, OBJECT, STRING, Node, numbers, unquote
+from gateway.protocols.shapes import LONG_INTEGER, LONG_NUMBER
 
-_LONG_NUMBER = re.compile(r"[0-9](?:[.,]?[0-9]){6}")
-_LONG_INTEGER = re.compile(r"(?<![0-9.])[0-9]{7}")
 _ALTERNATIVE_CHARS_MAX: Final = (
     24  # our choice: the longest token of common vocabularies that is no run of spaces is shorter
 )
@@ -21,7 +20,7 @@ _ALTERNATIVE_CHARS_MAX: Final = (
 def _harmless(token: str) -> bool:
     """A token that was not chosen: too short to hold an identifier."""
     return not token.strip() or (
-        len(token) <= _ALTERNATIVE_CHARS_MAX and "@" not in token and not _LONG_NUMBER.search(token)
+        len(token) <= _ALTERNATIVE_CHARS_MAX and "@" not in token and not LONG_NUMBER.search(token)
     )
 
 
@@ -58,7 +57,7 @@ def _token(item: Node, *, alternatives: bool) -> tuple[str, bytes] | None:
     for key, child in item.members:
         if key == "token" and child.kind == STRING:
             token = child.value
-        elif key == "logprob" and child.kind == NUMBER and not _LONG_INTEGER.search(child.value):
+        elif key == "logprob" and child.kind == NUMBER and not LONG_INTEGER.search(child.value):
             continue
         elif key == "bytes" and child.kind == NUMBERS:
             found = numbers(child)
@@ -116,8 +115,8 @@ def _completion_logprobs_fit(node: Node, text: str) -> bool:
 
 def _only_numbers(node: Node) -> bool:
     if node.kind == NUMBERS:
-        return not _LONG_INTEGER.search(node.value)
-    return all(i.kind == LITERAL or (i.kind == NUMBER and not _LONG_INTEGER.search(i.value)) for i in node.items)
+        return not LONG_INTEGER.search(node.value)
+    return all(i.kind == LITERAL or (i.kind == NUMBER and not LONG_INTEGER.search(i.value)) for i in node.items)
 
 
 # The form in which nearly all servers write the one token of a delta, so that a stream needs no tree for it. Stricter

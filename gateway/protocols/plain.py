@@ -25,25 +25,11 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.protocols import surfaces
+from gateway.protocols import rules
 from gateway.protocols.base import Channel, Document, EditLike, Kind, Role, Usage
 from gateway.protocols.jsontext import quote
-from gateway.protocols.surfaces import (
-    IDENT,
-    WORD,
-    Fields,
-    Rule,
-    anything,
-    constant,
-    count,
-    counts,
-    epoch,
-    ident,
-    is_small,
-    small,
-    word,
-    word_seam,
-)
+from gateway.protocols.rules import Fields, Rule, anything, constant, count, counts, epoch, ident, small, word
+from gateway.protocols.shapes import IDENT, WORD, is_small, word_seam
 
 # Our choice: a body with more items than these in one list is read in full, with its bounds.
 ITEMS_MAX: Final = 1_000
@@ -250,7 +236,7 @@ def nothing(w: PlainWalk, value: Any, path: str, role: Role) -> None:
 
 
 _RULES: Final[Mapping[Rule, PlainRule]] = {
-    surfaces.text: text,
+    rules.text: text,
     word: _word,
     ident: _ident,
     constant: name,

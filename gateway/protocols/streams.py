@@ -8,7 +8,9 @@ from typing import Final, NoReturn
 from gateway.errors import UpstreamError
 from gateway.protocols.base import Kind, Piece, Role
 from gateway.protocols.jsontext import ARRAY, LITERAL, NUMBER, OBJECT, STRING, Node
-from gateway.protocols.surfaces import IDENT, PLAIN, Rule, Walk, number_lines
+from gateway.protocols.rules import Rule
+from gateway.protocols.shapes import IDENT, PLAIN
+from gateway.protocols.surfaces import Walk, number_lines
 from gateway.reasons import Reason
 
 # Our choice (L9): names and constant fields that one stream may bring. A chat of ten parallel tool calls has about 60.

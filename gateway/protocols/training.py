@@ -25,12 +25,9 @@ from gateway.protocols.document import EditError, JsonBody
 from gateway.protocols.failures import BARE_ERROR, error
 from gateway.protocols.jsontext import ARRAY, LITERAL, NUMBER, OBJECT, STRING, Node
 from gateway.protocols.refusals import openai_error
-from gateway.protocols.surfaces import (
-    IDENT,
-    PLAIN,
+from gateway.protocols.rules import (
     Fields,
     Rule,
-    Walk,
     anything,
     as_role,
     constant,
@@ -38,14 +35,14 @@ from gateway.protocols.surfaces import (
     each,
     epoch,
     ident,
-    is_small,
     members,
-    nested_walk,
     obj,
     small,
     text,
     word,
 )
+from gateway.protocols.shapes import IDENT, PLAIN, is_small
+from gateway.protocols.surfaces import Walk, nested_walk
 from gateway.reasons import Reason, Refusal
 
 ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")  # of files, jobs and consents: what providers make

@@ -22,7 +22,7 @@ from gateway.license.permits import Permit
 from gateway.license.record import Holder
 from gateway.license.token import Failure
 from gateway.protocols.base import Answer, Prompt, StreamCodec
-from gateway.protocols.surfaces import IDENT
+from gateway.protocols.shapes import IDENT
 from gateway.protocols.training import (
     ABOUT_FILES,
     ABOUT_JOBS,

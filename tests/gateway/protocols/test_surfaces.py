@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.protocols.surfaces import as_stated
+from gateway.protocols.shapes import as_stated
 
 
 @pytest.mark.parametrize(
