@@ -74,13 +74,12 @@ def rotate_command(
         raise _usage(ValueError("a token needs --pkcs11-token, --pkcs11-label and --pkcs11-pin-file"))
     to = None
     try:
-        if name is None and not _has(data, SIGNERS_NAME):
-            raise ValueError("nothing was sealed here yet: give the gateway's id with --name")
         if command:
             to = SignerSettings(command=tuple(shlex.split(command)), public=public)
         elif module is not None and pin_file is not None:
             to = SignerSettings(pkcs11=Pkcs11(module.absolute(), token, label, pin_file.absolute()))
-        change = rotate(data, SignerSettings(), _name(data, name), to=to, overlap_s=round(overlap_days * DAY_S))
+        named = name or _sealed_name(data)
+        change = rotate(data, SignerSettings(), named, to=to, overlap_s=round(overlap_days * DAY_S))
     except (ConfigError, OSError, ValueError) as error:
         raise _usage(error) from error
     if as_json:
@@ -140,9 +139,13 @@ def _terms(data: Path, name: str | None) -> tuple[Term, ...]:
 
 
 def _name(data: Path, name: str | None) -> str:
-    if name is None and _has(data, SIGNERS_NAME):
-        return read_signers(data).name
-    return name or host_id()
+    return name or (_sealed_name(data) if _has(data, SIGNERS_NAME) else host_id())
+
+
+def _sealed_name(data: Path) -> str:
+    if not _has(data, SIGNERS_NAME):
+        raise ConfigError("nothing was sealed here yet: give the gateway's id with --name")
+    return read_signers(data).name
 
 
 def _has(data: Path, name: str) -> bool:
