@@ -31,13 +31,32 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document, for progr
 
 
 @app.callback(invoke_without_command=True)
-def show_command(context: typer.Context, data: Data = Path("var"), name: Name = None, as_json: Json = False) -> None:
-    """Show the public key that signs this gateway's checkpoints now, to enroll it. Made here if there is none yet."""
+def show_command(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The gateway's settings: its signer, name and data directory.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Default: what the settings say, or var.", show_default=False)
+    ] = None,
+    name: Name = None,
+    as_json: Json = False,
+) -> None:
+    """Show the public key that signs this gateway's checkpoints now, to enroll it. Made here if there is none yet.
+
+    Before a first start with a command or a token give --config: without it the key is the file in the data directory.
+    """
     if context.invoked_subcommand is not None:
         return
+    from gateway.settings import load_settings  # `key sign` is started for each signature
+
     try:
-        made = "" if _has(data, KEY_NAME) or _has(data, SIGNERS_NAME) else "  (made now)"
-        key = _newest(data, name)
+        settings = load_settings(config) if config is not None else None
+        data = data or (settings.data if settings is not None else Path("var"))
+        signer = settings.audit.sealing.signer if settings is not None else SignerSettings()
+        ours = not (signer.command or signer.pkcs11 is not None or _has(data, KEY_NAME) or _has(data, SIGNERS_NAME))
+        made = "  (made now)" if ours else ""
+        key = _terms(data, name or signer.name or None, signer)[-1].key
         verifier, jwk, print_ = str(key), public_jwk(key.public), thumbprint(key.public)
     except (ConfigError, OSError, ValueError) as error:
         raise _usage(error) from error
@@ -126,16 +145,15 @@ def list_command(data: Data = Path("var"), name: Name = None, as_json: Json = Fa
         typer.echo(f"{one.key}  {_term(one)}")
 
 
-def _newest(data: Path, name: str | None) -> VerifierKey:
-    return _terms(data, name)[-1].key
+def _terms(data: Path, name: str | None, signer: SignerSettings | None = None) -> tuple[Term, ...]:
+    """All keys; of a gateway that never sealed anything, the one that these settings name, or else the one in its file.
 
-
-def _terms(data: Path, name: str | None) -> tuple[Term, ...]:
-    """All keys; of a gateway that never sealed anything, the one in its file. Looking writes nothing but a first key."""
+    Looking writes nothing but a first key.
+    """
     named = _name(data, name)
     if _has(data, SIGNERS_NAME):
         return LogKeys(SignerSettings(), data, named).terms
-    return (Term(VerifierKey(named, ED25519, open_signer(SignerSettings(), data).public)),)
+    return (Term(VerifierKey(named, ED25519, open_signer(signer or SignerSettings(), data).public)),)
 
 
 def _name(data: Path, name: str | None) -> str:

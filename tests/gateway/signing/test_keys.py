@@ -176,6 +176,24 @@ def test_the_commands_show_rotate_and_list(tmp_path: Path) -> None:
     assert "base64 of 32 bytes" in bad.output
 
 
+def test_the_key_that_the_settings_name_is_shown_before_the_first_start(tmp_path: Path) -> None:
+    """What would be enrolled otherwise is a file's key, which is made by looking and never signs."""
+    public = base64.b64encode(LogKey.load(tmp_path / "elsewhere").public).decode()
+    (tmp_path / "policy.yaml").write_text("version: 1\nname: p\nowner: a@b.example\npreset: []\n")
+    (tmp_path / "gateway.yaml").write_text(f"""
+data: here
+models:
+  - {{name: m, policy: policy.yaml, targets: [{{protocol: openai, base_url: "https://x.example/v1", model: m}}]}}
+callers: [{{name: a, key_sha256: {"a1" * 32}, models: [m]}}]
+audit: {{signer: {{name: acme.example, command: [sign], public: "{public}"}}}}
+""")
+    done = CliRunner().invoke(cli.app, ["--config", str(tmp_path / "gateway.yaml"), "--json"])
+    assert done.exit_code == 0, done.output
+    key = VerifierKey("acme.example", ED25519, base64.b64decode(public))
+    assert f'"verifier_key":"{key}"' in done.stdout
+    assert not (tmp_path / "here").exists()
+
+
 @pytest.mark.parametrize("arguments", [[], ["rotate"], ["list"]])
 def test_a_folder_of_another_user_is_told_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
