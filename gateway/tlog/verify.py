@@ -7,28 +7,26 @@ order. First fleet logs, whose entries hold all other logs to their heads; then 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict
 
 from . import frames, tree
-from .checkpoint import Checkpoint, read_checkpoint
+from .checkpoint import Checkpoint
 from .fleet import FleetEntries
 from .heads import Committed, Held, Inclusion, ascending
-from .heldproofs import HeldProofs, read_adopted
 from .note import NoteError
+from .origins import gateways_of, is_fleet, named, stated_origin, stream_of
 from .pack import check_pack, is_pack
-from .places import Found, Source, find
+from .places import Found, find
 from .proof import HEADER as PROOF_HEADER
 from .proof import ProofError, read_proof
 from .records import OUTCOMES, REQUIRED, Records, WrongError
 from .report import Problem, Report, StreamReport
-from .sealedlog import SealedLog, read_minimum, read_note_of
+from .sealing import Sealing
 from .segments import Journal
 from .tiles import CHECKPOINT
-from .trust import Signed, Terms, Trust, read_keys
+from .trust import Terms, Trust
 from .walk import Walk
 
 __all__ = ["OUTCOMES", "REQUIRED", "Kept", "Problem", "Report", "StreamReport", "Trust", "check", "kept_head", "verify"]
@@ -115,12 +113,12 @@ class _Check:
 
     def run(self, found: Sequence[Found]) -> Report:
         """Fleets, then streams."""
-        known = [_named(one, self.trust) for one in found]
+        known = [named(one, self.trust) for one in found]
         self.total = sum(_size_bytes(one) for one in known)
-        fleets = self._all_fleets([one for one in known if _is_fleet(one)])
-        streams = [one for one in known if not _is_fleet(one)]
+        fleets = self._all_fleets([one for one in known if is_fleet(one)])
+        streams = [one for one in known if not is_fleet(one)]
         streams += self._neighbors(streams)
-        origins = {origin for one in (*streams, *known) if (origin := _origin(one))}
+        origins = {origin for one in (*streams, *known) if (origin := stated_origin(one))}
         reports = [self._stream(one) for one in streams]
         reports += self._lost((*streams, *known), origins)
         return Report(tuple(reports), bool(self.trust.keys), tuple(fleets), tuple(self.remarks))
@@ -148,7 +146,7 @@ class _Check:
         assert log is not None
         for _ in range(_TRIES):
             entries = FleetEntries(found.name)
-            sealing = _Sealing(found, self.trust)
+            sealing = Sealing(found, self.trust)
             walk: Walk | None = None
             problem: Problem | None = None
             try:
@@ -192,13 +190,13 @@ class _Check:
     def _neighbors(self, streams: Sequence[Found]) -> list[Found]:
         """Streams that a fleet log names and that were not given by themselves: they must be beside it."""
         names = {(one.place, one.name) for one in streams}
-        origins = {origin for one in streams if (origin := _origin(one))}
+        origins = {origin for one in streams if (origin := stated_origin(one))}
         more: dict[tuple[str, str], Found] = {}
         for fleet in self.fleets:
             log = fleet.found.log
             assert log is not None
             for origin in fleet.entries.heads:
-                place = (fleet.found.place, _tail(origin))
+                place = (fleet.found.place, stream_of(origin))
                 if place not in names and origin not in origins and frames.STREAM_NAME.fullmatch(place[1]):
                     more[place] = Found(*place, log=log.beside(place[1]))
                     self.total += more[place].log.size_bytes()  # type: ignore[union-attr]
@@ -208,10 +206,10 @@ class _Check:
         """Logs that other gateways' fleets or kept heads name, and that are not here."""
         reports: list[StreamReport] = []
         journals = {one.name for one in streams if one.journal is not None}
-        gateways = _gateways(streams)
+        gateways = gateways_of(streams)
         for fleet in self.fleets:
             for origin, committed in fleet.entries.others.items():
-                if origin in origins or _tail(origin) in journals:
+                if origin in origins or stream_of(origin) in journals:
                     continue
                 if origin.rpartition("/")[0] in gateways:
                     reports.append(_missing(fleet.found.place, origin, next(iter(committed))))
@@ -221,7 +219,7 @@ class _Check:
                     )
         for one in self.kept:
             head = one.head
-            if head.origin not in origins and _tail(head.origin) not in journals:
+            if head.origin not in origins and stream_of(head.origin) not in journals:
                 reports.append(_missing(one.label, head.origin, Held(head.size, head.root, one.label)))
         return reports
 
@@ -231,7 +229,7 @@ class _Check:
         """What holds a log to its past. A stream without checkpoint is known by its name alone."""
 
         def meant(other: str) -> bool:
-            return other == origin if origin else _tail(other) == name
+            return other == origin if origin else stream_of(other) == name
 
         held = [Held(k.head.size, k.head.root, k.label) for k in self.kept if meant(k.head.origin)]
         inclusions = [
@@ -256,7 +254,7 @@ class _Check:
                 problem = f"the log is lost: {owed.witness} holds a head of {owed.size} records"
                 raise WrongError(problem, seq=0, file=CHECKPOINT)
 
-    def _vouched(self, sealing: _Sealing) -> int:
+    def _vouched(self, sealing: Sealing) -> int:
         """How many records of a log are under heads that a fleet's log committed which is vouched for itself."""
         known = (fleet.entries.heads.get(sealing.origin) for fleet in self.fleets if fleet.vouched)
         return max((heads.last.size for heads in known if heads is not None), default=0)
@@ -264,7 +262,7 @@ class _Check:
     def _stream(self, found: Found) -> StreamReport:
         for _ in range(_TRIES):
             meaning = Records(found.name)
-            sealing = _Sealing(found, self.trust)
+            sealing = Sealing(found, self.trust)
             walk: Walk | None = None
             journal: Journal | None = None
             problem: Problem | None = None
@@ -306,172 +304,6 @@ class _Check:
         )
 
 
-class _Facts(TypedDict):
-    """What a report tells of a log's head."""
-
-    place: str
-    origin: str
-    sealed: int
-    pruned: int
-    held: int
-    signed_by: tuple[str, ...]
-    witnesses: tuple[str, ...]
-    witnessed: int
-    remarks: tuple[str, ...]
-
-
-class _Sealing:
-    """A log's head and what stands for it, while the log is checked."""
-
-    def __init__(self, found: Found, trust: Trust) -> None:
-        self.place = found.place
-        self.origin = ""
-        self.size = 0
-        self.root = tree.EMPTY_ROOT
-        self.minimum = 0
-        self.witnessed = 0
-        self.remarks: list[str] = []
-        self.former: list[Held] = []  # the head of the gateway that began a log that was adopted
-        self.proofs: HeldProofs | None = None  # of records that outlast their bundle
-        self._name = found.name
-        self._journal = found.journal is not None
-        self._source: Source | None = found.log
-        self._trust = trust
-        self._signed: Signed | None = None
-        self._note = ""
-        self._log: SealedLog | None = None
-
-    def read(self) -> None:
-        """The head, its signatures, and from where on there are entries. Raises WrongError, OSError."""
-        if self._source is None or (self._journal and self._source.read(CHECKPOINT, 0) is None):
-            return
-        self._note = read_note_of(self._source)
-        terms = Terms(self._trust, *read_keys(self._source))
-        try:
-            self._signed = terms.open(self._note)
-        except NoteError as error:
-            raise WrongError(f"the checkpoint: {error}", seq=0, file=CHECKPOINT) from error
-        head = self._signed.head
-        if _tail(head.origin) != self._name:
-            raise WrongError(f"the checkpoint is that of {_tail(head.origin)}", seq=0, file=CHECKPOINT)
-        self.origin, self.size, self.root = head.origin, head.size, head.root
-        self.minimum = read_minimum(self._source, self.size)
-        adopted = read_adopted(self._source, self.origin, terms)
-        if adopted is not None:
-            self.remarks += adopted.remarks
-            self.former = [adopted.head] if adopted.head is not None else []
-        self.proofs = HeldProofs(self._source, self.origin, terms, foreign=adopted is not None)
-
-    def log(self, told: Callable[[int], None]) -> SealedLog | None:
-        """The entries under the head; None where there is none."""
-        if self._source is not None and self._note:
-            self._log = SealedLog(self._source, self.size, self.minimum, told)
-        return self._log
-
-    def changed(self) -> bool:
-        """Whether the log was sealed on or pruned since `read`: what was missed may just have moved."""
-        if self._source is None:
-            return False
-        try:
-            return read_note_of(self._source) != self._note or read_minimum(self._source, 2**63 - 1) != self.minimum
-        except WrongError:
-            return False
-
-    def demand_quorum(self, committed: int) -> None:
-        """Raises WrongError where too few witnesses stand for the log. `committed`: its records that a fleet's log stands for."""
-        signed, required = self._signed, self._trust.required
-        if signed is None:
-            return
-        if signed.outdated and committed < self.size:
-            self.remarks.append(
-                "its head is signed only by a key that was replaced, and nothing shows that it was signed before"
-            )
-        if not required:
-            return
-        self.witnessed = self.size if len(signed.witnesses) >= required else min(committed, self.size)
-        if not self.witnessed:
-            problem = (
-                f"{len(signed.witnesses)} of the witnesses cosigned, and {required} must; no fleet log stands for it"
-            )
-            raise WrongError(problem, seq=0, file=CHECKPOINT)
-        if self.witnessed < self.size:
-            self.remarks.append(f"no witness saw the last {self.size - self.witnessed:,} of its sealed records yet")
-
-    @property
-    def vouched(self) -> bool:
-        """Whether this head can stand for others."""
-        signed = self._signed
-        return (
-            signed is not None
-            and bool(signed.keys)
-            and not signed.outdated
-            and (len(signed.witnesses) >= self._trust.required)
-        )
-
-    @property
-    def size_bytes(self) -> int:
-        """Of bundles read."""
-        return self._log.size_bytes if self._log else 0
-
-    def facts(self, remarks: Sequence[str]) -> _Facts:
-        """For the report."""
-        signed = self._signed
-        return _Facts(
-            place=self.place,
-            origin=self.origin,
-            sealed=self.size,
-            pruned=self.minimum,
-            held=self.proofs.count if self.proofs is not None else 0,
-            signed_by=tuple(f"{key.name}+{key.id.hex()}" for key in signed.keys) if signed else (),
-            witnesses=signed.witnesses if signed else (),
-            witnessed=self.witnessed,
-            remarks=tuple(remarks),
-        )
-
-
-def _named(found: Found, trust: Trust) -> Found:
-    """A log that was given by itself is named by its checkpoint, or by its folder where that does not hold."""
-    if found.name or found.log is None:
-        return found
-    name = found.log.where.rstrip("/").rpartition("/")[2]
-    with contextlib.suppress(WrongError, NoteError):  # what is wrong is told when the log is checked
-        name = _tail(Terms(trust, *read_keys(found.log)).open(read_note_of(found.log)).head.origin)
-    return replace(found, name=name if frames.STREAM_NAME.fullmatch(name) else "log")
-
-
-def _origin(found: Found) -> str:
-    """What the checkpoint calls the log, as far as it can be read; "": there is none."""
-    if found.log is None:
-        return ""
-    try:
-        return read_checkpoint(read_note_of(found.log)).origin
-    except (WrongError, NoteError):
-        return ""
-
-
-def _is_fleet(found: Found) -> bool:
-    """Whether it is a fleet's log: `<gateway>/fleet-<gateway>`. A gateway whose own id begins so has streams that look like one."""
-    gateway, _, tail = _origin(found).rpartition("/")
-    by_name = found.journal is None and found.log is not None and found.name.startswith(frames.FLEET_PREFIX)
-    return by_name and (not tail or tail == frames.FLEET_PREFIX + gateway)
-
-
-def _gateways(found: Iterable[Found]) -> set[str]:
-    """Whose data is here: by its fleet's log, or where a place has none, by its logs. What was adopted does not count."""
-    by_fleet: dict[str, set[str]] = {}
-    by_log: dict[str, set[str]] = {}
-    for one in found:
-        gateway = _origin(one).rpartition("/")[0]
-        if gateway:
-            (by_fleet if _is_fleet(one) else by_log).setdefault(one.place, set()).add(gateway)
-    return {gateway for gateways in ({**by_log, **by_fleet}).values() for gateway in gateways}
-
-
-def _tail(origin: str) -> str:
-    """The stream in an origin."""
-    return origin.rpartition("/")[2]
-
-
 def _largest(committed: Sequence[Committed]) -> Held | None:
     """The largest head that fleet logs name."""
     last = [heads.last for heads in committed]
@@ -497,7 +329,7 @@ def _problem(name: str, walk: Walk | None, journal: Journal | None, error: Wrong
 
 def _missing(place: str, origin: str, held: Held) -> StreamReport:
     """A log that somebody holds a head of, and that is nowhere."""
-    name = _tail(origin)
+    name = stream_of(origin)
     problem = f"the log is lost: {held.witness} holds a head of {held.size} records"
     return StreamReport(
         stream=name,
