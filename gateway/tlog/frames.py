@@ -9,10 +9,12 @@ import errno
 import itertools
 import os
 import re
+import stat
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import google_crc32c
 import orjson
@@ -35,6 +37,8 @@ ENDED_NAME = "ended"  # size and root of a stream whose `end` record is synced
 DAMAGED_NAME = "damaged"  # what recovery met and did not touch
 STREAM_NAME = re.compile(r"[a-z0-9][A-Za-z0-9._-]{0,127}")  # one path component that needs no escaping in a URL
 FLEET_PREFIX = "fleet-"  # of the log that commits the heads of all others; the gateway's id follows
+CALL_ID = re.compile(r"[0-9a-f]{32}")
+INT_MAX = 2**53 - 1  # RFC 8259, section 6: integers that every reader of JSON agrees on
 SEGMENT_NAME = re.compile(r"((?!0{8})[0-9]{8})\.seg")
 
 _U32 = struct.Struct(">I")
@@ -151,8 +155,10 @@ def _header_of(payload: bytes) -> Header:
     open_calls = tuple((seq, call_id) for seq, call_id in fields["open"])
     numbers: list[object] = [fields["segment"], fields["first_seq"], *(seq for seq, _ in open_calls)]
     strings: list[object] = [fields["stream"], *(call_id for _, call_id in open_calls)]
-    if any(type(n) is not int or n < 0 for n in numbers) or any(type(s) is not str for s in strings):
+    if any(type(n) is not int or not 0 <= n <= INT_MAX for n in numbers) or any(type(s) is not str for s in strings):
         raise TypeError("type")
+    if not all(CALL_ID.fullmatch(call_id) for _, call_id in open_calls):
+        raise ValueError("open")
     header = Header(fields["stream"], fields["segment"], fields["first_seq"], frontier, open_calls)
     if any(len(h) != HASH_BYTES for h in frontier) or len(frontier) != header.first_seq.bit_count():
         raise ValueError("frontier")
@@ -172,6 +178,25 @@ def host_id() -> str:
     """This host's name, as far as a stream may be named for it: what a gateway is called unless it is told otherwise."""
     name = re.sub(r"[^a-z0-9-]+", "-", os.uname().nodename.split(".", 1)[0].lower()).strip("-")
     return name[:32] or "gateway"
+
+
+def open_plain(path: Path) -> BinaryIO | None:
+    """A file to read; None where there is none: a folder, a pipe or a device is none. Never waits. Raises OSError.
+
+    Folders to be verified come from others: a pipe in one would keep the reader waiting for ever.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device that is not there
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return None
+    return os.fdopen(handle, "rb")
 
 
 def segment_name(segment: int) -> str:

@@ -1,37 +1,26 @@
 """Where journals and sealed logs are found: folders, and logs that a server publishes.
 
 A folder is a data directory (`journal/`, `log/`), a folder of logs, one log, or a folder of several of these. A URL is that of one log
-(C2SP `tlog-tiles`); where that log is a fleet's, the streams that it names are its neighbors. Everything read from a server is
-bounded; a redirect is refused, since it is not what was asked.
+(C2SP `tlog-tiles`); where that log is a fleet's, the streams that it names are its neighbors. How a server is read says `web.py`.
 """
 
 from __future__ import annotations
 
-import functools
-import http.client
 import ipaddress
-import socket
-import ssl
-import urllib.error
-import urllib.request
-import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from . import frames
 from .tiles import CHECKPOINT
+from .web import PlaceError, Web
+
+__all__ = ["Folder", "Found", "PlaceError", "Source", "Web", "find", "one_server"]
 
 LOG_NAME = "log"
-TIMEOUT_S = 30.0  # our choice, for each wait on a server
-_USER_AGENT = "licet-verify"
 _DEPTH = 2  # our choice: how far below a folder others are looked for
-
-
-class PlaceError(OSError):
-    """A place cannot be read now, which says nothing about the log. Names the place."""
 
 
 class Source(Protocol):
@@ -42,7 +31,7 @@ class Source(Protocol):
         """For people."""
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """At most `limit` + 1 bytes of a file, None where it is not there. Raises OSError where that cannot be known."""
+        """At most `limit` + 1 bytes of a file, None where there is none. Raises OSError where that cannot be known."""
 
     def beside(self, name: str) -> Source:
         """The neighbor of that name."""
@@ -67,11 +56,11 @@ class Folder:
 
     def read(self, path: str, limit: int) -> bytes | None:
         """See `Source`."""
-        try:
-            with (self.path / path).open("rb") as handle:
-                return handle.read(limit + 1)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        handle = frames.open_plain(self.path / path)
+        if handle is None:
             return None
+        with handle:
+            return handle.read(limit + 1)
 
     def beside(self, name: str) -> Source:
         """See `Source`."""
@@ -87,55 +76,6 @@ class Folder:
     def size_bytes(self) -> int:
         """See `Source`."""
         return sum(p.stat().st_size for p in (self.path / "tile" / "entries").rglob("*") if p.is_file())
-
-
-@dataclass(frozen=True, slots=True)
-class Web:
-    """On a server. `url` ends without a slash."""
-
-    url: str
-    bearer: str = field(default="", repr=False)  # the key that the server asks for
-
-    @property
-    def where(self) -> str:
-        """See `Source`."""
-        return self.url
-
-    def read(self, path: str, limit: int) -> bytes | None:
-        """See `Source`."""
-        address = f"{self.url.rstrip('/')}/{path}"
-        headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, identity"}
-        if self.bearer:
-            headers["Authorization"] = f"Bearer {self.bearer}"
-        request = urllib.request.Request(address, headers=headers)  # noqa: S310 - the scheme is one of two, and the opener knows no other
-        try:
-            with _opener().open(request, timeout=TIMEOUT_S) as answer:
-                return _decoded(answer, limit, address)
-        except urllib.error.HTTPError as error:
-            if error.code in (404, 410):
-                return None
-            remedy = ""
-            if error.code in (401, 403):
-                remedy = "; it takes another key" if self.bearer else "; give its key with --bearer-file"
-            raise PlaceError(f"{address}: the server answers with status {error.code}{remedy}") from error
-        except PlaceError:
-            raise
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise PlaceError(f"{address}: cannot be read: {_reason(error)}") from error
-
-    def beside(self, name: str) -> Source:
-        """See `Source`."""
-        if not urlsplit(self.url).path:
-            return Web(f"{self.url}/{name}", self.bearer)
-        return Web(f"{self.url.rpartition('/')[0]}/{name}", self.bearer)
-
-    def names(self, folder: str) -> list[str]:
-        """None: a server lists nothing."""
-        return []
-
-    def size_bytes(self) -> int:
-        """See `Source`."""
-        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +97,10 @@ def find(place: Path | str, bearer: str = "") -> list[Found]:
         parts = urlsplit(place)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError(f"{place}: give the http or https URL of a log, without query and fragment")
+        if "@" in parts.netloc:  # which is not shown: it may be a password
+            raise ValueError(
+                f"{parts.scheme}://...@{parts.hostname}: give the URL without a user; --bearer-file takes a server's key"
+            )
         if bearer and parts.scheme != "https" and not _is_here(parts.hostname):
             raise ValueError(f"{place}: --bearer-file: a key is sent by https only, or to this host")
         log = Web(place.rstrip("/"), bearer)
@@ -222,67 +166,3 @@ def _logs(folder: Path) -> dict[str, Path]:
         for path in sorted(folder.iterdir())
         if frames.STREAM_NAME.fullmatch(path.name) and ((path / CHECKPOINT).is_file() or (path / "tile").is_dir())
     }
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Answers with status 3xx stay what they are: errors."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """None: not followed."""
-
-
-def _reason(error: Exception) -> str:
-    """Why a server gave no answer, and what to do about it."""
-    why = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(why, ConnectionRefusedError):
-        return "connection refused; see that the server runs, and that the port is its own"
-    if isinstance(why, TimeoutError):
-        return f"no answer within {TIMEOUT_S:g} s; see that the server can be reached from here"
-    if isinstance(why, socket.gaierror):
-        return "the name of the host is not known; see that it is written right"
-    if isinstance(why, ssl.SSLCertVerificationError):
-        told = f"its certificate does not verify ({why.verify_message})"
-        return f"{told}; trust who issued it, as with the variable SSL_CERT_FILE"
-    if isinstance(why, ssl.SSLError | http.client.HTTPException):
-        return f"the server does not speak this scheme ({type(why).__name__}); see whether it is http or https, and which port"
-    if isinstance(why, OSError) and why.strerror:
-        return why.strerror.lower()
-    return type(why).__name__
-
-
-@functools.cache  # it reads the certificates of this host
-def _opener() -> urllib.request.OpenerDirector:
-    """HTTP and HTTPS, and nothing else that urllib knows (files, FTP, data)."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _NoRedirect(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-def _decoded(answer: Any, limit: int, address: str) -> bytes:
-    if answer.status != 200:
-        raise PlaceError(f"{address}: the server answers with status {answer.status}")
-    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-    raw: bytes = answer.read(limit + 1)
-    length = answer.headers.get("Content-Length")
-    if length is not None and len(raw) < min(int(length), limit + 1):
-        raise PlaceError(f"{address}: the answer was cut off")
-    if coding in ("identity", ""):
-        return raw
-    if coding not in ("gzip", "x-gzip"):
-        raise PlaceError(f"{address}: the answer is encoded in a way that was not asked for")
-    unzip = zlib.decompressobj(wbits=31)
-    try:
-        data = unzip.decompress(raw, limit + 1)
-    except zlib.error as error:
-        raise PlaceError(f"{address}: the answer is not gzip") from error
-    if len(data) <= limit and not unzip.eof:
-        raise PlaceError(f"{address}: the answer was cut off")
-    return data

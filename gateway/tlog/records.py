@@ -5,7 +5,6 @@ The caller brings payloads in order, whether they came from a journal or from a 
 
 from __future__ import annotations
 
-import re
 from typing import Any, Protocol
 
 import orjson
@@ -14,8 +13,7 @@ from . import frames
 
 REASONS = frozenset({"closed", "recovered"})  # for the end of a stream
 OUTCOMES = frozenset({"allowed", "masked", "blocked", "refused", "cancelled", "failed", "unknown"})
-INT_MAX = 2**53 - 1  # RFC 8259, section 6: integers that every reader of JSON agrees on
-_CALL_ID = re.compile(r"[0-9a-f]{32}")
+INT_MAX = frames.INT_MAX
 
 # kind -> field -> type; FORMAT.md, section "Records"
 REQUIRED: dict[str, dict[str, type]] = {
@@ -130,7 +128,7 @@ class Records:
             if type(value) is not type_ or (isinstance(value, int) and not -INT_MAX <= value <= INT_MAX):
                 raise WrongError(f"the field {name} is missing or of the wrong type")
         assert isinstance(kind, str)
-        if "call_id" in REQUIRED[kind] and not _CALL_ID.fullmatch(record["call_id"]):
+        if "call_id" in REQUIRED[kind] and not frames.CALL_ID.fullmatch(record["call_id"]):
             raise WrongError("call_id is not 32 hex digits")
         if kind == "outcome" and record["outcome"] not in OUTCOMES:
             raise WrongError("the outcome is not one of the known")

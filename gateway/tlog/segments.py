@@ -6,7 +6,6 @@ Reads and repairs nothing. What it meets that no writer leaves behind is raised 
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -34,7 +33,7 @@ class Journal:
         self.torn_bytes = 0
         self.first = 0
         self._told = told
-        self._found = [one for one in frames.segments(directory) if not one[1].is_dir()]  # a folder is no segment
+        self._found = [one for one in frames.segments(directory) if one[1].is_file()]  # a folder is no segment
         self._missing: int | None = frames.missing_segment([number for number, _ in self._found])
         if pruned and self._found and self._found[0][0] > 1:
             self._begin_late(pruned)
@@ -48,10 +47,17 @@ class Journal:
         if self._missing is not None:
             self._missing += number - 1
         self.segment = path.name
-        with path.open("rb") as handle:
-            opened = frames.read_header(handle.read(READ_BYTES))
+        handle = frames.open_plain(path)
+        if handle is None:
+            raise WrongError("the segment is missing", seq=0, file=path.name)
+        with handle:
+            data = handle.read(READ_BYTES)
+        try:
+            opened = frames.read_header(data)
+        except frames.DamagedError as error:
+            raise WrongError(error.problem, seq=0, file=path.name, offset=error.offset) from error
         if opened is None:
-            return
+            raise WrongError("the first segment that is left ends inside its header", seq=0, file=path.name)
         if opened[0].first_seq > pruned:
             self.first, self._missing = pruned, number - 1
         else:
@@ -64,10 +70,9 @@ class Journal:
                 break
             self.segment, self.offset = path.name, 0
             last = number == self._found[-1][0]
-            try:
-                handle = path.open("rb")
-            except FileNotFoundError as error:
-                raise WrongError("the segment is missing") from error
+            handle = frames.open_plain(path)
+            if handle is None:
+                raise WrongError("the segment is missing")
             with handle:
                 yield from self._segment(handle, number, follows, last=last)
         if self._missing is not None:
@@ -119,13 +124,14 @@ class Journal:
 
 def read_mark(path: Path) -> tuple[int, str] | None:
     """Size and root in the marker of an ended stream. A marker that cannot be read claims a stream that cannot be."""
+    handle = frames.open_plain(path)
+    if handle is None:
+        return None
     try:
-        with path.open("rb") as handle:
+        with handle:
             data = handle.read(_MARK_BYTES_MAX + 1)
         mark = orjson.loads(data) if len(data) <= _MARK_BYTES_MAX else {}
         size, root = mark["size"], mark["root"]
-    except (FileNotFoundError, IsADirectoryError):
-        return None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return -1, ""
     return (size, root) if type(size) is int and type(root) is str else (-1, "")
@@ -133,14 +139,12 @@ def read_mark(path: Path) -> tuple[int, str] | None:
 
 def is_locked(path: Path) -> bool:
     """Whether some process holds the stream. Asks with a shared lock that is let go at once."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    handle = frames.open_plain(path)
+    if handle is None:
         return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
     return False

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from . import frames, tree
 from .heads import Held, Inclusion
 from .heldproofs import HeldProofs, held_file
-from .records import Meaning, Records, WrongError
+from .records import Meaning, Records, RootHex, WrongError
 from .sealedlog import SealedLog
 from .segments import Journal
 from .tiles import TILE_LEVEL
@@ -64,7 +64,8 @@ class Walk:
         begins = journal.first if journal is not None else -1  # the journal's first record; -1: it has no more
         meaning.begin(min(kept, begins) if begins >= 0 else kept)
         payloads = journal.records(self._follows) if journal is not None else iter(())
-        sha256, frontier, root_hex, take = hashlib.sha256, self.frontier, self.root_hex, meaning.take
+        sha256, frontier, root_hex = hashlib.sha256, self.frontier, self.root_hex
+        take = meaning.take if journal is not None else self._take
         seq = 0
         proved = self._proofs.next if self._proofs is not None else -1
         while True:
@@ -105,6 +106,15 @@ class Walk:
             seq += 1
             self.seq = seq
         self._finish(seq, size)
+
+    def _take(self, seq: int, payload: bytes, root_hex: RootHex) -> None:
+        """An entry that no journal has: what is wrong with it is in its bundle."""
+        try:
+            self._meaning.take(seq, payload, root_hex)
+        except WrongError as error:
+            if self._log is None or error.file is not None:
+                raise
+            raise self._log.wrong_entry(seq, payload, error.problem) from error
 
     def _sealed(self, log: SealedLog, seq: int, payload: bytes | None, journal: Journal | None, begins: int) -> bytes:
         """The sealed record, which must be that of the journal where the journal has it."""

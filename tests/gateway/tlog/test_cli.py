@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -144,6 +144,51 @@ def test_a_log_is_verified_over_http(data: Path, capsys: pytest.CaptureFixture[s
         assert f"{stream}/0" in capsys.readouterr().out
 
 
+def test_a_log_is_verified_from_a_server_that_zips_everything(data: Path) -> None:
+    """Hashes become no shorter by it, but longer."""
+
+    def zipped(path: str, body: bytes) -> Answer | None:
+        return (200, gzip.compress(body), {"Content-Encoding": "gzip"}) if body else None
+
+    with served(data, zipped) as url:
+        assert main([f"{url}/log/{stream_of(data)}", "--key", str(VKEY)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("begins", "again"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\nx", b"", id="it stalls"),
+        pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n", id="it says for ever that it begins soon"),
+    ],
+)
+def test_l9_a_server_that_never_ends_is_not_waited_for(
+    begins: bytes, again: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.tlog.web.ANSWER_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            peer, _ = server.accept()
+            with peer, suppress(OSError):  # until the other side has had enough
+                peer.recv(4096)
+                peer.sendall(begins)
+                while again or peer.recv(1):
+                    peer.sendall(again)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert main([f"http://127.0.0.1:{server.getsockname()[1]}/log"]) == 2
+        thread.join()
+    assert "the answer was not whole within 0.1 s" in capsys.readouterr().err
+
+
+def test_l7_a_password_in_a_url_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["https://auditor:s3cret@example.com/log"]) == 2
+    told = capsys.readouterr().err
+    assert "--bearer-file" in told
+    assert "s3cret" not in told
+
+
 def test_where_no_log_is_nothing_was_checked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with served(tmp_path) as url:
         assert main([url]) == 2
@@ -178,6 +223,8 @@ ANSWERS: list[tuple[str, Answer, int]] = [
     ("cut off", (200, b"x", {"Content-Length": "100"}), 2),
     ("an encoding nobody asked for", (200, b"x", {"Content-Encoding": "br"}), 2),
     ("not gzip", (200, b"x", {"Content-Encoding": "gzip"}), 2),
+    ("gzip with something behind it", (200, gzip.compress(b"x") * 2, {"Content-Encoding": "gzip"}), 2),
+    ("a length that is none", (200, b"x", {"Content-Length": "-1"}), 2),
     ("a bomb", (200, gzip.compress(bytes(50_000_000)), {"Content-Encoding": "gzip"}), 1),
     ("a page", (200, b"<html>Sign in</html>", {}), 1),
 ]

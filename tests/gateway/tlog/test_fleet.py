@@ -104,6 +104,9 @@ def test_a_fleet_log_that_contradicts_itself_is_named(
     found = problem(check([data], TRUST))
     assert found[0] == f"{FLEET}/{record}"
     assert words in found[1]
+    [one] = check([data], TRUST).problems
+    assert one.segment == f"tile/entries/000.p/{len(sizes)}"  # where the entry is that says so
+    assert one.offset > 0
 
 
 ENTRIES: list[Any] = [

@@ -6,6 +6,7 @@ The second one, `second_verifier.mjs`, was written from FORMAT.md alone. Where t
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -283,6 +284,13 @@ def _folder(data: Path, name: str) -> None:
     path.mkdir()
 
 
+def _pipe(data: Path, name: str) -> None:
+    """In the place of a file of the journal: who opens it to read waits for a writer."""
+    path = _streams(data)[0] / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
 def _swapped(data: Path) -> None:
     """The fleet's log has the head of another gateway's."""
     seal(data, "fleet-gw2", [], gateway="gw2").rename(data / "away")
@@ -353,6 +361,11 @@ CASES: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "a fleet's log with another's checkpoint": (_swapped, "fleet/0"),
     "a folder in a segment's place": (lambda d: _folder(d, frames.segment_name(1)), "ended/0"),
     "a folder in a marker's place": (lambda d: _folder(d, frames.ENDED_NAME), None),
+    "a pipe in a segment's place": (lambda d: _pipe(d, frames.segment_name(1)), "ended/0"),
+    "a pipe in a marker's place": (lambda d: _pipe(d, frames.ENDED_NAME), None),
+    "a pipe in the lock's place": (lambda d: _pipe(d, frames.LOCK_NAME), None),
+    "pruned, a first header opens a call that cannot be": (lambda d: _pruned_then(d, 2, open=[[0, "zz"]]), "ended/0"),
+    "pruned, a first header far beyond": (lambda d: _pruned_then(d, 2, first_seq=2**60, frontier=["00" * 32], root="00" * 32), "ended/0"),
     "an entry that says others of nothing": (lambda d: _fleet(d, others=None), "fleet/1"),
     "an ended log among no heads": (lambda d: _fleet(d, ended=["gw/x"]), "fleet/1"),
     "a round that is no number": (lambda d: _fleet(d, round=2.0), "fleet/1"),
@@ -400,6 +413,8 @@ OFTEN = {
     "pruned, a later header opens a pruned call",
     "a fleet's log without its checkpoint",
     "a folder in a segment's place",
+    "a pipe in a segment's place",
+    "pruned, a first header opens a call that cannot be",
 }
 assert CASES.keys() >= OFTEN
 
