@@ -12,18 +12,18 @@
     GET  /audit/log/S/checkpoint, /audit/log/S/tile/..   the log in the layout of C2SP tlog-tiles
     POST /audit/match                                 the body is a text: {"matches": [...]}, where it was delivered
 
-Times are ISO 8601 or milliseconds since 1970. Here paths and queries are read, and nothing is looked up.
+Times are ISO 8601 or milliseconds since 1970; a report's period that ends `to` a day has all of that day, as at the command line. Here paths and queries are read, and nothing is looked up.
 """
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from gateway.audit.record import STRING_CHARS_MAX
+from gateway.history.moments import moment_ms
 from gateway.history.port import LIMIT_MAX, Query
 from gateway.tlog.frames import STREAM_NAME
 
@@ -119,7 +119,9 @@ def read(method: str, path: str, raw_query: bytes) -> Asked:
         if len(rest) != 1 or not known.fullmatch(rest[0]):
             raise NothingHereError
         since, until = (asked.get("from"), asked.get("to")) if what == "report" else (None, None)
-        return Asked(what, name=rest[0], params=asked, since_ms=_time(since, "from"), until_ms=_time(until, "to"))
+        return Asked(
+            what, name=rest[0], params=asked, since_ms=_time(since, "from"), until_ms=_time(until, "to", end=True)
+        )
     if rest:
         raise NothingHereError
     if what in ("consistency", "record"):
@@ -202,13 +204,13 @@ def _number(asked: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
-def _time(text: str | None, name: str) -> int | None:
+def _time(text: str | None, name: str, *, end: bool = False) -> int | None:
     if not text:
         return None
     if text.isascii() and text.isdigit() and 9 <= len(text) <= _DIGITS_MAX:
         return int(text)
     try:
-        at = datetime.datetime.fromisoformat(text)
+        return moment_ms(text, end=end)
     except ValueError as error:
-        raise BadQueryError(f"`{name}` is neither ISO 8601 nor milliseconds since 1970") from error
-    return round((at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
+        why = f"`{name}` is neither ISO 8601 (2026-11-22, 2026-11-22T10:00:00Z) nor milliseconds since 1970"
+        raise BadQueryError(f"{why}; in an address, + is written %2B" if " " in text else why) from error

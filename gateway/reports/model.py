@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway.history import moments
 from gateway.history.port import Tables, Value
 from gateway.shown_time import iso_ms
 
@@ -18,7 +19,7 @@ NOT_STATED = "not stated"  # of a field that the product fills, and that was lef
 ROWS_MAX = 10_000  # rows of one answer. Our choice: what a person can hand over, and a program can hold
 NOTES_MAX = 100_000  # notes that are read for one answer. Our choice: some 50 MB
 RECORDS_MAX = 20  # records that one row names; a row that stands for more says how many. Our choice
-DAY_MS = 86_400_000
+DAY_MS = moments.DAY_MS
 WEEK_MS = 7 * DAY_MS
 _MONDAY_MS = 4 * DAY_MS  # 1970-01-05, the first Monday
 WEEK_START = f"(c.ts - (c.ts - {_MONDAY_MS}) % {WEEK_MS})"  # in SQL: the Monday, 00:00 UTC, of a call
@@ -164,18 +165,12 @@ def when_s(seconds: int | None) -> str:
 
 
 def moment_ms(text: str, name: str, *, end: bool = False) -> int:
-    """A day (2026-11-22) or a point in time (2026-11-22T10:00:00Z) in UTC, as ms since 1970. Raises ReportError.
-
-    A day is its beginning, or with `end` the beginning of the next: `--to 2026-11-30` has all of the 30th.
-    """
+    """A day (2026-11-22) or a point in time (2026-11-22T10:00:00Z) in UTC, as ms since 1970. Raises ReportError. `end`: see `moments`."""
     try:
-        at = datetime.datetime.fromisoformat(text)
+        return moments.moment_ms(text, end=end)
     except ValueError as error:
         remedy = "write a day (2026-11-22) or a time (2026-11-22T10:00:00Z), in UTC"
         raise ReportError(f"{name}: {text[:40]!r} is no point in time; {remedy}") from error
-    at = at if at.tzinfo is not None else at.replace(tzinfo=datetime.UTC)
-    made = at - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    return made // datetime.timedelta(milliseconds=1) + (DAY_MS if end and len(text) == len("2026-11-22") else 0)
 
 
 def week_name(ms: int) -> str:

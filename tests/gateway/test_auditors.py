@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2 as httpx
+import msgspec
 import pytest
 from starlette.types import Message, Receive
 
@@ -479,7 +480,9 @@ def test_guesses_at_texts_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_questions_are_answered_with_their_completeness(tmp_path: Path) -> None:
     how = [Outcome.ALLOWED, Outcome.BLOCKED, Outcome.ALLOWED, Outcome.MASKED]
-    stream = write(tmp_path, [answered(NOON + i, how=one) for i, one in enumerate(how)])
+    calls = [answered(NOON + i, how=one) for i, one in enumerate(how)]
+    both = msgspec.structs.replace(calls[1][1], reasons=("CONTENT_BLOCKED", "IMPERSONATION"))
+    stream = write(tmp_path, [calls[0], (calls[1][0], both), *calls[2:]])
     seen: list[Note] = []
 
     async def run() -> None:
@@ -497,6 +500,8 @@ def test_questions_are_answered_with_their_completeness(tmp_path: Path) -> None:
                 {"values": ["masked"], "count": 1},
             ]
             assert counted["total"] == 4
+            several = (await http.get("/audit/query?count=reason")).json()
+            assert (sum(one["count"] for one in several["counts"]), several["total"]) == (5, 4)
             bundle = log_dir(tmp_path) / stream / entries_path(0, sealed_head(tmp_path, stream).size)
             bundle.unlink()
             told = (await http.get("/audit/query?count=decision")).json()["completeness"]
@@ -515,5 +520,9 @@ def test_a_named_report_is_made_for_an_auditor(tmp_path: Path) -> None:
         async with client(door_of(tmp_path)) as http:
             found = (await http.get("/audit/report/Q05?from=2026-03-01&to=2026-03-02")).json()
             assert (found["report"], found["completeness"]["complete"]) == ("Q05", True)
+            day = (await http.get("/audit/report/Q18?from=2026-03-01&to=2026-03-01")).json()
+            assert (day["to"], day["rows"][0]["calls"]) == ("2026-03-02T00:00:00.000Z", 1)
+            east = await http.get("/audit/report/Q18?from=2026-03-01T00:00:00+08:00")
+            assert (east.status_code, "%2B" in east.text) == (400, True)
 
     asyncio.run(run())

@@ -58,6 +58,10 @@ def test_weeks_begin_on_monday(at: int, start: int, name: str) -> None:
         ("1970-01-02T00:00:00.001Z", True, DAY_MS + 1),
         ("1970-01-02T08:00:00+08:00", False, DAY_MS),
         ("1970-01-02T00:00", True, DAY_MS),
+        ("19700102", True, 2 * DAY_MS),
+        ("1970-W02", False, 4 * DAY_MS),
+        ("1970-W02", True, 11 * DAY_MS),
+        ("1970-W02-1", True, 5 * DAY_MS),
     ],
 )
 def test_a_day_ends_with_its_last_moment_and_a_time_is_itself(text: str, end: bool, ms: int) -> None:
