@@ -32,7 +32,7 @@ from filters.engine import Direction, Engine
 from filters.finding import Detector, Finding
 from filters.view import END, fold
 
-# The text around a finding that is looked at again: a window of a token to the left (patterns.py), a border to the right.
+# The text around a finding that is looked at again: a window of a token to the left (units.py), a border to the right.
 LEFT_CHARS: Final = 1_280
 RIGHT_CHARS: Final = 256
 # And before that, a tenth of it: enough for context and most tokens, if the same score comes out.

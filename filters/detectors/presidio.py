@@ -1,7 +1,7 @@
 """The pattern recognizers that presidio-analyzer 2.2.366 turns on for English, from data, without presidio.
 
 `presidio_patterns.json` is written by compile_presidio.py; checks are in validators.py, mail addresses and URLs in
-hosts.py, phone numbers in phones.py, and the walk over a channel in patterns.py.
+hosts.py, phone numbers in phones.py, and the walk over a channel in units.py.
 
 What differs from presidio on purpose (the `hardened` profile): the view of filters/view.py is searched, so full-width
 digits and neighbors such as Chinese characters hide nothing; context words are whole words in the CONTEXT_CHARS
@@ -30,8 +30,9 @@ from filters.detectors.cards import DIGITS_MIN as CARD_DIGITS_MIN
 from filters.detectors.cards import cards
 from filters.detectors.evidence import Left
 from filters.detectors.hosts import EMAIL, URL, Hosts
-from filters.detectors.patterns import FLAGS, Context, LateStarts, Nearby, Pattern, Patterns
+from filters.detectors.patterns import FLAGS, Context, Nearby, Pattern, Patterns
 from filters.detectors.phones import PHONE, may_hold_phone, phones
+from filters.detectors.units import LateStarts
 from filters.finding import Finding, Scanner
 
 DATA: Final = "presidio_patterns.json"

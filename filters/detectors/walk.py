@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from filters.detectors.patterns import Judge, LateStarts, NumberScanner, TokenScanner, shape
+from filters.detectors.patterns import shape
+from filters.detectors.units import Judge, LateStarts, NumberScanner, TokenScanner
 from filters.finding import Detector, Finding, Scanner
 
 

@@ -11,7 +11,7 @@ from filters.detectors.china.numbers import Numbers
 from filters.detectors.china.plates import HongKongScanner, PlateScanner
 from filters.detectors.china.said import SaidScanner
 from filters.detectors.china.tokens import Tokens
-from filters.detectors.patterns import LateStarts
+from filters.detectors.units import LateStarts
 from filters.finding import Finding, Scanner
 
 CODE_VERSION = 1  # raise when a change of code or of the tables in this package changes a finding

@@ -1,6 +1,6 @@
 """Numbers written otherwise: in words or numerals, digit by digit, in groups with unusual separators, with letters in them.
 
-A chain is a run of things that stand for digits with separators between. It is cut as patterns.py cuts its units: borders
+A chain is a run of things that stand for digits with separators between. It is cut as units.py cuts its units: borders
 follow from the left, and a chain longer than a window is looked at in windows that overlap by half. What a chain could
 stand for are its runs: all of it, its parts between strong separators, and its parts of one style. Each run with as many
 digits as some number has is written as plain digits and shown to the inner detectors.

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from filters.detectors.patterns import LateStarts
 from filters.detectors.secrets import rules
 from filters.detectors.secrets.assignments import NAME_CHARS, Assignments
 from filters.detectors.secrets.blocks import OPENING, OPENING_CHARS_MAX, OPENING_GROWS, Block
@@ -14,6 +13,7 @@ from filters.detectors.secrets.rules import CONNECTION_STRING, JWT, PASSWORD, PR
 from filters.detectors.secrets.sentences import Sentences
 from filters.detectors.secrets.tokens import TOKEN_CHARS_MIN, Tokens
 from filters.detectors.secrets.walker import TRIGGER_CHARS, Verdict, Walker, begun
+from filters.detectors.units import LateStarts
 from filters.finding import Finding, Scanner, Sleeper, quiet_but
 
 CODE_VERSION: Final = 2  # raise when a change of code in this package changes a finding

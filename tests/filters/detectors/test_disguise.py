@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from filters.detectors.disguise import Base64Detector, DisguiseDetector
 from filters.detectors.disguise.characters import decoded
 from filters.detectors.disguise.encoded import TOKEN_CHARS_MAX
-from filters.detectors.patterns import LEFT_CHARS, LateStarts
+from filters.detectors.patterns import LEFT_CHARS
 from filters.detectors.presidio import PresidioPack
+from filters.detectors.units import LateStarts
 from filters.detectors.walk import Pack, Walk
 from filters.finding import Finding, Scanner
 from filters.view import END, fold
