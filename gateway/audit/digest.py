@@ -274,6 +274,18 @@ class DigestKeys:
             raise ValueError(f"{self._data_dir / 'keys' / _name(number)}: {error}; restore it") from error
 
 
+def held_keys(home: Path) -> tuple[DigestKey, ...]:
+    """The keys of a home, newest first; none is made. Raises OSError, and ValueError for a file that is no key."""
+    found = []
+    for number in reversed(_numbers(home)):
+        path = home / "keys" / _name(number)
+        try:
+            found.append(DigestKey(path.read_bytes(), number))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; restore it") from error
+    return tuple(found)
+
+
 def _name(number: int) -> str:
     return f"digest-{number}.key"
 

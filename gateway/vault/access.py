@@ -32,6 +32,10 @@ class MissingError(VaultError):
     """What was asked for is not here."""
 
 
+class ErasedError(MissingError):
+    """The key was destroyed, so what it opened stays closed."""
+
+
 class AccessLog:
     """Where looks are recorded. For one thread. Use `opened`."""
 

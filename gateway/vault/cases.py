@@ -17,9 +17,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import fcntl
 import hashlib
-import os
 import re
 import secrets
 import shutil
@@ -33,6 +31,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.file_lock import locked
 from gateway.settings.audit import Custodian
 from gateway.vault import custody
 from gateway.vault.access import CASE, AccessLog, Detail, MissingError, VaultError, who
@@ -343,12 +342,8 @@ class _Change:
 def _changing(data_dir: Path, case: str) -> Iterator[_Change]:
     """One at a time: two people may act on one case at once."""
     folder = _folder(data_dir, case)
-    handle = os.open(folder / EVIDENCE_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with locked(folder / EVIDENCE_NAME, existing=True):
         yield _Change(folder / STATUS_NAME, status(data_dir, case))
-    finally:
-        os.close(handle)
 
 
 def _folder(data_dir: Path, case: str) -> Path:

@@ -20,15 +20,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gateway.audit.digest import DigestKeys
+from gateway.audit.homes import homes
 from gateway.audit.sealed import SealedError, gateway_of
 from gateway.errors import AuditError, ConfigError
 from gateway.history.port import HistoryError
 from gateway.settings import load_settings
 from gateway.settings.audit import AuditSettings
-from gateway.vault import cases, custody, erasure, incidents, pruning, transcripts
+from gateway.shown_time import shown_ms, shown_s
+from gateway.vault import cases, custody, erasure, incidents, pruning, transcripts, wrapping
 from gateway.vault.access import TRANSCRIPT_ACCESS, AccessLog, MissingError, VaultError, opened, stated_reason, who
 from gateway.vault.custody import Keyring
+from gateway.vault.subjects import wrapping_keys
 from gateway.whole_file import new
 from policies.load import load as load_policy
 from policies.model import Policy
@@ -64,6 +66,41 @@ def transcript_show(
         _give(transcripts.read(data, call_id), out)
 
 
+@transcript_app.command("rotate")
+def transcript_rotate(
+    reason: Reason,
+    data: Data = Path("var"),
+    gateway: Gateway = "",
+    as_json: Json = False,
+) -> None:
+    """Make a new key for the keys of transcripts. Running workers take it up. Older ones open what is there, until pruning takes the last of it."""
+    with _at_work(data, gateway, reason) as (log, why):
+        old, new = wrapping.rotate(data, why, log)
+    if as_json:
+        typer.echo(orjson.dumps({"from": old, "to": new}).decode())
+    else:
+        typer.echo(f"{wrapping.wrap_path(data, new)} wraps the keys of end users from now on. Keep it out of backups.")
+
+
+@transcript_app.command("keys")
+def transcript_keys(data: Data = Path("var"), as_json: Json = False) -> None:
+    """Show the keys that wrap the keys of transcripts, this gateway's own and those of adopted volumes. Opens nothing."""
+    with _said():
+        rows = [
+            {"of": home.named, "key": one.path.stem, "state": one.state, "wraps": one.wraps, "since_s": one.since_s}
+            for home in homes(data)
+            for one in wrapping_keys(home.path, living=home.word is None)
+        ]
+    if as_json:
+        typer.echo(orjson.dumps(rows).decode())
+        return
+    table = Table("of", "key", "state", "since", "keys of end users", box=None, header_style="bold")
+    for row in rows:
+        since = shown_s(int(str(row["since_s"])), zone=True)
+        table.add_row(escape(_plain(str(row["of"]))), str(row["key"]), str(row["state"]), since, f"{row['wraps']:,}")
+    Console(width=max(Console().width, 120)).print(table)
+
+
 @case_app.command("list")
 def case_list(
     data: Data = Path("var"),
@@ -80,8 +117,8 @@ def case_list(
         table.add_column(name, no_wrap=True)
     for one in found:
         reported = ", ".join(escape(_plain(f"{r.at} {r.ref}")) for r in one.reports)
-        state = "open" if one.closed_ms is None else f"closed {_when(one.closed_ms)}"
-        table.add_row(one.case, one.kind, _when(one.made_ms), str(one.accessed), reported, state)
+        state = "open" if one.closed_ms is None else f"closed {shown_ms(one.closed_ms, zone=True)}"
+        table.add_row(one.case, one.kind, shown_ms(one.made_ms, zone=True), str(one.accessed), reported, state)
     Console(width=max(Console().width, 160)).print(table)
 
 
@@ -212,8 +249,13 @@ def erase_command(
         if user and not tenant:
             raise VaultError("--user needs --tenant: the same name is another user elsewhere")
         stated = sys.stdin.readline().rstrip("\n") if user == "-" else user
-        named = subject or DigestKeys.load(data).all_subjects(tenant, stated)
+        named, unknown = (subject, []) if subject else erasure.subjects_of(data, tenant, stated)
         done = erasure.erase(data, named, why, log)
+    for whose in unknown:
+        typer.echo(
+            f"not looked for in the adopted records of {_plain(whose)}: no digest key came with them; use --subject",
+            err=True,
+        )
     if as_json:
         typer.echo(
             orjson.dumps([{"subject": d.subject, "keys": d.keys, "transcripts": d.transcripts} for d in done]).decode()
@@ -263,6 +305,7 @@ def prune(
             "streams": streams,
             "transcript_days": len(files.days),
             "transcript_months": len(files.months),
+            "transcript_keys": len(files.wraps),
             "cases": [one.case for one in files.cases],
             "documents": len(files.documents),
         }
@@ -275,8 +318,8 @@ def prune(
             f"{one.stream}: records {one.first} to {one.stop - 1} {verb}{more}, {len(one.keep)} of them are held."
         )
     typer.echo(
-        f"{len(files.days)} days of transcripts, {len(files.months)} months of keys, {len(files.cases)} cases and "
-        f"{len(files.documents)} documents {verb}."
+        f"{len(files.days)} days of transcripts, {len(files.months)} months of keys, {len(files.wraps)} keys that wrapped those, "
+        f"{len(files.cases)} cases and {len(files.documents)} documents {verb}."
     )
 
 
@@ -343,10 +386,6 @@ def _give(content: bytes, out: Path | None) -> None:
 def _fail(message: str, code: int) -> NoReturn:
     typer.echo(f"error: {_plain(message)}", err=True)  # it may name what a file from somebody else says
     raise typer.Exit(code)
-
-
-def _when(ms: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ms / 1000))
 
 
 def _now_ms() -> int:

@@ -10,10 +10,13 @@ without the second: erase again. A worker that writes at that moment takes a new
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.audit.digest import DigestKeys, held_keys
+from gateway.audit.homes import homes
 from gateway.vault.access import ERASURE, AccessLog, VaultError, who
 from gateway.vault.subjects import TRANSCRIPTS_NAME, destroy, key_names, key_path, months, name_of
 from gateway.vault.transcripts import files, frames_in
@@ -31,27 +34,28 @@ class Erased:
 
 
 def erase(data_dir: Path, subjects: Sequence[str], reason: str, log: AccessLog) -> list[Erased]:
-    """Destroy what opens the transcripts of these subjects, as records name them (`DigestKeys.all_subjects`).
+    """Destroy what opens the transcripts of these subjects, as records name them (`subjects_of`), here and in adopted volumes.
 
     Harmless twice. Raises VaultError, AuditError before anything is destroyed, OSError.
     """
     for subject in subjects:
         if not 1 <= len(subject) <= SUBJECT_CHARS_MAX or not subject.isascii() or not subject.isprintable():
             raise VaultError("a subject has the form k<n>:<32 hex digits>, as records name it")
-    counts = _counts(data_dir)
+    there = [home.path for home in homes(data_dir)]
+    counts = _counts(there)
     done = []
     for subject in subjects:
-        top = data_dir / TRANSCRIPTS_NAME
         ever = [
-            (one, key_path(top, month, one))
-            for month in months(data_dir)
-            for one in key_names(top, month, name_of(subject))
+            key_path(home / TRANSCRIPTS_NAME, month, one)
+            for home in there
+            for month in months(home)
+            for one in key_names(home / TRANSCRIPTS_NAME, month, name_of(subject))
         ]
-        keys = {path: one for one, path in ever if path.stat().st_size}  # empty: destroyed before
+        keys = [path for path in ever if path.stat().st_size]  # empty: destroyed before
         log.note(ERASURE, {"subject": subject, "what": "begun", "keys": len(keys), "by": who(), "reason": reason})
         for path in keys:
             destroy(path)
-        closed = sum(counts.get((path.parents[2].name, name), 0) for path, name in keys.items())
+        closed = sum(counts[path] for path in keys)
         one = Erased(subject, len(keys), closed)
         log.note(
             ERASURE,
@@ -68,11 +72,24 @@ def erase(data_dir: Path, subjects: Sequence[str], reason: str, log: AccessLog) 
     return done
 
 
-def _counts(data_dir: Path) -> dict[tuple[str, str], int]:
-    """Of each month and key, how many transcripts it opens."""
-    counts: dict[tuple[str, str], int] = {}
-    for path in files(data_dir):
-        month = path.parents[1].name
-        for frame in frames_in(path):
-            counts[month, frame.name] = counts.get((month, frame.name), 0) + 1
+def subjects_of(data_dir: Path, tenant: str, stated: str) -> tuple[list[str], list[str]]:
+    """An end user, as a tenant's caller names them, under every digest key; and whose adopted records the user cannot be told in, for
+    want of a key. Raises OSError, ValueError for a file that is no key.
+    """
+    named, unknown = [], []
+    for home in homes(data_dir):
+        found = DigestKeys.load(data_dir).all if home.word is None else held_keys(home.path)
+        named += [key.subject(tenant, stated) for key in found]
+        if not found:
+            unknown.append(home.named)
+    return list(dict.fromkeys(named)), unknown
+
+
+def _counts(there: Sequence[Path]) -> Counter[Path]:
+    """How many transcripts each key opens, by its file."""
+    counts: Counter[Path] = Counter()
+    for home in there:
+        for path in files(home):
+            month = path.parents[1]
+            counts.update(key_path(month.parent, month.name, frame.name) for frame in frames_in(path))
     return counts

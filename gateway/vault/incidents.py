@@ -14,10 +14,9 @@ import orjson
 
 from gateway.audit import query
 from gateway.vault import transcripts
-from gateway.vault.access import CASE, TRANSCRIPT_ACCESS, AccessLog, VaultError, who
+from gateway.vault.access import CASE, TRANSCRIPT_ACCESS, AccessLog, ErasedError, VaultError, who
 from gateway.vault.cases import INCIDENT, Sealed, case_of, seal
 from gateway.vault.custody import Holder
-from gateway.vault.subjects import ErasedError
 
 EVIDENCE = "incident.v1"
 

@@ -1,6 +1,7 @@
 """Files that are past their class: transcripts with their keys, closed cases, documents that nothing names any more.
 
-    transcripts        a day's files, `audit.retention.transcript` after that day; a month's keys once its transcripts are gone
+    transcripts        a day's files, `audit.retention.transcript` after that day; a month's keys once its transcripts are gone, and
+                       the keys that wrapped those once nothing is left that they wrapped; of adopted volumes, too
     cases              `audit.retention.incident` after they were closed; open ones never
     kept documents     `audit.retention.history` after they were put there, if no record that is still here names them
 
@@ -14,19 +15,22 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.audit.held import kept_records
+from gateway.audit.homes import Home, homes
 from gateway.audit.sealed import sealed_streams
 from gateway.evidence.kept import KEPT_NAME, KINDS
+from gateway.file_lock import locked
 from gateway.settings.audit import Retention
 from gateway.tlog import frames
 from gateway.vault.access import PRUNED, AccessLog, Detail
 from gateway.vault.cases import VAULT_NAME, Status, cases
 from gateway.vault.retention import Closed
-from gateway.vault.subjects import KEYS_NAME, TRANSCRIPTS_NAME, months
+from gateway.vault.subjects import TRANSCRIPTS_NAME, destroy, in_use, months
+from gateway.vault.wrapping import KEYS_NAME, numbers, usable, wrap_path
 from gateway.whole_file import sync_folder
 
 DRAFT_S = 3600  # our choice: a case is made in less than a second; an older draft is a dead worker's
@@ -41,13 +45,14 @@ class FilePlan:
 
     days: tuple[Path, ...]  # folders of transcripts
     months: tuple[Path, ...]  # folders with keys that open nothing any more
+    wraps: tuple[Path, ...]  # keys that then wrap nothing any more
     cases: tuple[Status, ...]
     documents: tuple[Path, ...]
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.days or self.months or self.cases or self.documents)
+        return not (self.days or self.months or self.wraps or self.cases or self.documents)
 
 
 def closed_cases(data_dir: Path) -> Closed:
@@ -60,16 +65,19 @@ def plan(data_dir: Path, retention: Retention, now_ms: int) -> FilePlan:
     now_s = now_ms // 1000
     days: list[Path] = []
     over: list[Path] = []
-    for month in months(data_dir):
-        folder = data_dir / TRANSCRIPTS_NAME / month
-        here = [p for p in folder.iterdir() if len(p.name) == 8 and p.name.isdigit()]
-        gone = [p for p in here if _after(p.name) + retention.transcript_s <= now_s]
-        days += sorted(gone)
-        if len(gone) == len(here) and _after_month(month) + retention.transcript_s <= now_s:
-            over.append(folder)
+    wraps: list[Path] = []
+    for home in homes(data_dir):
+        for month in months(home.path):
+            folder = home.path / TRANSCRIPTS_NAME / month
+            here = [p for p in folder.iterdir() if len(p.name) == 8 and p.name.isdigit()]
+            gone = [p for p in here if _after(p.name) + retention.transcript_s <= now_s]
+            days += sorted(gone)
+            if len(gone) == len(here) and _after_month(month) + retention.transcript_s <= now_s:
+                over.append(folder)
+        wraps += _idle(home, over)
     cut = now_ms - retention.incident_s * 1000
     done = tuple(one for one in cases(data_dir) if one.closed_ms is not None and one.closed_ms <= cut)
-    return FilePlan(tuple(days), tuple(over), done, _unnamed(data_dir, now_s - retention.history_s))
+    return FilePlan(tuple(days), tuple(over), tuple(wraps), done, _unnamed(data_dir, now_s - retention.history_s))
 
 
 def prune(data_dir: Path, made: FilePlan, retention: Retention, log: AccessLog) -> None:
@@ -82,6 +90,12 @@ def prune(data_dir: Path, made: FilePlan, retention: Retention, log: AccessLog) 
     for month in made.months:
         _destroy_keys(month)
         shutil.rmtree(month)
+    for path in made.wraps:
+        home = path.parents[1]
+        with locked(path, existing=True):  # who wraps with it holds this, too
+            if path in _idle_of(home, not_last=home == data_dir):
+                log.note(PRUNED, {"what": "transcript key", "key": path.stem, "adopted": home != data_dir})
+                destroy(path)
     for one in made.cases:
         log.note(PRUNED, {"what": "case", "case": one.case, "call": one.call, "closed_ms": one.closed_ms or 0})
         gone = data_dir / VAULT_NAME / f".pruned-{one.case}"
@@ -101,6 +115,18 @@ def sweep(data_dir: Path) -> None:
     for draft in top.glob(".case-*"):
         if draft.stat().st_mtime + DRAFT_S < time.time():  # by the clock of this disk, as the draft
             shutil.rmtree(draft)
+
+
+def _idle(home: Home, over: Collection[Path]) -> list[Path]:
+    """Keys that wrap nothing in any month but those. The newest of this gateway's own wraps what comes next."""
+    return _idle_of(home.path, not_last=home.word is None, over=over)
+
+
+def _idle_of(home: Path, *, not_last: bool, over: Collection[Path] = ()) -> list[Path]:
+    newest = numbers(home)[-1:] if not_last else []
+    older = [number for number in usable(home) if number not in newest]
+    used = in_use(home, but=over) if older else {}
+    return [wrap_path(home, number) for number in older if number not in used]
 
 
 def _destroy_keys(month: Path) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.audit.sealed import log_dir
+from gateway.file_lock import locked_or
 from gateway.settings.audit import Retention
 from gateway.vault import past, retention
 from gateway.vault.access import PRUNED, AccessLog, VaultError, opened
@@ -61,7 +59,9 @@ def run(
     closed = past.closed_cases(data_dir)
     if dry:
         return Done(tuple(retention.plans(data_dir, keep, closed, now)), past.plan(data_dir, keep, now))
-    with _alone(data_dir):
+    make_folder(log_dir(data_dir), private=True)
+    busy = VaultError("another run is pruning; wait for it")
+    with locked_or(busy, log_dir(data_dir) / LOCK_NAME):
         retention.sweep(data_dir)
         past.sweep(data_dir)
         streams = tuple(retention.plans(data_dir, keep, closed, now))
@@ -100,19 +100,3 @@ def _whole(
         if not made.partial:
             return
         made = retention.plan(data_dir, made.stream, keep, closed, now_ms)
-
-
-@contextlib.contextmanager
-def _alone(data_dir: Path) -> Iterator[None]:
-    top = log_dir(data_dir)
-    make_folder(top, private=True)
-    handle = os.open(top / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise VaultError("another run is pruning; wait for it") from error
-    try:
-        yield
-    finally:
-        os.close(handle)

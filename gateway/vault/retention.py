@@ -11,7 +11,6 @@ raised, from where on no reader asks for less; bundles go; segments go, the firs
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import shutil
@@ -31,6 +30,7 @@ from gateway.audit.sealed import (
     sealed_records,
 )
 from gateway.audit.sealed_tree import SealedHashes
+from gateway.file_lock import take
 from gateway.history.fleet import record_streams
 from gateway.settings.audit import Retention
 from gateway.tlog import frames
@@ -276,11 +276,7 @@ def sweep(data_dir: Path) -> None:
 
 def _nobody_writes(directory: Path) -> bool:
     """An ended stream has no writer; asked all the same, since what follows cannot be taken back."""
-    handle = os.open(directory / frames.LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
+    handle = take(directory / frames.LOCK_NAME, existing=True)
+    if handle is not None:
         os.close(handle)
-    return True
+    return handle is not None

@@ -1,7 +1,8 @@
-"""The keys of end users' transcripts: one file each, a month long, wrapped by a key of the gateway.
+"""The keys of end users' transcripts: one file each, a month long, wrapped by a key of the gateway (`wrapping.py`).
 
-    DATA/keys/transcript-1.key                           32 random bytes that wrap all others
-    DATA/transcripts/<YYYYMM>/keys/<aa>/<name>.key       magic, nonce and the wrapped key: 68 bytes
+    DATA/transcripts/<YYYYMM>/keys/<aa>/<name>.key       magic, the wrapping key's number, nonce and the wrapped key: 72 bytes
+
+Files of before wrapping keys had numbers have none, and 68 bytes: they are wrapped by the first.
 
 Why files and no database: a database keeps copies of a page in its log, its journal and its free list. Here the wrapped key is at
 one place of the disk, written once, and destroying it is to overwrite these bytes and sync. What this cannot reach: old blocks
@@ -21,33 +22,29 @@ import hashlib
 import itertools
 import os
 import secrets
+import struct
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.keyfile import load_key
-from gateway.vault.access import MissingError, VaultError
+from gateway.vault.access import ErasedError, VaultError
+from gateway.vault.wrapping import KEY_BYTES, KEYS_NAME, WrappingKeys, numbers, wrap_path
 from gateway.whole_file import make_folder, new
 
 TRANSCRIPTS_NAME = "transcripts"
-KEYS_NAME = "keys"
-KEK_NAME = "transcript-1.key"
-KEY_BYTES = 32  # AES-256
 NONCE_BYTES = 12  # NIST SP 800-38D, section 8.2
 TAG_BYTES = 16
-MAGIC = b"licettk1"
-WRAPPED_BYTES = len(MAGIC) + NONCE_BYTES + KEY_BYTES + TAG_BYTES
+MAGIC, MAGIC_1 = b"licettk2", b"licettk1"  # the second: of files without a number
+_HEAD = struct.Struct(f">{len(MAGIC)}sI")
+_SEALED_BYTES = NONCE_BYTES + KEY_BYTES + TAG_BYTES
+WRAPPED_BYTES = _HEAD.size + _SEALED_BYTES
 NAME_BYTES = 16
 ERASURES_MAX = 1_000  # our choice: of one user in one month; each is a file that is looked at
 CACHED = 4_096  # our choice: users of one worker in some minutes; an entry is some 500 bytes
-
-
-class ErasedError(MissingError):
-    """The key was destroyed, so what it opened stays closed."""
 
 
 def name_of(subject: str) -> str:
@@ -62,9 +59,9 @@ def nth(name: str, number: int) -> str:
     return hashlib.sha256(b"licet transcript key\x00%b\x00%d" % (name.encode(), number)).hexdigest()[: 2 * NAME_BYTES]
 
 
-def months(data_dir: Path) -> list[str]:
-    """The months that there are transcripts or keys of, oldest first."""
-    top = data_dir / TRANSCRIPTS_NAME
+def months(home: Path) -> list[str]:
+    """The months that a home has transcripts or keys of, oldest first."""
+    top = home / TRANSCRIPTS_NAME
     if not top.is_dir():
         return []
     return sorted(p.name for p in top.iterdir() if len(p.name) == 6 and p.name.isdigit() and p.is_dir())
@@ -94,21 +91,23 @@ class _Known(NamedTuple):
     path: str
     inode: int
     made_ns: int
+    size: int
     key: Key
 
 
 class SubjectKeys:
     """Keys by their end user. For one thread. `held` never blocks for long; `get` may, for it makes and syncs files."""
 
-    def __init__(self, data_dir: Path) -> None:
-        """Raises OSError, and VaultError for a wrapping key of the wrong length."""
-        kek = load_key(data_dir, KEK_NAME, KEY_BYTES)
-        if len(kek) != KEY_BYTES:
-            path = data_dir / KEYS_NAME / KEK_NAME
-            raise VaultError(f"{path}: this key has {KEY_BYTES} bytes, the file has {len(kek)}; restore it")
-        self._kek = AESGCM(kek)
-        self._top = data_dir / TRANSCRIPTS_NAME
+    def __init__(self, home: Path) -> None:
+        """Reads nothing yet."""
+        self._wraps = WrappingKeys(home)
+        self._home = home
+        self._top = home / TRANSCRIPTS_NAME
         self._cache: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+
+    def ready(self) -> None:
+        """Have the key that wraps, made if there is none. Raises VaultError for one that cannot be used, OSError."""
+        self._wraps.newest()
 
     def held(self, month: str, name: str) -> Key | None:
         """The end user's key if it is at hand and its file is still the one it was read from: a destroyed key is not used again."""
@@ -119,7 +118,7 @@ class SubjectKeys:
             now = os.stat(known.path)  # noqa: PTH116  on the event loop
         except FileNotFoundError:
             now = None
-        if now is None or (now.st_ino, now.st_mtime_ns, now.st_size) != (known.inode, known.made_ns, WRAPPED_BYTES):
+        if now is None or (now.st_ino, now.st_mtime_ns, now.st_size) != known[1:4]:
             del self._cache[(month, name)]
             return None
         self._cache.move_to_end((month, name))
@@ -143,7 +142,7 @@ class SubjectKeys:
                 if path.exists():
                     continue  # an erased one: the next name
                 raise
-            known = _Known(str(path), status.st_ino, status.st_mtime_ns, Key(called, cipher))
+            known = _Known(str(path), status.st_ino, status.st_mtime_ns, status.st_size, Key(called, cipher))
             self._cache[(month, name)] = known
             if len(self._cache) > CACHED:
                 self._cache.popitem(last=False)
@@ -158,8 +157,10 @@ class SubjectKeys:
         plain = secrets.token_bytes(KEY_BYTES)
         nonce = secrets.token_bytes(NONCE_BYTES)
         make_folder(path.parent, durable=True, private=True)
-        with contextlib.suppress(FileExistsError):  # another worker was faster: its key holds
-            new(path, MAGIC + nonce + self._kek.encrypt(nonce, plain, _bound(month, name)), durable=True, private=True)
+        with self._wraps.wrapping() as (number, wrap):
+            sealed = nonce + wrap.encrypt(nonce, plain, _bound(month, name, number))
+            with contextlib.suppress(FileExistsError):  # another worker was faster: its key holds
+                new(path, _HEAD.pack(MAGIC, number) + sealed, durable=True, private=True)
 
     def _read(self, month: str, name: str) -> tuple[AESGCM, os.stat_result]:
         path = self._path(month, name)
@@ -171,14 +172,16 @@ class SubjectKeys:
             content, status = b"", None
         if status is None or not content.strip(b"\x00"):
             raise ErasedError("the key of this end user's transcripts of that month was destroyed; nothing opens them")
-        nonce, wrapped = content[len(MAGIC) : len(MAGIC) + NONCE_BYTES], content[len(MAGIC) + NONCE_BYTES :]
-        if len(content) != WRAPPED_BYTES or not content.startswith(MAGIC):
+        number = _wrapped_by(content)
+        if number is None:
             raise VaultError(f"{path}: this is no key of a transcript; restore the file")
+        nonce, wrapped = content[-_SEALED_BYTES:][:NONCE_BYTES], content[-_SEALED_BYTES:][NONCE_BYTES:]
+        bound = _bound(month, name, number if content.startswith(MAGIC) else None)
         try:
-            return AESGCM(self._kek.decrypt(nonce, wrapped, _bound(month, name))), status
+            return AESGCM(self._wraps.get(number).decrypt(nonce, wrapped, bound)), status
         except InvalidTag as error:
-            kek = f"{KEYS_NAME}/{KEK_NAME}"
-            raise VaultError(f"{path}: altered, or wrapped by another key than {kek}; restore either") from error
+            wrap = f"{KEYS_NAME}/{wrap_path(self._home, number).name}"
+            raise VaultError(f"{path}: altered, or wrapped by another key than {wrap}; restore either") from error
 
     def _path(self, month: str, name: str) -> Path:
         return key_path(self._top, month, name)
@@ -201,5 +204,57 @@ def destroy(path: Path) -> None:
         os.close(handle)
 
 
-def _bound(month: str, name: str) -> bytes:
-    return b"licet transcript key v1\n%b\n%b" % (month.encode(), name.encode())
+def wrapped_by(path: Path) -> int | None:
+    """The number of the key that wrapped a file's; None where it was destroyed, or is no key. Raises OSError."""
+    with path.open("rb") as file:
+        return _wrapped_by(file.read(WRAPPED_BYTES + 1))
+
+
+def in_use(home: Path, *, but: Collection[Path] = ()) -> dict[int, int]:
+    """Of each wrapping key, how many keys of end users it wraps, those in the months `but` aside. Reads all of them. Raises OSError."""
+    found: dict[int, int] = {}
+    for month in months(home):
+        folder = home / TRANSCRIPTS_NAME / month
+        for path in (folder / KEYS_NAME).glob("??/*.key") if folder not in but else ():
+            with contextlib.suppress(FileNotFoundError):  # pruned in between
+                number = wrapped_by(path)
+                if number is not None:
+                    found[number] = found.get(number, 0) + 1
+    return found
+
+
+class Wrapping(NamedTuple):
+    """A wrapping key, for people."""
+
+    path: Path
+    state: str  # wraps | opens | destroyed
+    since_s: int  # when its file was made, or destroyed
+    wraps: int  # keys of end users
+
+
+def wrapping_keys(home: Path, *, living: bool) -> list[Wrapping]:
+    """All that ever were, oldest first. `living`: the newest wraps what comes. Raises OSError."""
+    ever, used = numbers(home), in_use(home)
+    found = []
+    for number in ever:
+        path = wrap_path(home, number)
+        status = path.stat()
+        state = "wraps" if living and number == ever[-1] else "opens"
+        state = state if status.st_size else "destroyed"
+        found.append(Wrapping(path, state, int(status.st_mtime), used.get(number, 0)))
+    return found
+
+
+def _wrapped_by(content: bytes) -> int | None:
+    if content.startswith(MAGIC_1) and len(content) == len(MAGIC_1) + _SEALED_BYTES:
+        return 1
+    if content.startswith(MAGIC) and len(content) == WRAPPED_BYTES:
+        return int(_HEAD.unpack(content[: _HEAD.size])[1])
+    return None
+
+
+def _bound(month: str, name: str, number: int | None) -> bytes:
+    """What a wrapped key is bound to; `number` None: in a file that has none."""
+    if number is None:
+        return b"licet transcript key v1\n%b\n%b" % (month.encode(), name.encode())
+    return b"licet transcript key v2\n%b\n%b\n%d" % (month.encode(), name.encode(), number)

@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
+from gateway.audit.homes import homes
 from gateway.vault.access import MissingError, VaultError
 from gateway.vault.subjects import (
     NAME_BYTES,
@@ -178,6 +179,7 @@ class Transcripts:
     ) -> Transcripts:
         """Ready to keep. Open after a fork, never before. Raises OSError, VaultError for an unusable key."""
         made = cls(data_dir, worker, now_ms)
+        made._inline.keys.ready()
         made._syncer.start()
         return made
 
@@ -302,6 +304,7 @@ class Transcripts:
 class Frame:
     """A transcript as it lies on the disk."""
 
+    path: Path  # of its file
     ref: str
     call_id: str
     name: str  # of its key
@@ -324,23 +327,23 @@ def frames_in(path: Path) -> Iterator[Frame]:
             if at + length > size or not TAG_BYTES <= length <= EXCHANGE_BYTES_MAX + TAG_BYTES:
                 return
             ref = f"{path.parent.name}/{path.name.removesuffix(_SUFFIX)}/{number}"
-            yield Frame(ref, call.hex(), name.hex(), nonce, at, length)
+            yield Frame(path, ref, call.hex(), name.hex(), nonce, at, length)
             at += length
             file.seek(at)
 
 
-def files(data_dir: Path) -> Iterator[Path]:
-    """All files of transcripts, newest day first."""
-    for month in reversed(months(data_dir)):
-        folder = data_dir / TRANSCRIPTS_NAME / month
+def files(home: Path) -> Iterator[Path]:
+    """All files of transcripts of a home, newest day first."""
+    for month in reversed(months(home)):
+        folder = home / TRANSCRIPTS_NAME / month
         for day in sorted((p for p in folder.iterdir() if _is_day(p.name)), reverse=True):
             yield from sorted(day.glob(f"*{_SUFFIX}"))
 
 
 def find(data_dir: Path, call_id: str) -> Frame | None:
-    """The transcript of a call. Reads heads of frames alone. Raises OSError, VaultError."""
-    found = (frame for path in files(data_dir) for frame in frames_in(path) if frame.call_id == call_id)
-    return next(found, None)
+    """The transcript of a call, of this gateway or of one that it adopted. Reads heads of frames alone. Raises OSError, VaultError."""
+    here = (path for home in homes(data_dir) for path in files(home.path))
+    return next((frame for path in here for frame in frames_in(path) if frame.call_id == call_id), None)
 
 
 def read(data_dir: Path, call_id: str, ref: str | None = None) -> bytes:
@@ -350,12 +353,12 @@ def read(data_dir: Path, call_id: str, ref: str | None = None) -> bytes:
     """
     if not _CALL.fullmatch(call_id):
         raise VaultError("a call id has 32 hex digits; take it from x-licet-call-id or the journal")
-    frame = find(data_dir, call_id) if ref is None else _at(data_dir, ref)
-    if frame is None or frame.call_id != call_id:
+    frame = find(data_dir, call_id) if ref is None else _at(data_dir, call_id, ref)
+    if frame is None:
         raise MissingError("there is no transcript of this call: none was kept, or it is past its retention")
-    day, file, _ = frame.ref.split("/")
-    key = SubjectKeys(data_dir).read(day[:6], frame.name)
-    with (data_dir / TRANSCRIPTS_NAME / day[:6] / day / (file + _SUFFIX)).open("rb") as opened:
+    month = frame.path.parents[1]
+    key = SubjectKeys(month.parents[1]).read(month.name, frame.name)
+    with frame.path.open("rb") as opened:
         opened.seek(frame.at)
         sealed = opened.read(frame.length)
     try:
@@ -364,14 +367,16 @@ def read(data_dir: Path, call_id: str, ref: str | None = None) -> bytes:
         raise VaultError(f"{frame.ref}: altered, or not where it was written") from error
 
 
-def _at(data_dir: Path, ref: str) -> Frame | None:
+def _at(data_dir: Path, call_id: str, ref: str) -> Frame | None:
     match = _REF.fullmatch(ref)
     if match is None:
         raise VaultError("a transcript's reference has the form <day>/<file>/<number>")
-    path = data_dir / TRANSCRIPTS_NAME / match[1][:6] / match[1] / (match[2] + _SUFFIX)
-    if not path.is_file():
-        return None
-    return next((frame for frame in frames_in(path) if frame.ref == ref), None)
+    for home in homes(data_dir):
+        path = home.path / TRANSCRIPTS_NAME / match[1][:6] / match[1] / (match[2] + _SUFFIX)
+        for frame in frames_in(path) if path.is_file() else ():
+            if (frame.ref, frame.call_id) == (ref, call_id):
+                return frame
+    return None
 
 
 def _is_day(name: str) -> bool:

@@ -18,6 +18,7 @@ from gateway.audit.record import Intent, Note, OutcomeRecord, TrainingRef, decod
 from gateway.audit.sealed import first_kept, log_dir, sealed_head, sealed_records, sealed_streams
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.evidence.kept import keep as keep_document
+from gateway.file_lock import locked
 from gateway.reasons import Outcome
 from gateway.seal.sealer import Sealer
 from gateway.settings.audit import Retention
@@ -321,7 +322,8 @@ def test_nothing_is_removed_that_cannot_be_recorded(tmp_path: Path, monkeypatch:
 def test_two_runs_do_not_meet(tmp_path: Path) -> None:
     driver = Driver(tmp_path)
     driver.close()
-    with pruning._alone(tmp_path), pytest.raises(VaultError, match="another run"):
+    log_dir(tmp_path).mkdir(exist_ok=True)
+    with locked(log_dir(tmp_path) / pruning.LOCK_NAME), pytest.raises(VaultError, match="another run"):
         prune(tmp_path)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gateway.vault import erasure, subjects, transcripts
-from gateway.vault.access import VaultError, opened
-from gateway.vault.subjects import ErasedError, name_of
+from gateway.vault.access import ErasedError, VaultError, opened
+from gateway.vault.subjects import name_of
 from gateway.vault.transcripts import INLINE_BYTES, Transcripts
 from tests.gateway.audit.samples import check_log
 from tests.gateway.vault.samples import DAY_MS, SECRET, call_id, every_file, holding, notes
