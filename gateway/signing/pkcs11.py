@@ -5,6 +5,7 @@ The library is loaded when a token is used, not before. What it raises is told b
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from typing import Any
 
@@ -29,6 +30,7 @@ class Pkcs11Signer:
         self._session: Any = None
         self._key: Any = None
         self._public = b""
+        self._refused_pin = b""  # SHA-256 of the PIN that the token refused last
         with self._lock:
             self._open()
 
@@ -43,7 +45,7 @@ class Pkcs11Signer:
             try:
                 signature = self._sign(message)
             except OSError:
-                self._open()  # a token that was taken out and put back has forgotten its sessions
+                self._open_again()  # a token that was taken out and put back has forgotten its sessions
                 signature = self._sign(message)
         try:
             verify_ed25519(self._public, signature, message)
@@ -79,6 +81,21 @@ class Pkcs11Signer:
             )
         return signature
 
+    def _open_again(self) -> None:
+        """Where the library itself lost the token it is begun anew, as a restart would; other keys of it open their sessions again."""
+        import pkcs11
+
+        try:
+            self._open()
+        except SignerError as error:
+            if self._refused_pin or not isinstance(error.__cause__, pkcs11.PKCS11Error):
+                raise
+            try:
+                pkcs11.lib(str(self._settings.module)).reinitialize()
+            except pkcs11.PKCS11Error:
+                raise error from error.__cause__
+            self._open()
+
     def _open(self) -> None:
         try:
             import pkcs11
@@ -95,6 +112,13 @@ class Pkcs11Signer:
             raise SignerError(
                 f"{_AT}.pin_file: {wanted.pin_file}: a PIN has 1 to {PIN_BYTES_MAX} bytes; write the token's there"
             )
+        asked = hashlib.sha256(pin).digest()
+        if asked == self._refused_pin:
+            raise SignerError(
+                f"{_AT}.pin_file: {wanted.pin_file}: the token refused this PIN, and it is not tried again, or the token would lock it; "
+                "write the right one there"
+            )
+        self._refused_pin = b""
         try:
             token = pkcs11.lib(str(wanted.module)).get_token(token_label=wanted.token)
             try:
@@ -104,6 +128,9 @@ class Pkcs11Signer:
             named: dict[str, Any] = {"key_type": pkcs11.KeyType.EC_EDWARDS, "label": wanted.label}
             key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, **named)
             point = session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, **named)[pkcs11.Attribute.EC_POINT]
+        except (pkcs11.PinIncorrect, pkcs11.PinLocked) as error:
+            self._refused_pin = asked
+            raise _told(error) from error
         except pkcs11.PKCS11Error as error:
             raise _told(error) from error
         except (RuntimeError, UnicodeDecodeError) as error:  # RuntimeError: the library cannot be loaded

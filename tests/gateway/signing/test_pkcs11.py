@@ -57,6 +57,31 @@ signer.close()
 signer.close()
 verify_ed25519(signer.public, signer.sign(b"again"), b"again")  # a session that was lost is opened again
 
+other = Pkcs11Signer(Pkcs11(module, "licet", "other", pin))
+(folder / "tokens").rename(folder / "away")
+for _ in range(2):
+    try:
+        signer.sign(b"nowhere")
+    except OSError as error:
+        assert "see to its token" in str(error)
+    else:
+        raise AssertionError("a token that is not there signed")
+(folder / "away").rename(folder / "tokens")
+for one in (signer, other, signer):  # without a restart
+    verify_ed25519(one.public, one.sign(b"back"), b"back")
+other.close()
+signer.close()
+pin.write_text("9876")
+for told in ("PinIncorrect", "not tried again", "not tried again"):  # tokens lock a PIN after a few wrong ones
+    try:
+        signer.sign(b"wrong")
+    except OSError as error:
+        assert told in str(error) and "9876" not in str(error), error
+    else:
+        raise AssertionError("a wrong PIN was taken")
+pin.write_text("1234")
+verify_ed25519(signer.public, signer.sign(b"right"), b"right")
+
 keys = LogKeys(SignerSettings(), folder / "var", "gw1")
 change = rotate(folder / "var", SignerSettings(), "gw1", to=SignerSettings(pkcs11=settings))
 newest, old = keys.signers()
