@@ -31,6 +31,7 @@ from gateway.reports.registry import PARTLY, report
 _APPROVAL = "signatures of a policy's approver (`licet policy sign`)"
 _TOPICS = ("config", changes.TOPIC, "key_change", "adopted", "pruned", "erasure")
 _OWNERS = {"policy"}
+_JUDGED = "verdict <> ''"  # the license gate was asked. A call that was refused before, for its rate, tells nothing of the license
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def _before(source: Source, stream: str, seq: int, model: str, what: str) -> str
     """As the last call of the stream before a note had it, in the note's own words."""
     found = source.ask(
         "SELECT policy, policy_digest, license_digest FROM calls WHERE stream = ? AND intent < ? AND model = ? AND policy_digest <> ''"
-        " ORDER BY intent DESC LIMIT 1",
+        f" AND {_JUDGED} ORDER BY intent DESC LIMIT 1",
         *(stream, seq, model),
     )
     if not found:
@@ -187,7 +188,7 @@ def _seen(source: Source, asked: Asked) -> Iterator[_Change]:
     last: dict[tuple[str, str, str], str] = {}
     for gateway, model, policy, policy_digest, license_digest, detectors, ts in source.ask(
         "SELECT gateway, model, policy, policy_digest, license_digest, detectors, min(ts) FROM calls"
-        " WHERE policy_digest <> '' AND ts < ? GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY min(ts), gateway, model",
+        f" WHERE policy_digest <> '' AND {_JUDGED} AND ts < ? GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY min(ts), gateway, model",
         asked.until_ms,
     ):
         lexicon = f"{hashlib.sha256(detectors.encode()).hexdigest()[:12]} ({detectors.count('=')} versions)"
@@ -201,7 +202,7 @@ def _seen(source: Source, asked: Asked) -> Iterator[_Change]:
                 continue
             ((stream, intent),) = source.ask(
                 "SELECT stream, intent FROM calls WHERE gateway = ? AND model = ? AND policy_digest = ? AND license_digest = ? AND detectors = ?"
-                " AND ts = ? ORDER BY stream, intent LIMIT 1",
+                f" AND {_JUDGED} AND ts = ? ORDER BY stream, intent LIMIT 1",
                 *(gateway, model, policy_digest, license_digest, detectors, ts),
             )
             yield _Change(ts, stream, what, model, before, now, "", digest, record_id(stream, intent), "first call")

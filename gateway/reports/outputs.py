@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from gateway.history.port import Value
+from gateway.reports.content import marks
 from gateway.reports.documents import Documents
 from gateway.reports.model import (
     IN_PERIOD,
@@ -22,6 +23,7 @@ from gateway.reports.model import (
     when,
 )
 from gateway.reports.registry import NONE, PARTLY, report
+from policies.territories import EU, lies_in
 
 _LABELS = "labels on answers (explicit and implicit marks, and their read-back)"
 
@@ -110,10 +112,12 @@ def q17(source: Source, asked: Asked) -> Answer:
     answered=NONE,
 )
 def q22(source: Source, asked: Asked) -> Answer:
-    """How many answers were delivered to the territory `eu` or a part of it. What they are about, and how they were marked, is not recorded."""
+    """How many answers were delivered to the territory `eu`, a member state or a part of one. What they are about, and how they were marked, is not recorded."""
+    told = source.ask("SELECT DISTINCT territory FROM territories")
+    here = sorted({EU, *(code for (code,) in told if lies_in(code.lower(), (EU,)))})
     served = source.count(
         f"FROM calls c WHERE {IN_PERIOD} AND {SERVED} AND EXISTS (SELECT 1 FROM territories t WHERE t.stream = c.stream"
-        " AND t.intent = c.intent AND (lower(t.territory) = 'eu' OR lower(t.territory) LIKE 'eu-%'))",
-        *(asked.since_ms, asked.until_ms),
+        f" AND t.intent = c.intent AND t.territory IN ({marks(here)}))",
+        *(asked.since_ms, asked.until_ms, *here),
     )
     return Answer([Row((served, NOT_COLLECTED, NOT_COLLECTED, NOT_COLLECTED))])

@@ -31,6 +31,7 @@ from gateway.reports.model import (
     when,
 )
 from gateway.reports.registry import NONE, PARTLY, report
+from policies.territories import lies_in
 
 IN_A_ROW, PER_DAY = 3, 5  # users with so many improper inputs lose service: TC260-003, as reported of GB/T 45654
 # Provisions on cross-border data flows of 22 March 2024, articles 5, 7 and 8: below 100,000 people a year exempt, to a million a contract or
@@ -172,10 +173,13 @@ def q11(source: Source, asked: Asked) -> Answer:
     )
     given = _year_ms(year), _year_ms(year + 1)
     personal, sensitive = sorted(entities_of(PI) | entities_of(SPI)), sorted(entities_of(SPI))
-    abroad = f"{IN_PERIOD} AND {SENT} AND lower(c.region) <> ? AND lower(c.region) NOT LIKE ? AND f.direction = 'prompt' AND f.entity IN ({marks(personal)})"
+    # The regions of licenses are few; which of them lie at home (`de` in `eu`, `cn-11` in `cn`) is no question for SQL.
+    regions = source.ask("SELECT DISTINCT region FROM calls")
+    at_home = sorted({home, *(code for (code,) in regions if lies_in(code.lower(), (home,)))})
+    abroad = f"{IN_PERIOD} AND {SENT} AND c.region NOT IN ({marks(at_home)}) AND f.direction = 'prompt' AND f.entity IN ({marks(personal)})"
     left = "(c.mode = 'shadow' OR f.action = 'report')"
     base = "FROM findings f JOIN calls c ON c.stream = f.stream AND c.intent = f.intent"
-    shared: tuple[Value, ...] = (*given, home, f"{home}-%", *personal)
+    shared: tuple[Value, ...] = (*given, *at_home, *personal)
     found = source.ask(
         f"SELECT c.region, count(DISTINCT CASE WHEN {left} AND c.subject <> '' THEN c.subject END),"
         f" count(DISTINCT CASE WHEN {left} AND f.entity IN ({marks(sensitive)}) AND c.subject <> '' THEN c.subject END),"
