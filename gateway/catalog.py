@@ -36,7 +36,8 @@ from gateway.record_rules import unkept
 from gateway.reload import Reloadable
 from gateway.routes import read_pins
 from gateway.settings import Model, Settings, Target
-from gateway.upstream import AiohttpUpstream, Upstream, UpstreamOptions, UpstreamTimeouts
+from gateway.upstream import Upstream, UpstreamOptions, UpstreamTimeouts
+from gateway.upstream_aiohttp import AiohttpUpstream
 from policies import Policy, PolicyError, explain
 from policies.coming import Break, coming
 from policies.model import Required

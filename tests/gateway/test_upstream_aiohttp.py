@@ -22,7 +22,8 @@ from cryptography.x509.oid import NameOID
 
 from gateway.errors import ConfigError, UpstreamError
 from gateway.reasons import Reason
-from gateway.upstream import AiohttpUpstream, UpstreamOptions, UpstreamTimeouts
+from gateway.upstream import UpstreamOptions, UpstreamTimeouts
+from gateway.upstream_aiohttp import AiohttpUpstream
 from tests.fakes.upstream import Peer, answers, ok, upstream
 
 Run = Callable[[Coroutine[Any, Any, None]], None]

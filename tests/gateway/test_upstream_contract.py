@@ -15,7 +15,8 @@ import uvloop
 
 from gateway.errors import UpstreamError
 from gateway.reasons import Reason
-from gateway.upstream import AiohttpUpstream, Reply, Upstream, UpstreamOptions, UpstreamTimeouts
+from gateway.upstream import Reply, Upstream, UpstreamOptions, UpstreamTimeouts
+from gateway.upstream_aiohttp import AiohttpUpstream
 from tests.fakes.upstream import (
     CHUNKED_HEAD,
     LAST_CHUNK,

@@ -16,7 +16,8 @@ from gateway import routes
 from gateway.errors import UpstreamError
 from gateway.reasons import Reason
 from gateway.routes import chain_pins, key_pin, read_pins, shown_pin
-from gateway.upstream import AiohttpUpstream, UpstreamOptions
+from gateway.upstream import UpstreamOptions
+from gateway.upstream_aiohttp import AiohttpUpstream
 from tests.fakes.pki import Pki, new_key, pin_of, self_signed, shown
 from tests.fakes.upstream import PATIENCE_S, Peer, Request, answers, ok, upstream
 

@@ -26,7 +26,8 @@ from gateway.license.facts import ModelFacts
 from gateway.license.issuer import generate_key
 from gateway.license.record import Endpoint, HostKey, Model, Terms, Weights
 from gateway.license.token import NO_LICENSE
-from gateway.upstream import AiohttpUpstream, UpstreamOptions
+from gateway.upstream import UpstreamOptions
+from gateway.upstream_aiohttp import AiohttpUpstream
 from tests.fakes.pki import Key, Pki, new_key, pin_of, shown
 from tests.gateway.attest.samples import DIGEST, KEY, SPKI, host_key, write_model
 

@@ -12,7 +12,8 @@ import pytest
 
 from gateway.errors import UpstreamError
 from gateway.reasons import Reason
-from gateway.upstream import AiohttpUpstream, UpstreamOptions, UpstreamTimeouts
+from gateway.upstream import UpstreamOptions, UpstreamTimeouts
+from gateway.upstream_aiohttp import AiohttpUpstream
 from tests.fakes.sample import Sample, sample_model
 
 PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/messages"]
