@@ -40,17 +40,25 @@ def _fold_one(char: str) -> str:
     if by_hand is not None:
         return by_hand
     category = unicodedata.category(char)
-    if category == "Nd":
-        return str(unicodedata.digit(char))
-    if category == "Pd":
-        return "-"
-    if category[0] == "Z":
-        return "\n" if category != "Zs" else " "
+    sign = plain_sign(char, category)
+    if sign is not None:
+        return sign
     first = unicodedata.normalize("NFKD", char)[0]
     # Superscripts and circled digits decompose to digits too, but nobody writes card numbers so: letters, full-width only.
     if "!" <= first <= "~" and (category[0] == "L" or "！" <= char <= "～"):
         return first
     return FOREIGN_LETTER if category[0] in "LM" and ord(char) < _ALPHABETS_END else FOREIGN
+
+
+def plain_sign(char: str, category: str) -> str | None:
+    """The ASCII of a digit, a dash or a blank of whatever script; None of any other character. `category`: its Unicode category."""
+    if category == "Nd":
+        return str(unicodedata.digit(char))
+    if category == "Pd":
+        return "-"
+    if category[0] == "Z":
+        return " " if category == "Zs" else "\n"
+    return None
 
 
 class _Table(dict[int, str]):

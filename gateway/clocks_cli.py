@@ -36,6 +36,7 @@ from gateway.license.standing import read_gateways
 from gateway.license.status import read_status_list
 from gateway.license.token import open_license
 from gateway.license.trust import FILE_BYTES_MAX, Trust
+from gateway.printable import printable
 from gateway.settings import Model, Settings, load_settings, read_file
 from gateway.shown_time import shown_s
 from gateway.trust.follower import STATUS_FILE
@@ -219,7 +220,7 @@ def _print(found: list[Clock], now_s: float) -> None:
             _left(clock.due_s - now_s),
             f"[{colors[state]}]{state.value}[/{colors[state]}]",
             clock.name,
-            escape("".join(c if c.isprintable() else "?" for c in clock.subject)),
+            escape(printable(clock.subject)),
             escape(clock.rule),
         )
     console = Console(width=max(Console().width, TABLE_CHARS_MIN))

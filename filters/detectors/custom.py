@@ -26,6 +26,7 @@ import ahocorasick
 from filters.detectors.expressions import ExpressionError, compiled
 from filters.detectors.patterns import CONTEXT_BOOST, CONTEXT_CHARS, CONTEXT_FLOOR
 from filters.finding import Finding, Scanner
+from filters.view import plain_sign
 
 CODE_VERSION: Final = 1  # raise when a change of code here or in expressions.py changes a finding
 WORDS_MAX: Final = 100_000  # of one detector; 46 MB of automaton at ten characters each (measured)
@@ -71,13 +72,9 @@ def _plain_char(char: str) -> str:
     code = ord(char)
     if 0xD800 <= code <= 0xDFFF:
         return "\ufffd"  # no UTF-8, which RE2 reads
-    category = unicodedata.category(char)
-    if category == "Nd":
-        return str(unicodedata.digit(char))
-    if category == "Pd":
-        return "-"
-    if category[0] == "Z":
-        return " " if category == "Zs" else "\n"
+    sign = plain_sign(char, unicodedata.category(char))
+    if sign is not None:
+        return sign
     plain = unicodedata.normalize("NFKC", char)
     return plain if len(plain) == 1 else char
 

@@ -22,6 +22,7 @@ from gateway.attest.weights import WeightsError, hash_model
 from gateway.errors import ConfigError
 from gateway.license.binding import STATEMENT_AGE_S_MAX
 from gateway.license.issuer import generate_key
+from gateway.printable import printable
 from gateway.routes import key_pin, shown_pin, ssl_context, verified_chain
 from gateway.whole_file import new
 
@@ -215,7 +216,7 @@ def _statements(
 def _subject(certificate: x509.Certificate) -> str:
     # A certificate's names are anyone's text: nothing of it may steer a terminal.
     text = certificate.subject.rfc4514_string() or "(no subject)"
-    return "".join(char if char.isprintable() else "?" for char in text)[:200]
+    return printable(text)[:200]
 
 
 def _tls_fault(error: ssl.SSLError) -> str:

@@ -16,6 +16,7 @@ from gateway.audit import changes, effect, query
 from gateway.audit.progress import work_shown
 from gateway.audit.record import Counts, Intent, Note, OutcomeRecord
 from gateway.audit.table import Rows, console_for_tables
+from gateway.printable import printable
 from gateway.shown_time import shown_ms
 from gateway.tlog import cli as verifier
 from gateway.tlog.report import Report
@@ -178,8 +179,8 @@ def _print_effects(report: effect.Report) -> None:
     heads = ("stream", "what", "published", "received", "in force after", "between", "in flight", "refused", "after")
     rows = (
         (
-            Text(_printable(one.stream)),
-            Text(_printable(one.status)) if one.status else Text("never heard", style="red"),
+            Text(printable(one.stream)),
+            Text(printable(one.status)) if one.status else Text("never heard", style="red"),
             Text(shown_ms(one.published_ms, "milliseconds")),
             Text("" if one.received_ms is None else shown_ms(one.received_ms, "milliseconds")),
             Text("" if one.effective_ms is None else f"{(one.effective_ms - one.published_ms) / 1000:.3f} s"),
@@ -279,11 +280,7 @@ def _row(entry: query.Entry) -> tuple[str, ...]:
 
 def _safe(text: str) -> str:
     """Names that came from outside, without what a terminal or rich would obey."""
-    return escape(_printable(text))
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return escape(printable(text))
 
 
 def _told(findings: Counts | None) -> str:

@@ -11,7 +11,6 @@ publishing.py. Each takes the actor first, raises an AuthorityError when it is r
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from gateway.license.issuer import generate_key, private_jwk
 from gateway.license.trust import TrustLevel
 from gateway.signing.logkey import KEY_NAME, LogKey
 from gateway.tlog.checkpoint import Checkpoint
+from gateway.whole_file import new
 
 TTL_S = 300  # how old a list may become before gateways look for a newer one; our choice
 EXP_S = 86_400  # when a list is of no use at all; our choice
@@ -201,12 +201,7 @@ class Authority(Publishing, Clocks):
         key = generate_key()
         kid = str(key.kid)
         path = self._folder / KEYS / f"{kid}.private.jwk"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(private_jwk(self.issuer, key))
-            file.flush()
-            os.fsync(handle)
+        new(path, private_jwk(self.issuer, key).encode(), durable=True, private=True)
         # A crash here leaves a key file that no row names: it never signed anything.
         public = json.dumps({**key.as_dict(private=False), "use": "sig", "alg": "Ed25519"})
         self._store.insert("issuer_keys", kid=kid, jwk=public, made_at=self._now())

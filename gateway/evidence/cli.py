@@ -33,8 +33,8 @@ from gateway.history.cli import (
     Tenant,
     Until,
     Values,
-    moment,
     opened,
+    query_of,
 )
 from gateway.history.local import LocalHistory
 from gateway.history.port import HistoryError, Query, QueryError
@@ -109,7 +109,7 @@ def export_command(
         records, about = None, None
         if report is not None:
             records, about = report_records(data, report, times["since"], times["until"], param or [], source)
-        asked = Query() if report is not None else _query(given, times)
+        asked = Query() if report is not None else query_of(given, times["since"], times["until"])
         with steps_shown("asking") as told:
             made = export(data, asked, out, source=source, told=told, records=records, case=case, about=about)
     _show(made, as_json=as_json)
@@ -146,22 +146,6 @@ def report_records(
 def mount(app: typer.Typer) -> None:
     """Put the command under `licet audit`."""
     app.command("export")(export_command)
-
-
-def _query(given: dict[str, list[str]], times: dict[str, str | None]) -> Query:
-    since, until = times["since"], times["until"]
-    return Query(
-        decisions=frozenset(given["decision"]),
-        reasons=frozenset(given["reason"]),
-        models=frozenset(given["model"]),
-        licenses=frozenset(given["license"]),
-        tenants=frozenset(given["tenant"]),
-        jurisdictions=frozenset(given["jurisdiction"]),
-        entities=frozenset(given["entity"]),
-        ids=frozenset(given["id"]),
-        since_ms=moment(since, "since") if since else None,
-        until_ms=moment(until, "until") if until else None,
-    )
 
 
 def _show(made: Exported, *, as_json: bool) -> None:

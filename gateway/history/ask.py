@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from gateway.history.port import LIMIT_MAX, OPEN, Query, QueryError, Value
 from gateway.history.tables import CallRow
+from gateway.printable import printable
 from gateway.reasons import Outcome, Reason
 
 VALUES_MAX = 1000  # of one field. Our choice: far below what either database takes as parameters
@@ -88,8 +89,7 @@ def _known(field: str, values: frozenset[str], known: Sequence[str]) -> None:
     """A word that no record can have gets no answer: 0 calls would read as a finding. Raises QueryError."""
     unknown = sorted(values.difference(known))
     if unknown:
-        word = "".join(c if c.isprintable() else "?" for c in unknown[0][:64])
-        raise QueryError(f"{field}: `{word}` is none; choose of {', '.join(known)}")
+        raise QueryError(f"{field}: `{printable(unknown[0][:64])}` is none; choose of {', '.join(known)}")
 
 
 def check_limit(limit: int) -> None:

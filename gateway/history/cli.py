@@ -6,11 +6,10 @@ Exit codes: 0 the answer is complete, 1 something is missing (the answer says wh
 from __future__ import annotations
 
 import csv
-import datetime
 import io
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -30,10 +29,12 @@ from gateway.history import indexer
 from gateway.history.archive import ArchiveHistory
 from gateway.history.archiver import archive
 from gateway.history.local import LocalHistory
+from gateway.history.moments import moment_ms
 from gateway.history.phoenix import PhoenixHistory
 from gateway.history.phoenix_client import phoenix_of
 from gateway.history.port import AuditQuery, Completeness, Counts, HistoryError, Page, Query, QueryError
 from gateway.history.tables import CallRow
+from gateway.printable import printable
 from gateway.settings import load_settings
 from gateway.settings.audit import Otlp
 from gateway.shown_time import shown_ms
@@ -99,18 +100,11 @@ def query_command(
     with _told_plainly():
         if as_json and as_csv:
             raise QueryError("--json and --csv: choose one")
-        query = Query(
-            decisions=frozenset(decision or ()),
-            reasons=frozenset(reason or ()),
-            models=frozenset(model or ()),
-            licenses=frozenset(license_ or ()),
-            tenants=frozenset(tenant or ()),
-            jurisdictions=frozenset(jurisdiction or ()),
-            entities=frozenset(entity or ()),
-            ids=frozenset(id_ or ()),
-            since_ms=moment(since, "since") if since else None,
-            until_ms=moment(until, "until") if until else None,
-        )
+        fields = {
+            "decision": decision, "reason": reason, "model": model, "license": license_, "tenant": tenant,
+            "jurisdiction": jurisdiction, "entity": entity, "id": id_,
+        }  # fmt: skip
+        query = query_of(fields, since, until)
         history = _asked(data, source, config)
         try:
             if count is not None:
@@ -194,6 +188,22 @@ def opened(data: Path, source: str, *, otlp: Otlp | None = None) -> AuditQuery:
     raise QueryError(f"--from: `{source[:32]}` is not known; choose local, archive or phoenix")
 
 
+def query_of(fields: Mapping[str, Sequence[str] | None], since: str | None, until: str | None) -> Query:
+    """What the options ask for; `fields` by their names. Raises QueryError."""
+    return Query(
+        decisions=frozenset(fields["decision"] or ()),
+        reasons=frozenset(fields["reason"] or ()),
+        models=frozenset(fields["model"] or ()),
+        licenses=frozenset(fields["license"] or ()),
+        tenants=frozenset(fields["tenant"] or ()),
+        jurisdictions=frozenset(fields["jurisdiction"] or ()),
+        entities=frozenset(fields["entity"] or ()),
+        ids=frozenset(fields["id"] or ()),
+        since_ms=moment(since, "since") if since else None,
+        until_ms=moment(until, "until") if until else None,
+    )
+
+
 def moment(text: str, field: str, *, now_ms: int | None = None) -> int:
     """ms since 1970 of an ISO 8601 time, in UTC unless it says otherwise, or of so long ago. Raises QueryError."""
     ago = _AGO.fullmatch(text.removesuffix(" ago"))
@@ -201,12 +211,11 @@ def moment(text: str, field: str, *, now_ms: int | None = None) -> int:
         now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         return now - int(ago[1]) * _UNIT_MS[ago[2]]
     try:
-        at = datetime.datetime.fromisoformat(text)
+        return moment_ms(text)
     except ValueError as error:
         raise QueryError(
             f"{field}: give a time as 2026-03-01, 2026-03-01T09:15:00Z, or how long ago as 90m, 2h, 7d"
         ) from error
-    return round((at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
 
 
 def _demand(data: Path) -> None:
@@ -240,7 +249,7 @@ def _show_page(page: Page, *, as_json: bool, as_csv: bool) -> None:
             [shown_ms(row.ts), *(str(getattr(row, name)) for name in _SHOWN[1:]), f"{row.stream}/{row.intent}"]
             for row in page.rows
         )
-        cells = ([Text("".join(c if c.isprintable() else "?" for c in cell)) for cell in one] for one in shown)
+        cells = ([Text(printable(cell)) for cell in one] for one in shown)
         console_for_tables().print(Rows(("ts (UTC)", *_SHOWN[1:], "record"), cells))
     if page.cursor:
         typer.echo(f"There is more: --cursor {page.cursor}", err=as_csv)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from gateway.audit.table import Rows, console_for_tables
 from gateway.history.port import Completeness, Value
+from gateway.printable import printable
 from gateway.reports.model import NOT_COLLECTED, Missing, when
 from gateway.reports.registry import Named, Result
 
@@ -96,7 +97,7 @@ def table(result: Result) -> RenderableType:
     for row in result.rows:
         shown = "\n".join(row.records[:_SHOWN_RECORDS])
         more = len(row.records) - _SHOWN_RECORDS
-        records = Text(_printable(shown) + (f"\n+{more} more" if more > 0 else ""))
+        records = Text(printable(shown, keep="\n") + (f"\n+{more} more" if more > 0 else ""))
         rows.append((*(_text(value) for value in row.values), records))
     if not result.rows:
         rows.append((Text("no rows"), *(Text("") for _ in result.columns)))
@@ -104,10 +105,10 @@ def table(result: Result) -> RenderableType:
         (*result.columns, "records"),
         rows,
         title=f"{result.id}  {result.title}",
-        caption=_printable(result.question),
+        caption=printable(result.question, keep="\n"),
         ruled=True,
     )
-    return Group(made, *(Text(_printable(line), style=_style(line)) for line in notes(result)))
+    return Group(made, *(Text(printable(line, keep="\n"), style=_style(line)) for line in notes(result)))
 
 
 def _lacks(missing: Sequence[Missing]) -> dict[str, str]:
@@ -120,16 +121,11 @@ def _lacks(missing: Sequence[Missing]) -> dict[str, str]:
 
 def _text(value: Value) -> Text:
     text = "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-    return Text(_printable(text), style="yellow" if text == NOT_COLLECTED else "")
+    return Text(printable(text, keep="\n"), style="yellow" if text == NOT_COLLECTED else "")
 
 
 def _style(line: str) -> str:
     return "red" if line.startswith("INCOMPLETE") else "yellow" if line.startswith(NOT_COLLECTED) else ""
-
-
-def _printable(text: str) -> str:
-    """Names come from outside: nothing that a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def listing(named: list[Named], *, explain: bool = False) -> RenderableType:

@@ -288,7 +288,7 @@ def _bar(format_: Format, out: TextIO | None) -> Progress | None:
 
 def _tell(summary: Summary) -> None:
     """What was not scanned, on standard error whatever the format."""
-    from gateway.scan.report import printable
+    from gateway.printable import printable
 
     for problem in summary.problems:
         typer.echo(f"not scanned: {printable(problem.file)}: {printable(problem.reason)}", err=True)

@@ -20,6 +20,7 @@ from rich.text import Text
 from filters.explain import Explanation
 from filters.tags import tags_of
 from gateway import __version__
+from gateway.printable import printable
 from gateway.scan.look import Hit
 from gateway.scan.sources import STDIN_NAME, Problem, Skipped
 
@@ -91,11 +92,6 @@ class Report(Protocol):
 
     def end(self, summary: Summary, exit_code: int) -> None:
         """The scan is over."""
-
-
-def printable(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 class TableReport:

@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
 from gateway.license.standing import Material
+from gateway.printable import printable
 
 REFRESH_S = 30.0  # our choice: a repository answers "nothing new" in two small requests
 FILES_REFRESH_S = 1.0  # looking at a few files costs microseconds
+DETAIL_CHARS_MAX = 300  # our choice: a sentence, and the name that it is about
 LICENSES_MAX = 10_000  # that one gateway asks for by name; our choice
 
 
@@ -50,17 +52,12 @@ def version_of(contents: Iterable[bytes]) -> str:
     return made.hexdigest()[:16]
 
 
-def printable(text: str) -> str:
-    """Text that a stranger may have had a say in, as it may stand in a log or on a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text[:300])
-
-
 class TrustError(Exception):
     """The source did not bring a set that counts. The detail names no credential and no content."""
 
     def __init__(self, fault: Fault, detail: str) -> None:
         self.fault = fault
-        self.detail = printable(detail)
+        self.detail = printable(detail[:DETAIL_CHARS_MAX])
         super().__init__(f"{fault.value}: {self.detail}")
 
 

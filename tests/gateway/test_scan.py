@@ -20,11 +20,12 @@ from typer.testing import CliRunner
 from filters import Engine, Finding, NameRules, Rules, UndecidedError
 from filters.names import NameFinder
 from gateway.cli import app
+from gateway.printable import printable
 from gateway.scan.jobs import scan_each
 from gateway.scan.lines import LINE_BYTES_MAX, LineReader
 from gateway.scan.look import Hit, Options, Scanner, UsageError
 from gateway.scan.places import Places
-from gateway.scan.report import JsonReport, SarifReport, Summary, printable
+from gateway.scan.report import JsonReport, SarifReport, Summary
 from gateway.scan.sources import PIECE_BYTES, BinaryFileError, Problem, Skipped, Source, TextReader, sources
 
 CARD = "4111 1111 1111 1111"
