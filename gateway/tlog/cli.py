@@ -18,13 +18,14 @@ import orjson
 from .note import ED25519, NoteError, VerifierKey, parse_key
 from .places import one_server
 from .proof import SUFFIX
-from .report import PACK, Report, StreamReport
+from .report import PACK, Report, StreamReport, shown
 from .verify import Kept, Trust, check, kept_head
 
 OK, DAMAGED, UNUSABLE = 0, 1, 2
 _BEARER_CHARS_MAX = 4096  # our choice: no key of ours has more than 100
 _FILE_BYTES_MAX = 1 << 20  # our choice: of a file of keys or a kept note
 _EVERY_S = 2.0  # our choice: between two lines of progress
+_LINE_CHARS_MAX = 4096  # our choice
 _OPEN_SHOWN = 5  # our choice: of the calls that are open in a stream
 
 _ABOUT = """\
@@ -103,7 +104,11 @@ def as_json(report: Report) -> str:
 
 
 def lines(report: Report) -> Iterator[str]:
-    """The report for people."""
+    """The report for people. Each is one line, whatever words came with the log."""
+    return (shown(line, _LINE_CHARS_MAX) for line in _lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
     for one in (*report.fleets, *report.streams):
         yield from _stream_lines(one)
     for remark in report.remarks:
@@ -134,7 +139,8 @@ def _stream_lines(one: StreamReport) -> Iterator[str]:
         yield f"  {one.records - one.sealed:,} records at its end are not sealed yet"
     if one.open_calls:
         more = "" if len(one.open_calls) <= _OPEN_SHOWN else f" and {len(one.open_calls) - _OPEN_SHOWN:,} more"
-        yield f"  {len(one.open_calls):,} calls have no outcome yet: {', '.join(one.open_calls[:_OPEN_SHOWN])}{more}"
+        where = "in this pack" if one.state == PACK else "yet"
+        yield f"  {len(one.open_calls):,} calls have no outcome {where}: {', '.join(one.open_calls[:_OPEN_SHOWN])}{more}"
     if one.torn_bytes:
         yield f"  {one.torn_bytes:,} bytes of an incomplete frame at the end"
     for remark in one.remarks:

@@ -12,6 +12,7 @@ import orjson
 from .checkpoint import SIZE_MAX
 from .heads import Committed
 from .records import INT_MAX, RootHex, WrongError
+from .report import shown
 from .tree import HASH_BYTES
 
 FLEET_VERSION = "fleet.v1"
@@ -33,6 +34,11 @@ class FleetEntries:
         self._round = 0
         self._more = False
         self._ts = 0
+
+    @property
+    def newest_ms(self) -> int:
+        """When the last entry was made, as it says itself; 0: there is none."""
+        return self._ts
 
     def begin(self, seq: int) -> None:
         """See `Meaning`."""
@@ -82,17 +88,17 @@ class FleetEntries:
         if committed is None:
             committed = known[origin] = Committed(self.name)
         elif origin in self._ended and known is self.heads and size > committed.sizes[-1]:
-            raise WrongError(f"it commits more of {origin}, which had ended")
+            raise WrongError(f"it commits more of {shown(origin)}, which had ended")
         problem = committed.add(size, root, seq)
         if problem is not None:
-            raise WrongError(f"{origin}: {problem}")
+            raise WrongError(f"{shown(origin)}: {problem}")
 
     def _tell(self, entry: dict[str, Any], seq: int) -> None:
         if type(entry.get("clock_back")) is int:
             self.clock_back += 1
         for kind in ("problems", "others_problems"):
             for one in _list(entry, kind):
-                remark = f"{self.name}/{seq} tells of {one[0]}: {one[1]}" if _is_pair(one) else ""
+                remark = f"{self.name}/{seq} tells of {shown(one[0])}: {shown(one[1])}" if _is_pair(one) else ""
                 if remark and len(self.remarks) < _PROBLEMS_KEPT:
                     self.remarks.append(remark)
 

@@ -18,6 +18,7 @@ from .note import NOTE_CHARS_MAX, NoteError
 from .places import Source
 from .proof import EXTRA_BYTES_MAX, HELD_NAME, SUFFIX, ProofError, read_proof
 from .records import WrongError
+from .report import shown
 from .tree import leaf_hash, verify_inclusion
 from .trust import Signed, Terms
 
@@ -25,7 +26,7 @@ ADOPTED_NAME = "adopted-from"
 _PROOF_BYTES_MAX = 4 * NOTE_CHARS_MAX + 2 * EXTRA_BYTES_MAX  # what so many characters can take
 _ADOPTED_BYTES_MAX = 8 * NOTE_CHARS_MAX  # our choice: a note with its escapes, and some keys
 _NUMBER = re.compile(r"(0|[1-9][0-9]{0,18})" + re.escape(SUFFIX))
-_FINDINGS_SHOWN, _FINDING_CHARS = 4, 300  # our choice
+_FINDINGS_SHOWN = 4  # our choice
 
 
 class HeldProofs:
@@ -100,8 +101,8 @@ def read_adopted(source: Source, origin: str, terms: Terms) -> AdoptedFrom | Non
         raise WrongError("it cannot be read", seq=0, file=ADOPTED_NAME) from error
     except NoteError as error:
         raise WrongError(f"the head that is kept there: {error}", seq=0, file=ADOPTED_NAME) from error
-    remarks = [f"another gateway began it, and {_plain(by)} took it over"]
-    remarks += [f"when it was taken over: {_plain(str(one))}" for one in findings[:_FINDINGS_SHOWN]]
+    remarks = [f"another gateway began it, and {shown(by)} took it over"]
+    remarks += [f"when it was taken over: {shown(str(one))}" for one in findings[:_FINDINGS_SHOWN]]
     if signed is None:
         return AdoptedFrom(None, tuple(remarks))
     head = signed.head
@@ -112,8 +113,3 @@ def read_adopted(source: Source, origin: str, terms: Terms) -> AdoptedFrom | Non
             "its head from before that is signed by no key that was given; ask for the key of that gateway, too"
         )
     return AdoptedFrom(Held(head.size, head.root, ADOPTED_NAME), tuple(remarks))
-
-
-def _plain(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_FINDING_CHARS])

@@ -25,7 +25,7 @@ from .keys import KEYS, KEYS_BYTES_MAX
 from .note import NOTE_CHARS_MAX, NoteError, VerifierKey
 from .proof import EXTRA_BYTES_MAX, SUFFIX, ProofError, read_proof
 from .records import Records, WrongError
-from .report import PACK, Problem, StreamReport
+from .report import PACK, Problem, StreamReport, shown
 from .tiles import CHECKPOINT
 from .tree import EMPTY_ROOT, HASH_BYTES, leaf_hash, verify_consistency, verify_inclusion
 from .trust import VKEYS, Signed, Terms, Trust
@@ -43,7 +43,7 @@ _RECORD = re.compile(r"records/([^/]+)/(0|[1-9][0-9]{0,18})(\.json|\.tlog-proof)
 _DOCUMENT = re.compile(r"documents/([a-z]{1,32})/([0-9a-f]{64})")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PLAIN = {MANIFEST, SUMS, "VERIFY.md", "report.html", f"log/{KEYS}", f"log/{VKEYS}"}
-_TOLD_MAX = 20  # our choice: of the sentences on what is missing
+_TOLD_MAX, _SENTENCE_CHARS = 20, 400  # our choice: of the sentences on what is missing
 
 PACK_LIMITS = (
     "what the manifest says of the question and of completeness is the word of who made the pack, and so is report.html"
@@ -62,6 +62,14 @@ class Headed(Protocol):
     @property
     def head(self) -> Checkpoint:
         """Origin, size and root."""
+
+    @property
+    def index(self) -> int:
+        """Of a proof: the record; -1: there is none."""
+
+    @property
+    def path(self) -> tuple[bytes, ...]:
+        """Of a proof: the hashes from the record to the head."""
 
 
 def is_pack(place: Path | str) -> bool:
@@ -113,9 +121,11 @@ class _Check:
     logs: dict[str, _Log] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)  # documents that records name, and that are told as missing
     named: dict[tuple[str, str], str] = field(default_factory=dict)  # documents, by the first record that names them
     there: set[str] = field(default_factory=set)  # documents, as kind/digest
     small: dict[str, bytes] = field(default_factory=dict)  # files below log/
+    proofs: dict[tuple[str, int], list[Headed]] = field(default_factory=dict)  # kept ones, by origin and record
     calls: int = 0
     outcomes: int = 0
     records: int = 0
@@ -123,6 +133,9 @@ class _Check:
 
     def run(self, file: BinaryIO) -> None:
         """Everything. Raises PackError, OSError."""
+        for one in self.kept:
+            if one.index >= 0:
+                self.proofs.setdefault((one.head.origin, one.index), []).append(one)
         zip_ = StrictZip(file)
         self.manifest = self._read_manifest(zip_)
         sums = zip_.read(SUMS, len(zip_.files) * _SUM_BYTES_MAX)
@@ -215,7 +228,7 @@ class _Check:
                 raise PackError(name, problem) from error
             gateway, _, tail = signed.head.origin.rpartition("/")
             if tail != stream:
-                raise PackError(name, f"it is the checkpoint of {tail}")
+                raise PackError(name, f"it is the checkpoint of {shown(tail)}")
             fleet = stream == FLEET_PREFIX + gateway
             meaning = FleetEntries(stream) if fleet else Records(stream)
             log = self.logs[stream] = _Log(signed, note, fleet, meaning)
@@ -282,6 +295,9 @@ class _Check:
             raise ProofError(
                 f"it does not lead from {name.removesuffix(SUFFIX)}.json to the root of its log's checkpoint"
             )
+        for one in self.proofs.get((log.head.origin, seq), ()):
+            if not verify_inclusion(leaf_hash(payload), seq, one.head.size, one.path, one.head.root):
+                raise WrongError(f"it is not the record that {one.label} proves")
         if isinstance(log.meaning, FleetEntries):
             self._entry(log.meaning, seq, payload)
         else:
@@ -373,6 +389,8 @@ class _Check:
             one = f"{kind}/{digest}"
             if one not in self.there and one not in missing:
                 raise PackError(f"documents/{one}", f"{record} names it, and it is neither here nor told as missing")
+            if one not in self.there:
+                self.lacking.append(f"documents/{one}, which {record} names")
 
     def _kept(self) -> None:
         origins = {log.head.origin: log.head for log in self.logs.values()}
@@ -411,7 +429,9 @@ class _Check:
             streams=sum(1 for log in self.logs.values() if not log.fleet),
             documents=len(self.there),
             witnessed=self.records if self.trust.required and not problem else 0,
-            remarks=tuple(self.remarks) if problem else (*self.remarks, *_told(manifest), PACK_LIMITS),
+            remarks=tuple(self.remarks)
+            if problem
+            else (*self.remarks, *_listed(self.lacking, "not in the pack"), *_told(manifest), PACK_LIMITS),
         )
 
     def _tell(self, size: int, total: int) -> None:
@@ -470,13 +490,13 @@ def _told(manifest: dict[str, Any]) -> Iterator[str]:
         yield "its maker says that the answer is " + (
             "complete" if completeness.get("complete") is True else "INCOMPLETE"
         )
-        yield from (f"its maker says that it lacks: {_shown(one)}" for one in sentences[:_TOLD_MAX])
+        yield from (f"its maker says that it lacks: {shown(one, _SENTENCE_CHARS)}" for one in sentences[:_TOLD_MAX])
     missing = manifest.get("missing")
     lacking = [one for one in missing if isinstance(one, str)] if isinstance(missing, list) else []
-    yield from (f"not in the pack: {_shown(one)}" for one in lacking[:_TOLD_MAX])
-    if len(lacking) > _TOLD_MAX:
-        yield f"not in the pack: {len(lacking) - _TOLD_MAX:,} more, which {MANIFEST} lists"
+    yield from _listed(lacking, "its maker says that it is not in the pack")
 
 
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:400])
+def _listed(sentences: Sequence[str], what: str) -> Iterator[str]:
+    yield from (f"{what}: {shown(one, _SENTENCE_CHARS)}" for one in sentences[:_TOLD_MAX])
+    if len(sentences) > _TOLD_MAX:
+        yield f"{what}: {len(sentences) - _TOLD_MAX:,} more, which {MANIFEST} lists"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 
 UNTRUSTED = (
@@ -11,7 +12,21 @@ UNTRUSTED = (
 PACK = "pack"  # the state of a pack that is sound
 COVERED = "Every sealed record is covered by a signature of a trusted key. "
 SOUND_COVERED = "Of the logs that are not damaged, every sealed record is covered by a signature of a trusted key. "
+UNCOVERED = "Nothing here is sealed: no signature covers any record, whichever keys were given. "
 UNSEALED = "What follows the newest head of a log is not sealed: whoever can write the disk can alter it or cut it off."
+
+
+def shown(text: str, chars_max: int = 300) -> str:
+    """Words that came with a log, without what a terminal would obey; a new line would be read as the verifier's own."""
+    return "".join(c if c.isprintable() else "?" for c in text[:chars_max])
+
+
+def date(ms: int) -> str:
+    """A time in milliseconds since 1970, for people."""
+    try:
+        return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return f"{ms} ms after 1970"  # a clock that was far off
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,8 @@ class Report:
         """What the verdict says, and what it does not."""
         if not self.trusted:
             return UNTRUSTED
+        if self.ok and not any(s.sealed for s in (*self.streams, *self.fleets)):
+            return UNCOVERED + UNSEALED
         if self.ok:
             return COVERED + UNSEALED
         return (SOUND_COVERED if len(self.problems) < len(self.streams) + len(self.fleets) else "") + UNSEALED

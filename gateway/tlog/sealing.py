@@ -12,6 +12,7 @@ from .note import NoteError
 from .origins import stream_of
 from .places import Found, Source
 from .records import WrongError
+from .report import shown
 from .sealedlog import SealedLog, read_minimum, read_note_of
 from .tiles import CHECKPOINT
 from .trust import Signed, Terms, Trust, read_keys
@@ -64,7 +65,7 @@ class Sealing:
             raise WrongError(f"the checkpoint: {error}", seq=0, file=CHECKPOINT) from error
         head = self._signed.head
         if stream_of(head.origin) != self._name:
-            raise WrongError(f"the checkpoint is that of {stream_of(head.origin)}", seq=0, file=CHECKPOINT)
+            raise WrongError(f"the checkpoint is that of {shown(stream_of(head.origin))}", seq=0, file=CHECKPOINT)
         self.origin, self.size, self.root = head.origin, head.size, head.root
         self.minimum = read_minimum(self._source, self.size)
         adopted = read_adopted(self._source, self.origin, terms)

@@ -22,7 +22,7 @@ from .places import Found, find
 from .proof import HEADER as PROOF_HEADER
 from .proof import ProofError, read_proof
 from .records import OUTCOMES, REQUIRED, Records, WrongError
-from .report import Problem, Report, StreamReport
+from .report import Problem, Report, StreamReport, date, shown
 from .sealing import Sealing
 from .segments import Journal
 from .tiles import CHECKPOINT
@@ -121,6 +121,11 @@ class _Check:
         origins = {origin for one in (*streams, *known) if (origin := stated_origin(one))}
         reports = [self._stream(one) for one in streams]
         reports += self._lost((*streams, *known), origins)
+        if streams and not fleets:
+            self.remarks.append(
+                "no fleet log is among what was given: a whole stream that was taken away cannot be missed; "
+                "ask for the log fleet-<gateway id>"
+            )
         return Report(tuple(reports), bool(self.trust.keys), tuple(fleets), tuple(self.remarks))
 
     def _told(self, size: int) -> None:
@@ -172,6 +177,8 @@ class _Check:
         if problem is None:
             self.fleets.append(_Fleet(found, sealing.origin, entries, sealing.vouched))
         remarks = [*sealing.remarks, *entries.remarks]
+        if problem is None and entries.newest_ms:
+            remarks.append(f"its newest entry is of {date(entries.newest_ms)}: nothing here tells of what came later")
         if entries.clock_back:
             remarks.append(f"the sealer's clock was behind an earlier entry {entries.clock_back} times")
         return StreamReport(
@@ -215,7 +222,7 @@ class _Check:
                     reports.append(_missing(fleet.found.place, origin, next(iter(committed))))
                 else:
                     self.remarks.append(
-                        f"{fleet.found.name} names {origin}, which is not among what was given: not checked"
+                        f"{fleet.found.name} names {shown(origin)}, which is not among what was given: not checked"
                     )
         for one in self.kept:
             head = one.head

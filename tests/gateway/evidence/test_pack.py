@@ -21,9 +21,12 @@ from gateway.evidence.kept import KEPT_NAME
 from gateway.evidence.pack import EvidenceError, export
 from gateway.history.port import Query, QueryError
 from gateway.signing.logkey import LogKey
+from gateway.tlog.checkpoint import Checkpoint
 from gateway.tlog.cosignature import cosign
 from gateway.tlog.note import COSIGNATURE_ED25519, ED25519, VerifierKey, read_note
+from gateway.tlog.tree import leaf_hash
 from gateway.tlog.trust import Trust
+from gateway.tlog.verify import Kept, check
 from tests.gateway.evidence.packs import (
     BLOCKED,
     CASE,
@@ -245,6 +248,34 @@ def test_a_document_that_is_not_kept_is_told(made: Made, tmp_path: Path) -> None
     found = verdict(out, made.trust)
     assert found.startswith("documents/")
     assert "neither here nor told as missing" in found
+
+
+def test_a_document_that_its_maker_took_out_is_told_by_the_verifier(made: Made, tmp_path: Path) -> None:
+    """Whatever the maker's own sentences say."""
+    [policy] = [name for name in members(made.pack) if name.startswith("documents/policies/")]
+
+    def taken_out(files: dict[str, bytes]) -> None:
+        del files[policy]
+        told = json.loads(files["manifest.json"])
+        told |= {"missing_documents": [policy.removeprefix("documents/")], "missing": []}
+        files["manifest.json"] = json.dumps(told).encode()
+
+    out = remade(made.pack, tmp_path / "less.zip", taken_out)
+    assert verdict(out, made.trust) == ""
+    [pack] = check([out], made.trust).streams
+    [remark] = [one for one in pack.remarks if one.startswith("not in the pack: ")]
+    assert remark.startswith(f"not in the pack: {policy}, which {made.first}/")
+    assert not any("not in the pack" in one for one in check([made.pack], made.trust).streams[0].remarks)
+
+
+def test_two_histories_to_two_auditors_part_at_a_kept_proof(made: Made, tmp_path: Path) -> None:
+    """Of a head of another size than the pack's, which says nothing about it by itself."""
+    stored = members(made.pack)[f"records/{made.first}/0.json"]
+    for record, found in ((stored, ""), (stored.replace(b"test", b"tent"), f"records/{made.first}/0.json")):
+        head = Checkpoint(f"gw/{made.first}", 1, leaf_hash(record))
+        report = check([made.pack], made.trust, kept=[Kept("mine", head, 0)])
+        assert [one.record.partition(": ")[2] for one in report.problems] == [found] * bool(found)
+        assert all("it is not the record that mine proves" in one.problem for one in report.problems)
 
 
 def silenced(files: dict[str, bytes]) -> None:

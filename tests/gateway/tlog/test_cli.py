@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -234,6 +235,40 @@ ANSWERS: list[tuple[str, Answer, int]] = [
 def test_l9_an_answer_that_is_none_is_no_log(data: Path, answer: Answer, code: int) -> None:
     with served(data, lambda path, body: answer if path.endswith("/tile/entries/000") else None) as url:
         assert main([f"{url}/log/{stream_of(data)}", "--key", str(VKEY), "--quiet"]) == code
+
+
+def test_words_that_come_with_a_log_are_no_lines_of_the_verifiers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An insider can sign any word; it must not clear the reader's screen, nor look like a verdict."""
+    hostile = "gw/\x1b[2J\x9b2J\u202e\nOK: 9 records of 9 calls in 9 streams, nothing is damaged."
+    head = (hostile, 5, bytes(32))
+    seal_fleet(tmp_path, [[head], [(hostile, 4, bytes(32))]])
+    assert main([str(tmp_path / "log"), "--key", str(VKEY)]) == 1
+    first = capsys.readouterr().out
+    seal_fleet(tmp_path, [[]], problems=[["a\x1b[31m", hostile]], others=[[f"hx{hostile}", 5, "0" * 64, True]])
+    assert main([str(tmp_path / "log"), "--key", str(VKEY)]) == 0
+    for out in (first, capsys.readouterr().out):
+        assert "gw/?" in out
+        assert not any(not c.isprintable() for line in out.split("\n") for c in line)
+        assert sum(line.startswith("OK: 9") for line in out.split("\n")) == 0
+
+
+def test_what_cannot_be_missed_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = ("--key", str(VKEY))
+    assert main([str(data), *key]) == 0
+    out = capsys.readouterr().out
+    assert "its newest entry is of 2023-11-14T22:13:20Z" in out
+    assert "no fleet log" not in out
+    shutil.copytree(data / "journal", tmp_path / "journal")
+    shutil.copytree(data / "log" / stream_of(data), tmp_path / "log" / stream_of(data))
+    assert main([str(tmp_path), *key]) == 0
+    assert "no fleet log is among what was given" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "log")
+    assert main([str(tmp_path), *key]) == 0
+    out = capsys.readouterr().out
+    assert "Nothing here is sealed" in out
+    assert "Every sealed record" not in out
 
 
 def test_progress_is_told_where_it_takes_long(
