@@ -130,6 +130,7 @@ def index_command(
     """Take what is sealed into the index. Exit code 1 if anything is missing."""
     with _told_plainly():
         _demand(data)
+        indexer.demand(data)
         with work_shown("indexing") as told:
             made = indexer.refresh(data, rebuild=rebuild, told=told)
         history = LocalHistory(data, fresh=False)
@@ -180,6 +181,7 @@ def opened(data: Path, source: str, *, otlp: Otlp | None = None) -> AuditQuery:
         return PhoenixHistory(phoenix_of(otlp), data if data.is_dir() else None)
     _demand(data)
     if source == "local":
+        indexer.demand(data)
         with work_shown("indexing") as told:
             indexer.refresh(data, told=told)
         return LocalHistory(data, fresh=False)

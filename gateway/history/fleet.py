@@ -10,11 +10,21 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.audit.sealed import SealedError, first_kept, is_fleet_log, sealed_head, sealed_records, sealed_streams
+from gateway.audit.places import RUN_NAME
+from gateway.audit.sealed import (
+    SealedError,
+    first_kept,
+    is_fleet_log,
+    log_dir,
+    sealed_head,
+    sealed_records,
+    sealed_streams,
+)
 from gateway.whole_file import put
 
 __all__ = ["INDEX_NAME", "is_fleet_log", "known_heads", "record_streams"]
 
+SEALER = "sealer"  # as it names itself in DATA/run; it signs the fleet log before it says anything there
 INDEX_NAME = "index"  # DATA/index: all that the history room derives for itself
 
 
@@ -49,9 +59,13 @@ def known_heads(data_dir: Path) -> tuple[dict[str, int], list[str]]:
     heads: dict[str, int] = {}
     problems: list[str] = []
     changed = False
-    for log in sealed_streams(data_dir):
-        if not is_fleet_log(log):
-            continue
+    logs = [log for log in sealed_streams(data_dir) if is_fleet_log(log)]
+    if not logs and (data_dir / RUN_NAME / f"{SEALER}.json").exists():
+        problems.append(
+            f"a sealer ran here, and no fleet log is in {log_dir(data_dir)}: streams may have vanished with it, and what is told as not sealed may"
+            " have been; restore the logs from a copy"
+        )
+    for log in logs:
         one = seen.get(log)
         try:
             head = sealed_head(data_dir, log)

@@ -21,6 +21,7 @@ from gateway.history.fleet import INDEX_NAME, record_streams
 from gateway.history.port import HistoryError, Value
 from gateway.history.rows import ENDING, LATE, PRUNED, SECOND, RowMaker, Rows
 from gateway.history.sealed_rows import HELD_UNREADABLE, Roots, Step, held_steps, readable, steps
+from gateway.tlog import frames
 from gateway.tlog.proof import HELD_NAME
 
 VERSION = 2  # of tables and of what rows are made of; another one has the index made anew
@@ -120,6 +121,12 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
 def version(db: apsw.Connection) -> int:
     """Of what made this index; 0 for an empty file."""
     return int(str(db.execute("PRAGMA user_version").get))
+
+
+def demand(data_dir: Path) -> None:
+    """Raises HistoryError for a folder of something else: that nothing was found in it would read as an answer."""
+    if not any(one.exists() for one in (frames.journal_dir(data_dir), log_dir(data_dir), index_path(data_dir))):
+        raise HistoryError(f"{data_dir} has no journal, no sealed logs and no index; give the gateway's data directory")
 
 
 def refresh(

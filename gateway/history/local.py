@@ -45,6 +45,7 @@ class LocalHistory:
         self._thinned: tuple[str, ...] = ()
         self._db: apsw.Connection | None = None
         if fresh:
+            indexer.demand(data_dir)
             self.refresh()
 
     def refresh(self, *, told: Callable[[int, int], None] = lambda done, total: None) -> indexer.Refreshed:

@@ -187,3 +187,11 @@ def test_times() -> None:
     assert moment("1970-01-01T01:00:01+01:00", "since") == 1_000
     with pytest.raises(QueryError, match="until: give a time"):
         moment("7 days", "until")
+
+
+@pytest.mark.parametrize("command", [("query",), ("query", "--count", "all"), ("index",)])
+def test_a_folder_of_something_else_is_no_answer(tmp_path: Path, command: tuple[str, ...]) -> None:
+    code, out, err = run(*command, "--data", tmp_path)
+    assert (code, out) == (2, "")
+    assert "give the gateway's data directory" in err
+    assert list(tmp_path.iterdir()) == []

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.places import Progress, tell
 from gateway.audit.record import Start, encode
 from gateway.audit.sealed import log_dir, sealed_records
 from gateway.history.archive import ArchiveHistory
 from gateway.history.archiver import archive
 from gateway.history.disk import Disk
 from gateway.history.local import LocalHistory
-from gateway.history.port import Completeness, Query
+from gateway.history.port import Completeness, HistoryError, Query
+from gateway.seal.process import PROCESS
 from gateway.tlog.frames import journal_dir
 from tests.gateway.audit.samples import intent, outcome
 from tests.gateway.history.conftest import put_log
@@ -75,6 +77,22 @@ def test_a_bundle_that_goes_later_is_named_by_the_index_and_kept_by_the_archive(
     assert told(completeness, stream, "records 0 to 255", "gone from the sealed log")
     assert total == len(template.calls)
     assert archived(copy)[1].complete
+
+
+def test_logs_that_a_sealer_made_and_are_gone_are_told_also_without_an_index(copy: Path) -> None:
+    tell(copy, Progress(PROCESS, 1, 0, ()))
+    assert local(copy)[1].complete
+    shutil.rmtree(copy / "index")
+    shutil.rmtree(log_dir(copy))
+    total, completeness = local(copy)
+    assert told(completeness, "a sealer ran here", str(log_dir(copy)), "restore")
+    assert total == 0
+
+
+def test_a_folder_of_something_else_gives_no_answer_and_gets_no_index(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match="give the gateway's data directory"):
+        LocalHistory(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_written_and_not_sealed_is_told(template: History, copy: Path) -> None:
