@@ -82,6 +82,7 @@ MAY: dict[str, set[str]] = {
         "gateway.seal",
         "gateway.signing",
         "gateway.tlog",
+        "gateway.vault",
     },
     "gateway.license": {"policies"},
     "gateway.trust": {"gateway.license", "gateway.settings"},

@@ -200,13 +200,13 @@ class DigestKeys:
 
         Raises as `load`; what was known stays in use then.
         """
-        numbers = _numbers(self._data_dir) or [1]
+        numbers = digest_numbers(self._data_dir) or [1]
         if len(numbers) > KEYS_MAX:
             raise ValueError(
                 f"{self._data_dir / 'keys'}: more than {KEYS_MAX} digest keys; remove the oldest, whose digests can then no longer be matched, or lengthen `audit.digest_key`"
             )
         newest = numbers[-1]
-        if self._period_s is not None and newest in _numbers(self._data_dir):
+        if self._period_s is not None and newest in digest_numbers(self._data_dir):
             age_s = self._now_s() - _since_s(self._data_dir, newest, self._now_s)
             if age_s >= self._period_s:
                 newest += 1
@@ -277,8 +277,11 @@ class DigestKeys:
 def held_keys(home: Path) -> tuple[DigestKey, ...]:
     """The keys of a home, newest first; none is made. Raises OSError, and ValueError for a file that is no key."""
     found = []
-    for number in reversed(_numbers(home)):
-        path = home / "keys" / _name(number)
+    listed = digest_numbers(home)
+    if len(listed) > KEYS_MAX:
+        raise ValueError(f"{home / 'keys'}: more than {KEYS_MAX} digest keys; remove the oldest")
+    for number in reversed(listed):
+        path = digest_path(home, number)
         try:
             found.append(DigestKey(path.read_bytes(), number))
         except ValueError as error:
@@ -290,7 +293,13 @@ def _name(number: int) -> str:
     return f"digest-{number}.key"
 
 
-def _numbers(data_dir: Path) -> list[int]:
+def digest_path(home: Path, number: int) -> Path:
+    """Where a key is."""
+    return home / "keys" / _name(number)
+
+
+def digest_numbers(data_dir: Path) -> list[int]:
+    """The numbers of the keys that are there, oldest first. Raises OSError."""
     folder = data_dir / "keys"
     if not folder.is_dir():
         return []

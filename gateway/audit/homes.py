@@ -69,12 +69,16 @@ def adopted_ids(data_dir: Path) -> list[str]:
 
 def homes(data_dir: Path) -> list[Home]:
     """This gateway's own first. Raises SealedError where `home.json` cannot be read, OSError."""
-    return [Home(data_dir), *(_read(home_path(data_dir, id_)) for id_ in adopted_ids(data_dir))]
+    return [
+        Home(data_dir),
+        *(Home(path, word_of(path)) for path in (home_path(data_dir, id_) for id_ in adopted_ids(data_dir))),
+    ]
 
 
-def _read(path: Path) -> Home:
+def word_of(path: Path) -> Word:
+    """What the `home.json` of an adopted home says. Raises SealedError, OSError."""
     try:
-        return Home(path, _decoder.decode((path / WORD_NAME).read_bytes()))
+        return _decoder.decode((path / WORD_NAME).read_bytes())
     except (FileNotFoundError, msgspec.MsgspecError) as error:
         raise SealedError(
             f"{path / WORD_NAME}: cannot be read; restore it, or nothing tells which streams the keys there are of"

@@ -7,15 +7,14 @@ The order is what a kill on any line relies on; done again, the same command goe
 3. The others are recovered in place: a torn end is cut, open calls are closed as unknown, `by` the adopter.
 4. Each is copied under a name that nobody reads, synced, and renamed: first the log with its old head and the note of its origin, then the
    journal, whose coming the sealer waits for. From its end record on a stream is dead, so there are never two copies that live.
-5. Kept documents are copied, and a note of it all is written into a stream of the adopter's own.
+5. Kept documents are copied, the secrets of the records (`adopt_secrets.py`), and a note of it all is written into a stream of the adopter's own.
+6. The keys of transcripts that came are destroyed on the volume: an erasure or pruning here must not leave them there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import shutil
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +24,7 @@ from pathlib import Path
 import msgspec
 import orjson
 
+from gateway.audit.homes import Word
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note, Start, decode
 from gateway.audit.recovery import recover
@@ -32,8 +32,11 @@ from gateway.audit.sealed import VKEYS_NAME, first_kept, log_dir, sealed_head, s
 from gateway.audit.shard import mark_damaged
 from gateway.audit.store import OsStore
 from gateway.audit.takeover import MARK_NAME
+from gateway.completeness.adopt_secrets import NOTHING_TAKEN, Taken, shred_moved, take_secrets
+from gateway.completeness.copies import appear, copy, draft_of
 from gateway.completeness.journal_root import root_at
 from gateway.evidence.kept import KEPT_NAME, KINDS, keep
+from gateway.file_lock import locked_or
 from gateway.history.fleet import is_fleet_log
 from gateway.seal.adopted import ADOPTED_NAME, Adopted, adopted, encode
 from gateway.seal.sealer import COMMITTED_NAME, LOCK_NAME
@@ -54,7 +57,6 @@ from gateway.whole_file import put
 TOPIC = "adopted"
 ROLE = "adopt"
 DOCUMENT_BYTES_MAX = 64 << 20  # our choice: the largest kept documents are lexicons of some MB
-_COPY_BYTES = 1 << 20
 _NOT_COPIED = frozenset({frames.LOCK_NAME, COMMITTED_NAME})
 
 Progress = Callable[[str, int, int], object]
@@ -82,6 +84,8 @@ class _Mark(msgspec.Struct, frozen=True):
     into: str
     at_ms: int
     done: bool = False
+    noted: bool = False  # the note is in the journal
+    home: str = ""  # where its secrets go; "": of a version that took none
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class Adoption:
     documents: int
     findings: dict[str, str]  # streams that are not whole, and what is wrong
     already: bool = False  # it was all done before
+    taken: Taken = NOTHING_TAKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +137,9 @@ def adopt(
         findings = _check(volume, held, progress)
         if findings and not with_loss:
             raise TailLostError(findings)
-        if mark.done:
+        if mark.done and mark.home:
             return Adoption((), tuple(_names(volume)), 0, 0, 0, 0, findings, already=True)
+        mark = msgspec.structs.replace(mark, home=mark.home or secrets.token_hex(8))
         put(volume / MARK_NAME, msgspec.json.encode(mark), durable=True)
         for stream, finding in findings.items():
             _leave(volume, stream, finding)
@@ -155,16 +161,23 @@ def adopt(
             records += _size(volume, stream)
             told = (unsealable[stream],) if stream in unsealable else ()
             note = head.note if head is not None else ""
-            word = Adopted(origin, gateway_id, mark.at_ms, tuple(str(key) for key in trusted), note, told)
-            _take(volume, data_dir, stream, word, lambda: progress("step", 0, 0))
+            origin_word = Adopted(origin, gateway_id, mark.at_ms, tuple(str(key) for key in trusted), note, told)
+            _take(volume, data_dir, stream, origin_word, lambda: progress("step", 0, 0))
         documents = _documents(volume, data_dir)
+        word = Word(tuple(sorted(gateways)), tuple(streams), mark.at_ms)
+        taken = take_secrets(volume, data_dir, mark.home, word, progress)
         progress("noting", len(streams), len(streams))
         if _names(volume) != streams:
             raise AdoptError(f"{volume}: a stream was begun there meanwhile; stop that gateway and adopt again")
         # Told by what the streams say of themselves, so that an adoption that was killed and done again tells the same.
         closed, cut = _ends(volume, streams, mark)
-        made = Adoption(tuple(sorted(gateways)), tuple(streams), records, closed, cut, documents, findings)
-        _note(data_dir, gateway_id, build, made)
+        made = Adoption(tuple(sorted(gateways)), tuple(streams), records, closed, cut, documents, findings, taken=taken)
+        if not mark.noted:
+            _note(data_dir, gateway_id, build, made)
+            mark = msgspec.structs.replace(mark, noted=True)
+            put(volume / MARK_NAME, msgspec.json.encode(mark), durable=True)
+        progress("noted", len(streams), len(streams))
+        shred_moved(volume, data_dir, mark.home)
         put(volume / MARK_NAME, msgspec.json.encode(msgspec.structs.replace(mark, done=True)), durable=True)
         return made
 
@@ -179,12 +192,8 @@ def _nobody_writes(volume: Path) -> Iterator[None]:
     with ExitStack() as stack:
         folder = log_dir(volume)
         folder.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        stack.callback(os.close, handle)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AdoptError(f"{volume}: a sealer writes its log, or it is being adopted; stop that first") from error
+        busy = AdoptError(f"{volume}: a sealer writes its log, or it is being adopted; stop that first")
+        stack.enter_context(locked_or(busy, folder / LOCK_NAME))
         for directory in frames.streams(volume):
             lock = store.lock(directory / frames.LOCK_NAME)
             if lock is None:
@@ -349,55 +358,20 @@ def _take(volume: Path, data_dir: Path, stream: str, word: Adopted, step: Callab
             "one another (audit.signer.name) and a new data directory"
         )
     if known is None:
-        draft = _draft(target)
-        _copy(source, draft) if source.is_dir() else draft.mkdir(mode=0o700)
+        draft = draft_of(target)
+        copy(source, draft, but=_NOT_COPIED) if source.is_dir() else draft.mkdir(mode=0o700)
         step()
         put(draft / ADOPTED_NAME, encode(word), durable=True)
         step()
-        _appear(draft, target)
+        appear(draft, target)
         step()
     source, target = frames.journal_dir(volume) / stream, frames.journal_dir(data_dir) / stream
     if source.is_dir() and not target.exists():
-        draft = _draft(target)
-        _copy(source, draft)
+        draft = draft_of(target)
+        copy(source, draft, but=_NOT_COPIED)
         step()
-        _appear(draft, target)
+        appear(draft, target)
         step()
-
-
-def _draft(target: Path) -> Path:
-    """A name beside it that nobody reads, free of what a kill left there."""
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = target.with_name(f".adopt.{target.name}")
-    if draft.exists():
-        shutil.rmtree(draft)
-    return draft
-
-
-def _copy(source: Path, draft: Path) -> None:
-    """The folder with all that belongs to it, synced."""
-    draft.mkdir(mode=0o700)
-    for path in sorted(source.iterdir()):
-        if path.is_symlink() or path.name in _NOT_COPIED or path.name.startswith("."):
-            continue
-        if path.is_dir():
-            _copy(path, draft / path.name)
-        elif path.is_file():
-            _copy_file(path, draft / path.name)
-    OsStore().sync_dir(draft)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with source.open("rb") as reader, os.fdopen(os.open(target, flags, 0o600), "wb") as writer:
-        shutil.copyfileobj(reader, writer, _COPY_BYTES)
-        writer.flush()
-        os.fsync(writer.fileno())
-
-
-def _appear(draft: Path, target: Path) -> None:
-    draft.rename(target)
-    OsStore().sync_dir(target.parent)
 
 
 def _documents(volume: Path, data_dir: Path) -> int:
@@ -453,6 +427,7 @@ def _note(data_dir: Path, gateway_id: str, build: str, made: Adoption) -> None:
         "closed": made.closed,
         "documents": made.documents,
     }
+    detail |= {name: value for name, value in made.taken.counts().items() if value}
     if made.findings:
         detail["findings"] = len(made.findings)
         detail["finding"] = next(f"{stream}: {finding}" for stream, finding in sorted(made.findings.items()))[:256]

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from gateway.app import Gateway
+from gateway.audit.digest import DigestKeys
 from gateway.audit.journal import Journal
 from gateway.audit.record import End, Note, OutcomeRecord, Start, decode
 from gateway.audit.recovery import recover
@@ -44,6 +45,7 @@ DAY_MS = 86_400_000
 
 def lose(volume: Path, calls: int = 3, *, seal: bool = True, torn: bytes = b"") -> tuple[str, str]:
     """A gateway that died: one call open, its last frame torn perhaps. Its stream and that call's id."""
+    DigestKeys.load(volume)
     shard = Shard.create(OsStore(), volume, Start(ts=NOON, gateway="lost", worker=0, build="test"))
     for _ in range(calls):
         opened = intent()
@@ -100,7 +102,8 @@ def test_open_calls_are_closed_and_the_stream_is_sealed_on_by_the_adopter(places
     assert tree.root(frontier) == old.root
     notes = [record for record in map(decode, payloads(data).values()) if isinstance(record, Note)]
     (note,) = [one for one in notes if one.topic == "adopted"]
-    assert note.detail == {"from": "lost", "streams": len(made.streams), "records": 10, "closed": 1, "documents": 1}
+    counted = {"streams": len(made.streams), "records": 10, "closed": 1, "documents": 1, "digest_keys": 1}
+    assert note.detail == {"from": "lost", **counted}
     assert [r.role for r in map(decode, payloads(data).values()) if isinstance(r, Start) and r.role] == ["adopt"]
 
 
