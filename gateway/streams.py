@@ -16,18 +16,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from filters import Edit, Engine, Finding, Release, Restoring, Rules, Sieve, UndecidedError
 from gateway.audit.digest import TextDigest
 from gateway.errors import FilterError, GatewayError, UpstreamError
+from gateway.held import Flushed, Held, OpenChannel
 from gateway.protocols import json_document
 from gateway.protocols.base import Event, Kind, Piece, Role, StreamCodec, Usage
 from gateway.protocols.events import TextEvent
 from gateway.protocols.jsontext import merged
 from gateway.protocols.shapes import word_seam
 from gateway.reasons import Reason
-from gateway.screen import TEXTS_MAX, Findings, Pseudonyms, RoleRules, edited, note_release, screen_text, settled
+from gateway.screen import TEXTS_MAX, Findings, Pseudonyms, RoleRules, note_release, screen_text, settled
 
 # Bytes of frames that may wait in one stream. Text channels hold a word; only tool call arguments come near it.
 # Our choice: larger than any argument object a model writes in practice, small beside the answer limit of a policy.
@@ -38,79 +38,6 @@ FRAME_COST_BYTES = 256
 
 # Channels of one stream that may be open at once: 128 choices is the most any provider offers, each with content, reasoning and tools.
 CHANNELS_MAX = 1_024
-
-
-@dataclass(slots=True)
-class _Channel:
-    """One channel's progress. Offsets count code points since the channel began."""
-
-    rules: Rules
-    role: Role
-    kind: Kind
-    sieve: Sieve | None  # None: judged whole when it closes
-    short: bool  # has a sieve that waits for no judge, and is a channel that the adapter knows
-    length: int = 0
-    final: int = 0
-    alone: Sieve | None = None  # judges what came since the last word seam as if the text began there,
-    alone_at: int = 0  # at this offset
-    digest: TextDigest | None = None  # takes in what leaves
-    closed: bool = False
-    parts: list[str] = field(default_factory=list)
-    edits: list[Edit] = field(default_factory=list)
-
-    def edits_within(self, start: int, end: int) -> list[Edit]:
-        """The edits that touch [start, end), in offsets from `start`; a replacement stands where its span begins."""
-        found = [
-            Edit(max(edit.start, start) - start, min(edit.end, end) - start, edit.text if edit.start >= start else "")
-            for edit in self.edits
-            if edit.start < end and edit.end > start
-        ]
-        while self.edits and self.edits[0].end <= end:
-            self.edits.pop(0)
-        return found
-
-
-class _Held:
-    """A frame that waits, and which stretch of which channel each of its pieces is."""
-
-    __slots__ = ("event", "size", "spans", "text")
-
-    def __init__(self, event: Event, spans: list[tuple[_Channel, int, int]], size: int, text: str) -> None:
-        self.event = event
-        self.spans = spans
-        self.size = size
-        self.text = text  # of its one piece
-
-    def is_final(self) -> bool:
-        for channel, _, end in self.spans:  # noqa: SIM110  # all() with a generator costs three times as much here
-            if end > channel.final:
-                return False
-        return True
-
-    def render(self) -> bytes:
-        """The frame as it leaves."""
-        edits: dict[int, Sequence[Edit]] = {}
-        for index, (channel, start, end) in enumerate(self.spans):
-            within: Sequence[Edit] = channel.edits_within(start, end) if channel.edits else ()
-            if within:
-                edits[index] = within
-            if channel.digest is not None:
-                channel.digest.feed(edited(self.text or self.event.pieces[index].text, within))
-        return self.event.render(edits) if edits else self.event.render()
-
-    def groups(self) -> set[str]:
-        return {piece.group for piece in self.event.pieces}
-
-
-@dataclass(slots=True)
-class _Flushed:
-    """What the last look for frames that could leave found: with nothing of this changed, the next finds the same."""
-
-    head: _Held
-    seen: int  # frames of the queue that were looked at
-    movable: list[_Held]  # the first of each group: no other frame leaves before it
-    waiting: set[str]
-    barrier: bool
 
 
 class StreamScreen:
@@ -140,9 +67,9 @@ class StreamScreen:
         self._enforce = enforce
         self._unknown_fields = unknown_fields
         self._check_served = check_served
-        self._channels: dict[str, _Channel] = {}
-        self._queue: deque[_Held] = deque()
-        self._flushed: _Flushed | None = None
+        self._channels: dict[str, OpenChannel] = {}
+        self._queue: deque[Held] = deque()
+        self._flushed: Flushed | None = None
         self._held_bytes = 0
         self._shut = False
         self._restoring = restoring
@@ -261,7 +188,7 @@ class StreamScreen:
             return True
         size = len(text) + FRAME_COST_BYTES
         self._held_bytes += size
-        queue.append(_Held(event, [(channel, start, end)], size, text))
+        queue.append(Held(event, [(channel, start, end)], size, text))
         self._drain(out)
         self._check_room()
         return True
@@ -288,11 +215,11 @@ class StreamScreen:
             out.append(event.render())
             await self._watch(event)
             return
-        spans: list[tuple[_Channel, int, int]] = []
+        spans: list[tuple[OpenChannel, int, int]] = []
         await self._judge(event, spans)
         if self.blocked is not None:
             return  # nothing of the frame that brought it, and nothing that was held
-        held = _Held(event, spans, 0, event.pieces[0].text if len(spans) == 1 else "")
+        held = Held(event, spans, 0, event.pieces[0].text if len(spans) == 1 else "")
         if not self._queue and held.is_final():
             out.append(held.render())
             return
@@ -306,7 +233,7 @@ class StreamScreen:
         if self._held_bytes > HELD_BYTES_MAX:
             raise UndecidedError(f"more than {HELD_BYTES_MAX} bytes of frames are held", limit=True)
 
-    async def _judge(self, event: Event, spans: list[tuple[_Channel, int, int]]) -> None:
+    async def _judge(self, event: Event, spans: list[tuple[OpenChannel, int, int]]) -> None:
         """Puts the event's texts through their channels and notes in `spans` where each stands."""
         for piece in event.pieces:
             channel = self._channels.get(piece.channel)
@@ -340,17 +267,17 @@ class StreamScreen:
         except UndecidedError as error:
             self.undecided = error
 
-    def _judging(self, channel: _Channel) -> bool:
+    def _judging(self, channel: OpenChannel) -> bool:
         """In shadow mode a channel that was blocked is judged no further."""
         return self._enforce or not channel.closed
 
-    def _open(self, piece: Piece) -> _Channel:
+    def _open(self, piece: Piece) -> OpenChannel:
         if len(self._channels) >= CHANNELS_MAX:
             raise UndecidedError(f"more than {CHANNELS_MAX} open channels in one stream", limit=True)
         rules = self._rules.rules(piece.role)
         sieve = None if piece.whole else self._sieve(rules)
         short = sieve is not None and piece.role is not Role.UNKNOWN and not sieve.waits
-        channel = _Channel(rules, piece.role, piece.kind, sieve, short, digest=self._digest_of(piece))
+        channel = OpenChannel(rules, piece.role, piece.kind, sieve, short, digest=self._digest_of(piece))
         self._channels[piece.channel] = channel
         return channel
 
@@ -366,7 +293,7 @@ class StreamScreen:
     def _sieve(self, rules: Rules) -> Sieve:
         return self._engine.sieve(rules, direction=self._rules.direction, restoring=self._restoring)
 
-    def _set_aside(self, channel: _Channel, start: int) -> None:
+    def _set_aside(self, channel: OpenChannel, start: int) -> None:
         if self._unknown_fields == "refuse":
             raise UpstreamError(
                 Reason.UPSTREAM_UNREADABLE, "The answer has a text field that the policy does not admit."
@@ -376,7 +303,7 @@ class StreamScreen:
         channel.edits.append(Edit(start, channel.length, ""))
         channel.final = channel.length
 
-    async def _part(self, channel: _Channel, seam: int) -> None:
+    async def _part(self, channel: OpenChannel, seam: int) -> None:
         """A word goes on over the seam of two parts: what came before it is also judged as if the text ended there.
 
         From the second such seam on, a sieve that began at the one before has judged that part already.
@@ -387,14 +314,14 @@ class StreamScreen:
         channel.alone = self._sieve(channel.rules)
         channel.alone_at = seam
 
-    async def _apply(self, channel: _Channel, sieve: Sieve, release: Release) -> None:
+    async def _apply(self, channel: OpenChannel, sieve: Sieve, release: Release) -> None:
         self._accept(channel, release, channel.alone_at if sieve is channel.alone else 0)
         if sieve.waits and release.blocked is None:
             release = await settled(sieve, self._engine, channel.rules, self._rules.direction)
             self.findings.unjudged |= sieve.unjudged
             self._accept(channel, release, channel.alone_at if sieve is channel.alone else 0)
 
-    def _accept(self, channel: _Channel, release: Release, offset: int = 0) -> None:
+    def _accept(self, channel: OpenChannel, release: Release, offset: int = 0) -> None:
         sieve = channel.sieve
         assert sieve is not None
         channel.final = sieve.released
@@ -417,7 +344,7 @@ class StreamScreen:
             if channel is not None:
                 await self._close(channel)
 
-    async def _close(self, channel: _Channel) -> None:
+    async def _close(self, channel: OpenChannel) -> None:
         if channel.closed:
             return
         channel.closed = True
@@ -430,7 +357,7 @@ class StreamScreen:
         else:
             await self._judge_whole(channel)
 
-    async def _judge_whole(self, channel: _Channel) -> None:
+    async def _judge_whole(self, channel: OpenChannel) -> None:
         document = json_document("".join(channel.parts))
         channel.parts.clear()
         edits: dict[str, Sequence[Edit]] = {}
@@ -462,18 +389,7 @@ class StreamScreen:
     def can_flush(self) -> bool:
         """Whether `flush` could let something go: a held frame has finished words, or others wait behind it."""
         queue = self._queue  # empty in shadow mode
-        return bool(queue) and (len(queue) > 1 or self._finished_part(queue[0]) > 0)
-
-    @staticmethod
-    def _finished_part(held: _Held) -> int:
-        """How many code points of a held frame's one piece are final and worth a frame of their own; 0 for none."""
-        if len(held.spans) != 1:
-            return 0
-        channel, start, end = held.spans[0]
-        done = channel.final - start
-        if done <= 0 or channel.final >= end or not held.text[:done].strip():
-            return 0
-        return 0 if any(edit.end > start for edit in channel.edits) else done
+        return bool(queue) and (len(queue) > 1 or queue[0].finished_part() > 0)
 
     def flush(self) -> bytes:
         """What may leave while the upstream is silent: finished words, and frames of choices that wait for another.
@@ -483,10 +399,10 @@ class StreamScreen:
         if self._shut or not self._may_flush():
             return b""
         out: list[bytes] = []
-        kept: deque[_Held] = deque()
+        kept: deque[Held] = deque()
         waiting: set[str] = set()
         barrier = False
-        movable: list[_Held] = []
+        movable: list[Held] = []
         for held in self._queue:
             groups = held.groups()
             textless = not held.spans or held.event.terminal
@@ -496,14 +412,14 @@ class StreamScreen:
                 out.append(held.render())
                 continue
             if free:
-                out.append(self._split(held))
+                out.append(held.split())
                 if not textless:
                     movable.append(held)
             barrier = barrier or textless
             waiting |= groups
             kept.append(held)
         self._queue = kept
-        self._flushed = _Flushed(kept[0], len(kept), movable, waiting, barrier) if kept else None
+        self._flushed = Flushed(kept[0], len(kept), movable, waiting, barrier) if kept else None
         return b"".join(out)
 
     def _may_flush(self) -> bool:
@@ -520,19 +436,4 @@ class StreamScreen:
                 return True
             last.waiting |= groups
         last.seen = len(queue)
-        return any(held.is_final() or self._finished_part(held) for held in last.movable)
-
-    def _split(self, held: _Held) -> bytes:
-        """The finished words of a frame as a frame of their own; the rest stays held."""
-        done = self._finished_part(held)
-        parts = held.event.split(0, done) if done else None
-        if parts is None:
-            return b""
-        shown, held.event = parts
-        digest = held.spans[0][0].digest
-        if digest is not None:
-            digest.feed(held.text[:done])
-        held.text = held.text[done:]
-        channel, start, end = held.spans[0]
-        held.spans = [(channel, start + done, end)]
-        return shown
+        return any(held.is_final() or held.finished_part() for held in last.movable)

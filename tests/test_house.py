@@ -160,7 +160,8 @@ MAY: dict[str, set[str]] = {
     },
     "gateway.screen": {"filters", "gateway.protocols"},
     "gateway.filter_rules": {"filters", "gateway.protocols", "gateway.screen", "policies"},
-    "gateway.streams": {"filters", "gateway.audit", "gateway.protocols", "gateway.screen"},
+    "gateway.held": {"filters", "gateway.audit", "gateway.protocols", "gateway.screen"},
+    "gateway.streams": {"filters", "gateway.audit", "gateway.held", "gateway.protocols", "gateway.screen"},
     "gateway.conversation": {
         "filters",
         "gateway.protocols",

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from filters import Engine, Rules
-from gateway import streams
+from gateway.held import Held
 from gateway.protocols import ADAPTERS
 from gateway.protocols.base import Role
 from gateway.screen import RoleRules
+from gateway.streams import StreamScreen
 from tests.e2e.stack import Stack
 from tests.fakes.endpoint import Endpoint, Reply, chat_answer, chat_chunk, sse
 from tests.fakes.store import FakeStore, Fault
@@ -171,18 +172,18 @@ def test_l9_a_pause_costs_no_more_for_many_held_frames(monkeypatch: pytest.Monke
         *(chat_chunk({"tool_calls": [{"index": 0, "function": {"arguments": f" w{i}"}}]}) for i in range(count))
     )
     looked = 0
-    groups = streams._Held.groups
+    groups = Held.groups
 
-    def counted(held: streams._Held) -> set[str]:
+    def counted(held: Held) -> set[str]:
         nonlocal looked
         looked += 1
         return groups(held)
 
-    monkeypatch.setattr(streams._Held, "groups", counted)
+    monkeypatch.setattr(Held, "groups", counted)
 
     async def run() -> None:
         rules = RoleRules("answer", {role: Rules() for role in Role})
-        screen = streams.StreamScreen(ADAPTERS["/v1/chat/completions"].stream(), Engine.load(), rules)
+        screen = StreamScreen(ADAPTERS["/v1/chat/completions"].stream(), Engine.load(), rules)
         for frame in frames:
             assert await screen.feed(frame) == b""
             assert screen.flush() == b""

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters import Action, Engine, Rules, Sieve
-from gateway import streams
 from gateway.errors import FilterError, GatewayError
+from gateway.held import Held
 from gateway.protocols import ADAPTERS
 from gateway.protocols.base import Role, Usage
 from gateway.reasons import Reason
@@ -195,17 +195,17 @@ def _frames_leave_early(monkeypatch: pytest.MonkeyPatch) -> None:
     def is_final(self: Any) -> bool:
         return all(end <= channel.final + 1 for channel, _, end in self.spans)
 
-    monkeypatch.setattr(streams._Held, "is_final", is_final)
+    monkeypatch.setattr(Held, "is_final", is_final)
 
 
 def _words_leave_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = streams._Held.is_final
+    right = Held.is_final
 
     def finished_part(held: Any) -> int:
         channel, start, end = held.spans[0] if len(held.spans) == 1 else (None, 0, 0)
         return 0 if channel is None or right(held) else max(0, min(channel.final + 1, end - 1) - start)
 
-    monkeypatch.setattr(StreamScreen, "_finished_part", staticmethod(finished_part))
+    monkeypatch.setattr(Held, "finished_part", finished_part)
 
 
 def _sieve_lets_go_early(monkeypatch: pytest.MonkeyPatch) -> None:
