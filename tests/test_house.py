@@ -42,10 +42,11 @@ MAY: dict[str, set[str]] = {
     "gateway.faults": set(),
     "gateway.keyfile": set(),
     "gateway.owned": set(),
+    "gateway.live_connections": set(),
     "gateway.lazy": set(),
     "gateway.tlog": set(),
     "gateway.signing": {"gateway.keyfile", "gateway.settings", "gateway.tlog"},
-    "gateway.audit": {"gateway.keyfile", "gateway.tlog", "policies", "gateway.signing"},
+    "gateway.audit": {"gateway.keyfile", "gateway.live_connections", "gateway.tlog", "policies", "gateway.signing"},
     "gateway.seal": {"gateway.owned", "gateway.audit", "gateway.settings", "gateway.signing", "gateway.tlog"},
     "gateway.ship": {
         "gateway.owned",
@@ -85,7 +86,7 @@ MAY: dict[str, set[str]] = {
         "gateway.vault",
     },
     "gateway.license": {"policies"},
-    "gateway.trust": {"gateway.license", "gateway.settings"},
+    "gateway.trust": {"gateway.license", "gateway.live_connections", "gateway.settings"},
     "gateway.authority": {
         "gateway.audit",
         "gateway.edge",

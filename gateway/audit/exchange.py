@@ -7,9 +7,7 @@ cut, which ends the thread. Only a look-up of a name cannot be cut: the next exc
 
 from __future__ import annotations
 
-import socket
 import threading
-import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,9 +15,9 @@ from http.client import HTTPException
 from typing import Any, Final
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from gateway.audit.answer import AnswerError, read_answer
+from gateway.live_connections import LiveConnections, pools_told_of
 
 CONNECT_S: Final = 10.0  # our choice: also for the TLS handshake
 
@@ -47,8 +45,8 @@ class Exchanges:
             cert_reqs="CERT_REQUIRED",
             ca_certs=ca_file,
         )
-        self._live = _Live()
-        self._pools.pool_classes_by_scheme = _known_to(self._live)
+        self._live = LiveConnections()
+        self._pools.pool_classes_by_scheme = pools_told_of(self._live.add, self._live.add)
         self._late: threading.Thread | None = None
 
     def ask(
@@ -106,68 +104,3 @@ class Exchanges:
         except (HTTPException, OSError) as error:  # what urllib3 lets through as it is
             raise urllib3.exceptions.ProtocolError(type(error).__name__) from error
         return Answered(response.status, response.headers, data)
-
-
-class _Live:
-    """The connections, from before they are made."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._connections: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
-        # A connection lets go of its socket while a body without a stated length is still read from it.
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._cut = False
-
-    def begin(self) -> None:
-        """From now on connections may be made."""
-        with self._lock:
-            self._cut = False
-
-    def add(self, connection: HTTPConnection) -> None:
-        """It is about to connect, or has connected."""
-        with self._lock:
-            self._connections.add(connection)
-            if isinstance(connection.sock, socket.socket):
-                self._sockets.add(connection.sock)
-                if self._cut:
-                    _shut(connection.sock)
-
-    def cut(self) -> None:
-        """End what is under way. Called by another thread."""
-        with self._lock:
-            self._cut = True
-            for sock in [*(one.sock for one in self._connections), *self._sockets]:
-                if isinstance(sock, socket.socket):
-                    _shut(sock)
-
-
-def _shut(sock: socket.socket) -> None:
-    try:
-        # The method of the plain socket: that of a TLS socket would let go of what the reading thread works with.
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError:
-        return  # not connected any more: nothing is waited for
-
-
-def _known_to(live: _Live) -> dict[str, Any]:
-    """Pools whose connections are known from before they are made."""
-
-    class Plain(HTTPConnection):
-        def connect(self) -> None:
-            live.add(self)
-            super().connect()
-            live.add(self)
-
-    class Secure(HTTPSConnection):
-        def connect(self) -> None:
-            live.add(self)
-            super().connect()
-            live.add(self)
-
-    class PlainPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import abc
 import os
-import socket
 import ssl
 import stat
 import threading
-import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -25,11 +23,12 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
 from tuf.ngclient.fetcher import FetcherInterface
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 from urllib3.util import make_headers
 
 from gateway import __version__
 from gateway.errors import ConfigError
+from gateway.live_connections import LiveConnections, pools_told_of
 
 CHUNK_BYTES = 65_536  # so much more than a bound may be read before it is noticed
 CUT_AGAIN_S = 0.2  # after the first cut: a connection that was just being made is found at the next
@@ -152,7 +151,7 @@ class HttpFetcher(Fetcher):
             self._pools = urllib3.ProxyManager(address, proxy_headers=proxy_headers, **common)
         else:
             self._pools = urllib3.PoolManager(**common)
-        self._pools.pool_classes_by_scheme = _watched(self._watch)
+        self._pools.pool_classes_by_scheme = pools_told_of(self._watch.add, self._watch.made)
 
     def _body(self, url: str, validators: Mapping[str, str], told: dict[str, str]) -> Iterator[bytes]:
         name = _last(url)
@@ -235,10 +234,8 @@ class _Watch:
 
     def __init__(self, deadline_s: float) -> None:
         self._deadline_s = deadline_s
+        self._live = LiveConnections()
         self._lock = threading.Lock()
-        self._connections: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
-        # A connection lets go of its socket while a body without a stated length is still read from it.
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._wake = threading.Event()
         self._closed = self._over = self._stopped = False
         self._thread: threading.Thread | None = None
@@ -246,17 +243,15 @@ class _Watch:
     def add(self, connection: HTTPConnection) -> None:
         """The connection is about to be made. The watch begins with the first one."""
         self.check()
+        self._live.add(connection)
         with self._lock:
-            self._connections.add(connection)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="licet-trust-watch", daemon=True)
                 self._thread.start()
 
     def made(self, connection: HTTPConnection) -> None:
         """The connection stands."""
-        with self._lock:
-            if isinstance(connection.sock, socket.socket):
-                self._sockets.add(connection.sock)
+        self._live.add(connection)
         self.check()
 
     def check(self) -> None:
@@ -282,48 +277,9 @@ class _Watch:
         if not self._wake.wait(self._deadline_s):
             self._over = True
         while not self._closed:
-            self._cut()
+            self._live.cut()
             self._wake.clear()
             self._wake.wait(CUT_AGAIN_S)
-
-    def _cut(self) -> None:
-        with self._lock:
-            making = [connection.sock for connection in self._connections]
-            for sock in [*making, *self._sockets]:
-                if isinstance(sock, socket.socket):
-                    _shut(sock)
-
-
-def _shut(sock: socket.socket) -> None:
-    try:
-        # The method of the plain socket: that of a TLS socket would let go of what the reading thread works with.
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError:
-        return  # not connected any more: nothing is waited for
-
-
-def _watched(watch: _Watch) -> dict[str, Any]:
-    """Pools whose connections the watch knows from before they are made."""
-
-    class Plain(HTTPConnection):
-        def connect(self) -> None:
-            watch.add(self)
-            super().connect()
-            watch.made(self)
-
-    class Secure(HTTPSConnection):
-        def connect(self) -> None:
-            watch.add(self)
-            super().connect()
-            watch.made(self)
-
-    class PlainPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}
 
 
 class Opener:
