@@ -13,6 +13,8 @@ import yaml
 
 from gateway.history import attributes as own
 from gateway.metrics import GatewayMetrics
+from gateway.settings.audit_schema import AUDIT
+from policies.spec import Kind, Record
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "telemetry"
 
@@ -45,13 +47,24 @@ def test_each_rule_says_what_is_wrong_what_to_do_and_how_bad_it_is() -> None:
     assert len({rule["alert"] for rule in rules()}) == len(rules())
 
 
+def test_settings_that_rules_name_are_settings() -> None:
+    text = " ".join(f"{rule['annotations']['summary']} {rule['annotations']['action']}" for rule in rules())
+    named = set(re.findall(r"`audit\.([a-z_.]+)`", text))
+    assert {"spool.age", "spool.bytes_max", "witness_lag"} <= named
+    for name in named:
+        kind: Kind | None = AUDIT
+        for part in name.split("."):
+            assert isinstance(kind, Record)
+            kind = kind.keys[part].kind
+
+
 def test_what_must_raise_an_alarm_has_its_rule() -> None:
     text = " ".join(rule["expr"] for rule in rules())
     for wanted in (
         "licet_journal_healthy",
         'place="seal"',
         'place=~"witness',
-        "otlp|syslog|jsonl|s3",
+        "otlp|otlp-metrics|syslog|jsonl|s3",
         "licet_clock_behind_seconds",
         "licet_trust_fresh",
         "licet_requests_total",

@@ -15,14 +15,15 @@ import msgspec
 import orjson
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from gateway.audit import places
 from gateway.audit.progress import work_shown
 from gateway.audit.sealed import SealedError, sealed_head, sealed_records
+from gateway.audit.table import Rows, console_for_tables
 from gateway.errors import ConfigError
 from gateway.history.attributes import kind_of
+from gateway.printable import printable
 from gateway.settings.audit import Otlp
 from gateway.ship import mapping
 from gateway.ship.cursor import SHIP_NAME, Cursors, accept_loss, ask_again, records_in
@@ -39,33 +40,42 @@ Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory
 Json = Annotated[bool, typer.Option("--json", help="One JSON document a line, for programs.")]
 Sink = Annotated[str, typer.Argument(help="otlp, otlp-metrics, syslog, jsonl or s3.")]
 
-STALE_S = 30.0  # our choice: a shipper that runs tells each second
+STALE_S = 30.0  # our choice: a process that runs tells each second
 
 
 @app.command("status")
 def status_command(data: Data = Path("var"), as_json: Json = False) -> None:
-    """Show how far each place is. Exit code 1 if one is behind or has a problem, or the shipper does not run."""
+    """Show how far each place is, the seal among them. Exit code 1 if one is behind or has a problem, or a process does not run.
+
+    Of the seal only a problem counts as one: some records of the last seconds always wait for it.
+    """
     _demand(data)
-    told = [one for one in places.told(data) if one.process == PROCESS]
-    age_s = (time.time() * 1000 - told[0].at_ms) / 1000 if told else None
-    runs = age_s is not None and age_s < STALE_S
-    found = told[0].places if told else ()
+    told = places.told(data)
+    now_ms = time.time() * 1000
+    runs = {one.process: now_ms - one.at_ms < STALE_S * 1000 for one in told}
+    found = [(one.process, place) for one in told for place in one.places]
     if as_json:
-        _dump({**msgspec.to_builtins(place), "running": runs} for place in found)
+        _dump({**msgspec.structs.asdict(place), "process": name, "running": runs[name]} for name, place in found)
     else:
-        table = Table(box=None, header_style="bold")
-        for name in ("place", "behind", "bytes", "oldest", "sent", "failures", "problem"):
-            table.add_column(name)
-        for place in found:
-            oldest = "" if place.since_ms is None else f"{max(0, time.time() - place.since_ms / 1000):,.0f} s"
-            counts = (f"{n:,}" for n in (place.behind_records, place.behind_bytes))
-            more = (oldest, f"{place.sent:,}", f"{place.failures:,}", escape(place.problem))
-            table.add_row(place.name, *counts, *more)
-        Console().print(table)
-        if not runs:
-            typer.echo("The shipper does not run: this is how it was when it ended." if told else "No shipper ever ran here.")  # fmt: skip
-    if not runs or any(place.behind_records or place.problem for place in found):
+        heads = ("place", "behind", "bytes", "oldest", "sent", "failures", "problem")
+        rows = ([Text(printable(cell)) for cell in _shown(place, now_ms)] for _, place in found)
+        console_for_tables().print(Rows(heads, rows, right=heads[1:6]))
+        for name in sorted(runs):
+            if not runs[name]:
+                typer.echo(f"The {name} does not run: this is how it was when it ended.")
+        if PROCESS not in runs:
+            typer.echo(
+                "No shipper ever ran here; `telemetry` of the settings names the places that it brings records to."
+            )
+    behind = any(place.problem or (name == PROCESS and place.behind_records) for name, place in found)
+    if behind or PROCESS not in runs or not all(runs.values()):
         raise typer.Exit(1)
+
+
+def _shown(place: places.Place, now_ms: float) -> tuple[str, ...]:
+    oldest = "" if place.since_ms is None else f"{max(0, now_ms - place.since_ms) / 1000:,.0f} s"
+    counts = (f"{n:,}" for n in (place.behind_records, place.behind_bytes))
+    return (place.name, *counts, oldest, f"{place.sent:,}", f"{place.failures:,}", place.problem)
 
 
 @app.command("reconcile")

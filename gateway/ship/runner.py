@@ -326,7 +326,7 @@ class Runner:
             behind_records=records,
             behind_bytes=size,
             since_ms=since,
-            problem="; ".join(problems)[:PROBLEM_CHARS_MAX],
+            problem="; ".join(dict.fromkeys(problems))[:PROBLEM_CHARS_MAX],  # one place is away: each stream says so
             sent=sent,
             failures=failures,
         )

@@ -6,10 +6,11 @@ import json
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
-from gateway.audit.places import Progress, tell
+from gateway.audit.places import Place, Progress, tell
 from gateway.history.attributes import kind_of
 from gateway.settings.audit import Otlp
 from gateway.ship.cli import app
@@ -48,6 +49,16 @@ def test_status_tells_what_is_behind_and_when_nobody_ships(data: Path) -> None:
         told = json.loads(line)
         assert told["name"] == "otlp"
         assert told["running"] is True
+        assert (told["process"], told["behind_records"], told["problem"]) == ("shipper", 0, "")
+        seal = Place("seal", required=True, behind_records=2, problem="the key is away")
+        for problem, code, age_s in (("", 0, 0), ("the key is away", 1, 0), ("", 1, 60)):
+            seal = msgspec.structs.replace(seal, problem=problem)
+            tell(data, Progress("sealer", 1, int((time.time() - age_s) * 1000), (seal,)))
+            shown = run("status", "--data", str(data))
+            assert shown.exit_code == code
+            assert "seal" in shown.output
+            assert ("The sealer does not run" in shown.output) is (age_s > 0)
+        (data / "run" / "sealer.json").unlink()
         say(data, runner, age_s=60)
         stale = run("status", "--data", str(data))
         assert stale.exit_code == 1
