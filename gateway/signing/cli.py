@@ -21,7 +21,7 @@ from gateway.signing.rotate import OVERLAP_S, rotate
 from gateway.tlog.checkpoint import public_jwk, thumbprint
 from gateway.tlog.frames import host_id
 from gateway.tlog.keys import Term
-from gateway.tlog.note import ED25519, VerifierKey
+from gateway.tlog.note import ED25519, NoteError, VerifierKey, parse_key
 
 app = typer.Typer(help="The keys that sign this gateway's log.")
 
@@ -116,17 +116,27 @@ def sign_command(
     key_change: Annotated[
         bool, typer.Option("--key-change", help="Sign the change to a successor, and only this time.")
     ] = False,
+    allow_change: Annotated[
+        str,
+        typer.Option(
+            "--allow-change", metavar="VKEY", help="Sign nothing now, but the next change if it is to this key."
+        ),
+    ] = "",
 ) -> None:
     """Sign the head of a log that comes on standard input; for `audit.signer.command`, under a user of its own.
 
-    Refuses what contradicts a head that it signed before. Exit code 1.
+    Refuses what contradicts a head that it signed before. Exit code 1. Before `licet audit key rotate` the key's user allows the change.
     """
     try:
+        if allow_change:
+            until_s = guard.allow_change(data, parse_key(allow_change))
+            typer.echo(f"A change to this key is signed once, until {shown_s(until_s)}.")
+            return
         signature = guard.sign(data, sys.stdin.buffer.read(guard.MESSAGE_BYTES_MAX + 1), key_change=key_change)
     except guard.RefusedError as error:
         typer.echo(f"refused: {error}", err=True)
         raise typer.Exit(1) from error
-    except (ConfigError, OSError) as error:
+    except (ConfigError, OSError, NoteError) as error:
         raise _usage(error) from error
     typer.echo(base64.b64encode(signature).decode())
 

@@ -83,7 +83,10 @@ class CommandSigner:
         finally:
             _end(process)
         if status != 0:
-            raise _fault(f"it ended with status {status}")
+            raise _fault(
+                f"it ended with status {status} (`licet audit key sign` refuses heads that contradict what it signed, as those of a data "
+                "folder put back from a copy do, and a change of keys that its user did not allow by --allow-change)"
+            )
         return answer
 
 

@@ -1,4 +1,4 @@
-"""A signer that remembers: it signs heads of logs, one history of each, and nothing else."""
+"""A signer that remembers: it signs heads of logs, none of which goes back, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from gateway.audit.journal import Journal
 from gateway.seal.sealer import Sealer
+from gateway.signing import cli
 from gateway.signing.command import CommandSigner
-from gateway.signing.guard import SIGNED_NAME, RefusedError, sign
+from gateway.signing.guard import CHANGE_NAME, SIGNED_NAME, RefusedError, allow_change, sign
 from gateway.signing.logkey import LogKey
 from gateway.tlog.checkpoint import open_checkpoint, sign_checkpoint
 from gateway.tlog.keys import KeyChange
@@ -47,11 +49,11 @@ def test_heads_that_grow_are_signed_and_so_is_the_same_again(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("size", "root"), [pytest.param(4, ROOT, id="smaller"), pytest.param(5, OTHER, id="another")])
-def test_a_second_history_is_not_signed(tmp_path: Path, size: int, root: bytes) -> None:
+def test_no_head_goes_back_and_none_has_two_roots(tmp_path: Path, size: int, root: bytes) -> None:
     head(tmp_path, 5)
     with pytest.raises(RefusedError):
         head(tmp_path, size, root)
-    head(tmp_path, 6)
+    head(tmp_path, 6, OTHER)  # whether it goes on from the five, a witness knows, and not this signer
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,27 @@ def test_a_change_of_keys_is_signed_when_told_to(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="--key-change"):
         sign(tmp_path, text)
     assert len(sign(tmp_path, text, key_change=True)) == 64
+
+
+def test_a_rotation_to_the_key_that_was_allowed_is_signed_once(tmp_path: Path) -> None:
+    """The command of the settings asks for no more than heads; whoever runs the sealer cannot hand the log over."""
+    old, new, another = (VerifierKey("gw", ED25519, LogKey.load(tmp_path / f"{n}").public) for n in range(3))
+    change = KeyChange(old, new, 1, 2).text.encode()
+    allowed = CliRunner().invoke(cli.app, ["sign", "--data", str(tmp_path / "0"), "--allow-change", str(another)])
+    assert allowed.exit_code == 0, allowed.output
+    with pytest.raises(RefusedError, match="--allow-change"):
+        sign(tmp_path / "0", change)
+    for folder in ("0", "1"):
+        allow_change(tmp_path / folder, new)
+        assert len(sign(tmp_path / folder, change)) == 64
+        with pytest.raises(RefusedError, match="--allow-change"):
+            sign(tmp_path / folder, change)
+    allow_change(tmp_path / "0", new)
+    leave = tmp_path / "0" / SIGNED_NAME / CHANGE_NAME
+    leave.write_text(f"{new}\n9999999999\n")  # longer than anybody can allow
+    with pytest.raises(RefusedError, match="--allow-change"):
+        sign(tmp_path / "0", change)
+    assert CliRunner().invoke(cli.app, ["sign", "--data", str(tmp_path), "--allow-change", "x"]).exit_code == 2
 
 
 def test_l1_without_its_memory_it_signs_nothing_of_that_log(tmp_path: Path) -> None:
