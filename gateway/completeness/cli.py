@@ -5,10 +5,8 @@ Exit codes: 0 nothing is missing, 1 something was found, 2 it could not be looke
 
 from __future__ import annotations
 
-import datetime
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -18,10 +16,10 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from gateway import __version__
+from gateway.audit.progress import steps_shown, work_shown
 from gateway.audit.table import Rows, console_for_tables
 from gateway.completeness import match as matching
 from gateway.completeness.adopt import AdoptError, TailLostError, adopt
@@ -32,6 +30,8 @@ from gateway.completeness.wire import DIALECTS
 from gateway.history.indexer import index_path
 from gateway.history.local import LocalHistory
 from gateway.history.port import HistoryError
+from gateway.printable import printable
+from gateway.shown_time import shown_ms
 from gateway.tlog.frames import host_id
 from gateway.tlog.note import NoteError, VerifierKey, parse_key
 from gateway.tlog.proof import SUFFIX
@@ -71,7 +71,7 @@ def reconcile_command(
         export = open_export(
             usage, format_=format_, columns=_columns(columns or []), width_ms=WIDTHS[width] if width else None
         )
-        with _progress() as told:
+        with steps_shown("reading") as told:
             made = reconcile(
                 data, export, window=window, tolerance_ms=round(tolerance_s * 1000), origin=origin, progress=told
             )
@@ -146,13 +146,11 @@ def match_command(
     try:
         with file.open("rb") as opened:
             text = opened.read(matching.TEXT_BYTES_MAX + 1)
-        digests = matching.digests_of(data, text)
+        wanted = matching.digests_of(data, text)
         if not scan and index_path(data).exists():
             history = LocalHistory(data)
-        with _progress() as told:
-            found = matching.find_delivered(
-                data, digests, history, progress=lambda done, total: told("reading the log", done, total)
-            )
+        with work_shown("reading the log") as progress:
+            found = matching.find_delivered(data, wanted, history, progress=progress)
     except (matching.MatchError, HistoryError, OSError) as error:
         _fail(str(error))
     finally:
@@ -189,9 +187,12 @@ def adopt_command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Take over a lost gateway's volume: close its open calls as unknown, seal its streams from now on. Exit 1: something is lost."""
+    """Take over a lost gateway's volume: close its open calls as unknown, seal its streams from now on, take its keys, transcripts and cases.
+
+    The keys of transcripts are moved: afterwards the volume has none that open them. Exit 1: something is lost.
+    """
     try:
-        with _progress() as told:
+        with steps_shown("checking") as told:
             made = adopt(
                 volume,
                 data,
@@ -215,9 +216,16 @@ def adopt_command(
             f"Adopted {len(made.streams):,} streams of {', '.join(made.gateways)} with {made.records:,} records; "
             f"{made.closed:,} open calls closed as unknown, {made.documents:,} documents kept."
         )
+        taken = made.taken
+        typer.echo(
+            f"Of its secrets: {taken.digest_keys:,} digest keys, {taken.cases:,} cases, {taken.transcript_files:,} files of transcripts "
+            f"with {taken.transcript_keys:,} keys, which are destroyed on the volume."
+        )
     for stream, finding in sorted(made.findings.items()) if not as_json else ():
         typer.echo(f"{stream}: {finding}")
-    if made.findings:
+    for problem in made.taken.problems if not as_json else ():
+        typer.echo(printable(problem))
+    if made.findings or made.taken.problems:
         raise typer.Exit(1)
 
 
@@ -275,15 +283,6 @@ def _prompts(file: Path) -> Iterator[str]:
 
 
 # -- what is shown
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 
 
 def _reconciled(made: Reconciliation, limit: int) -> None:
@@ -359,7 +358,7 @@ def _table(console: Console, title: str, heads: tuple[str, ...], rows: Iterator[
     if not limit:
         return
     shown = [
-        tuple(Text("" if cell is None else _printable(str(cell))) for cell in row) for row in islice(rows, limit + 1)
+        tuple(Text("" if cell is None else printable(str(cell))) for cell in row) for row in islice(rows, limit + 1)
     ]
     if len(shown) > limit:
         shown[limit] = (Text("..."),)
@@ -377,20 +376,11 @@ def _probed(one: Probed) -> None:
 
 def _plain(text: str) -> str:
     """Text from outside: nothing that a terminal or rich would obey."""
-    return escape(_printable(text))
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return escape(printable(text))
 
 
 def _when(ms: int | None) -> str:
-    if ms is None:
-        return ""
-    try:
-        return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    except (OverflowError, ValueError, OSError):
-        return f"{ms} ms after 1970"
+    return "" if ms is None else shown_ms(ms, "milliseconds")
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,20 +1,23 @@
 """Whether a text was delivered: its keyed digest, looked for in the records of answers.
 
-The digest is that of the text without its white space, under each digest key that is here, so only the keys' custodian can ask. What is found
+The digest is that of the text without its white space, under each digest key that is here, so only the keys' custodian can ask. Keys of an
+adopted volume count for the records that came with it, and for no other. What is found
 is the record of the answer, and the proof that it is in the sealed log. Looked for is one delivered text as a whole: the content of an
 answer, not a part of it and not a conversation. An answer from before texts were recorded is not found, nor is one whose key is gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from gateway.audit.digest import DigestKeys
+from gateway.audit.digest import held_keys
 from gateway.audit.held import held_seqs, kept_record, kept_records
+from gateway.audit.homes import homes
 from gateway.audit.record import OutcomeRecord, decode
 from gateway.audit.sealed import (
     SealedError,
@@ -30,11 +33,31 @@ from gateway.tlog import tree
 from gateway.tlog.proof import write_proof
 
 TEXT_BYTES_MAX = 1 << 20  # our choice: some four times the longest answer of today's models
+DIGESTS_AT_ONCE = 500  # our choice: below what a question to SQLite may hold
 MATCHES_MAX = 1_000  # our choice: a short text ("Yes.") is delivered often
 
 
 class MatchError(ValueError):
     """The text cannot be looked for. Safe to show: names the remedy, and nothing of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The digests of one text."""
+
+    own: tuple[str, ...]  # under the keys of this gateway
+    adopted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by stream, under the keys that came with it
+    keys: int = 1  # that were tried
+    missing: tuple[str, ...] = ()  # what cannot be looked through, for want of a key
+
+    def of(self, stream: str) -> tuple[str, ...]:
+        """As a record of that stream would hold one of them."""
+        return self.adopted.get(stream, self.own)
+
+    @property
+    def all(self) -> list[str]:
+        """Of all streams."""
+        return list(dict.fromkeys(itertools.chain(self.own, *dict.fromkeys(self.adopted.values()))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +87,7 @@ class Found:
         return len(self.matches) >= MATCHES_MAX
 
 
-def digests_of(data_dir: Path, text: bytes) -> tuple[str, ...]:
+def digests_of(data_dir: Path, text: bytes) -> Wanted:
     """The text's digests under every key that is here. Raises MatchError, OSError."""
     if len(text) > TEXT_BYTES_MAX:
         raise MatchError(f"the text has more than {TEXT_BYTES_MAX:,} bytes; give one delivered text")
@@ -74,19 +97,37 @@ def digests_of(data_dir: Path, text: bytes) -> tuple[str, ...]:
         raise MatchError("the text is not UTF-8") from error
     if not words.strip():
         raise MatchError("the text is empty, or nothing but white space")
-    if not any((data_dir / "keys").glob("digest-*.key")):
+    own: tuple[str, ...] = ()
+    adopted: dict[str, tuple[str, ...]] = {}
+    keys, missing = 0, []
+    for home in homes(data_dir):
+        try:
+            found = held_keys(home.path)
+        except ValueError as error:
+            if home.word is None:
+                raise MatchError("a digest key cannot be used; restore it") from error
+            found = ()
+        keys += len(found)
+        made = tuple(key.text(words) for key in found)
+        if home.word is None:
+            own = made
+        else:
+            adopted |= dict.fromkeys(home.word.streams, made)
+        if not found and (home.word is None or home.word.streams):
+            whose = (
+                "this gateway's own records" if home.word is None else f"records of {home.named}, which were adopted"
+            )
+            missing.append(f"{whose}: there is no digest key under {home.path / 'keys'}, or one that cannot be used")
+    if not keys:
         raise MatchError(
             f"there is no digest key under {data_dir / 'keys'}; only the keys' custodian can look for a text"
         )
-    try:
-        return DigestKeys.load(data_dir).all_texts(words)
-    except ValueError as error:
-        raise MatchError("a digest key cannot be used; restore it") from error
+    return Wanted(own, adopted, keys, tuple(missing))
 
 
 def find_delivered(
     data_dir: Path,
-    digests: Sequence[str],
+    wanted: Wanted,
     tables: Tables | None = None,
     *,
     pause: Callable[[], None] = lambda: None,
@@ -99,37 +140,46 @@ def find_delivered(
     heads = {name: sealed_head(data_dir, name) for name in record_streams(data_dir)}
     sealed = sum(head.size for head in heads.values())
     if tables is not None:
-        marks = ", ".join("?" * len(digests))
-        found = tables.rows(
-            "SELECT t.stream, c.outcome FROM texts t JOIN calls c ON c.stream = t.stream AND c.intent = t.intent"  # noqa: S608
-            f" WHERE t.digest IN ({marks}) ORDER BY c.ts DESC LIMIT {MATCHES_MAX}",
-            list(digests),
-        )
-        places = [(str(stream), int(str(seq))) for stream, seq in found if seq is not None]
-        missing = list(tables.completeness().missing)
+        places = _indexed(tables, wanted.all)
+        missing = [*wanted.missing, *tables.completeness().missing]
     else:
-        missing = []
-        places = _scan(data_dir, heads, digests, missing, pause, progress)
+        missing = list(wanted.missing)
+        places = _scan(data_dir, heads, wanted, missing, pause, progress)
     matches = []
     for stream, seq in places[:MATCHES_MAX]:
-        match = _match(data_dir, heads.get(stream), stream, seq, digests)
+        match = _match(data_dir, heads.get(stream), stream, seq, wanted.of(stream))
         if match is not None:
             matches.append(match)
-    return Found(tuple(matches), len(digests), len(heads), sealed, tuple(missing))
+    return Found(tuple(matches), wanted.keys, len(heads), sealed, tuple(missing))
+
+
+def _indexed(tables: Tables, digests: Sequence[str]) -> list[tuple[str, int]]:
+    """Where the index has one of these digests, newest first. A digest in a stream that its key is not of is left out later."""
+    found = []
+    for at in range(0, len(digests), DIGESTS_AT_ONCE):
+        some = digests[at : at + DIGESTS_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        found += tables.rows(
+            "SELECT t.stream, c.outcome, c.ts FROM texts t JOIN calls c ON c.stream = t.stream AND c.intent = t.intent"  # noqa: S608
+            f" WHERE t.digest IN ({marks}) ORDER BY c.ts DESC LIMIT {MATCHES_MAX}",
+            list(some),
+        )
+    found.sort(key=lambda row: int(str(row[2])), reverse=True)
+    return [(str(stream), int(str(seq))) for stream, seq, _ in found if seq is not None]
 
 
 def _scan(
     data_dir: Path,
     heads: dict[str, SealedHead],
-    digests: Sequence[str],
+    wanted: Wanted,
     missing: list[str],
     pause: Callable[[], None],
     progress: Callable[[int, int], object],
 ) -> list[tuple[str, int]]:
-    needles = [f'"{digest}"'.encode() for digest in digests]
     total, done = sum(head.size for head in heads.values()), 0
     places: list[tuple[str, int]] = []
     for stream, head in heads.items():
+        needles = [f'"{digest}"'.encode() for digest in wanted.of(stream)]
         first = first_kept(data_dir, stream)
         if first:
             left = sum(seq < first for seq in held_seqs(data_dir, stream))

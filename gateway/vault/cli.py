@@ -24,6 +24,7 @@ from gateway.audit.homes import homes
 from gateway.audit.sealed import SealedError, gateway_of
 from gateway.errors import AuditError, ConfigError
 from gateway.history.port import HistoryError
+from gateway.printable import printable
 from gateway.settings import load_settings
 from gateway.settings.audit import AuditSettings
 from gateway.shown_time import shown_ms, shown_s
@@ -97,7 +98,7 @@ def transcript_keys(data: Data = Path("var"), as_json: Json = False) -> None:
     table = Table("of", "key", "state", "since", "keys of end users", box=None, header_style="bold")
     for row in rows:
         since = shown_s(int(str(row["since_s"])), zone=True)
-        table.add_row(escape(_plain(str(row["of"]))), str(row["key"]), str(row["state"]), since, f"{row['wraps']:,}")
+        table.add_row(escape(printable(str(row["of"]))), str(row["key"]), str(row["state"]), since, f"{row['wraps']:,}")
     Console(width=max(Console().width, 120)).print(table)
 
 
@@ -116,7 +117,7 @@ def case_list(
     for name in ("case", "kind", "opened", "accessed", "reported to", "state"):
         table.add_column(name, no_wrap=True)
     for one in found:
-        reported = ", ".join(escape(_plain(f"{r.at} {r.ref}")) for r in one.reports)
+        reported = ", ".join(escape(printable(f"{r.at} {r.ref}")) for r in one.reports)
         state = "open" if one.closed_ms is None else f"closed {shown_ms(one.closed_ms, zone=True)}"
         table.add_row(one.case, one.kind, shown_ms(one.made_ms, zone=True), str(one.accessed), reported, state)
     Console(width=max(Console().width, 160)).print(table)
@@ -138,7 +139,9 @@ def case_request(
     with _at_work(data, gateway, reason) as (log, why):
         keyring = _keyring(me, key, passphrase_file)
         _give(cases.request(data, case, keyring, to, why, log), out)
-        typer.echo(f"{out}: for {_plain(to)}, who opens the case with it within {cases.HALF_AGE_S_MAX // 3600} hours.")
+        typer.echo(
+            f"{out}: for {printable(to)}, who opens the case with it within {cases.HALF_AGE_S_MAX // 3600} hours."
+        )
 
 
 @case_app.command("open")
@@ -253,7 +256,7 @@ def erase_command(
         done = erasure.erase(data, named, why, log)
     for whose in unknown:
         typer.echo(
-            f"not looked for in the adopted records of {_plain(whose)}: no digest key came with them; use --subject",
+            f"not looked for in the adopted records of {printable(whose)}: no digest key came with them; use --subject",
             err=True,
         )
     if as_json:
@@ -384,14 +387,9 @@ def _give(content: bytes, out: Path | None) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {_plain(message)}", err=True)  # it may name what a file from somebody else says
+    typer.echo(f"error: {printable(message, keep='\n')}", err=True)  # it may name what a file from somebody else says
     raise typer.Exit(code)
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _plain(text: str) -> str:
-    """As one can be shown it: in nothing that comes from a file is there anything that a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

@@ -11,7 +11,7 @@ import pytest
 from gateway.audit.held import held_path, held_seqs, kept_record
 from gateway.audit.journal import Journal
 from gateway.audit.sealed import first_kept, log_dir, sealed_head
-from gateway.completeness.match import find_delivered
+from gateway.completeness.match import Wanted, find_delivered
 from gateway.completeness.sealed_calls import SealedCall, read_calls
 from gateway.history import batches, indexer
 from gateway.history.archive import ArchiveHistory
@@ -176,12 +176,12 @@ def cut(made: Made, size: int, note: str) -> object:
 
 def test_held_answers_are_matched_and_held_calls_are_reconciled(made: Made) -> None:
     prune(made.data)
-    found = find_delivered(made.data, [TEXT])
+    found = find_delivered(made.data, Wanted((TEXT,)))
     (match,) = found.matches
     assert match.record == f"{made.stream}/{made.trained[1]}"
     assert read_proof(match.proof).extra == kept_record(made.data, made.stream, made.trained[1])
     assert found.missing == (f"{made.stream}: of the first 512 records all but {len(wanted(made))} were pruned",)
-    (match,) = find_delivered(made.data, [TEXT], LocalHistory(made.data)).matches
+    (match,) = find_delivered(made.data, Wanted((TEXT,)), LocalHistory(made.data)).matches
     assert match.record == f"{made.stream}/{made.trained[1]}"
     calls: list[SealedCall] = []
     read = read_calls(made.data, calls.append)
