@@ -68,7 +68,10 @@ def cosigned_by(
     for line in lines:
         key = known.get((line.name, line.key_id))
         if key is not None:
-            found.append(_cosignature(key, line.signature, text, head))
+            try:
+                found.append(_cosignature(key, line.signature, text, head))
+            except NoteError as error:
+                raise NoteError(f"the cosignature of {key.name}+{key.id.hex()} does not hold: {error}") from error
     return tuple(found)
 
 

@@ -181,7 +181,10 @@ def signed_by(text: bytes, lines: Sequence[Line], keys: Iterable[VerifierKey]) -
         key = known.get((line.name, line.key_id))
         if key is None:
             continue
-        verify_ed25519(key.public, line.signature, text)
+        try:
+            verify_ed25519(key.public, line.signature, text)
+        except NoteError as error:
+            raise NoteError(f"the signature of {key.name}+{key.id.hex()} does not hold: {error}") from error
         found[key] = None
     return tuple(found)
 

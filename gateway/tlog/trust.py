@@ -11,7 +11,9 @@ from .keys import KEYS, KEYS_BYTES_MAX, Term, key_terms, read_changes, signs_at
 from .note import ED25519, NoteError, VerifierKey, parse_key, read_note, signed_by
 from .places import Source
 from .records import WrongError
+from .report import shown
 
+_NAMES_SHOWN, _NAME_CHARS = 4, 80  # our choice
 VKEYS = "vkeys"  # beside the logs: the keys that sign them, as the gateway itself says
 
 
@@ -80,7 +82,10 @@ class Terms:
         head = read_checkpoint(note)
         signed = signed_by(text, lines, self.terms)
         if not signed and self.trust.keys and not foreign:
-            raise NoteError("the note is not signed by a trusted key")
+            names = ", ".join(f"{shown(one.name, _NAME_CHARS)}+{one.key_id.hex()}" for one in lines[:_NAMES_SHOWN])
+            raise NoteError(
+                f"the note is not signed by a trusted key, but by {names}; ask its operator, by another way than this log, whether that is its key"
+            )
         cosigned = cosigned_by(text, lines, self.trust.witnesses, (head.origin, head.size, head.root))
         seen_s = min((one.time_s for one in cosigned), default=None)
         outdated = bool(signed) and not any(signs_at(self.terms, key, seen_s) for key in signed)

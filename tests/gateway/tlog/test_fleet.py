@@ -88,6 +88,27 @@ def test_a_cut_fleet_log_is_missed_by_whoever_kept_its_head(log: tuple[Path, str
     assert problem(check([data], TRUST, kept=[kept_head(note, "kept", TRUST)]))[0] == f"{FLEET}/1"
 
 
+def test_a_folder_that_was_set_back_is_missed_by_whoever_kept_a_later_head(
+    log: tuple[Path, str, list[bytes]], tmp_path: Path
+) -> None:
+    """And its age is there to be read: nothing else in it tells."""
+    data, stream, payloads = log
+    seal(data, stream, payloads[:4])
+    reframe(data / "journal" / stream, payloads[:4])
+    seal_fleet(data, heads(stream, payloads, 4))
+    old = shutil.copytree(data, tmp_path / "old")
+    seal(data, stream, payloads)
+    reframe(data / "journal" / stream, payloads)
+    seal_fleet(data, heads(stream, payloads, 4, 7))
+    later = (data / "log" / stream / "checkpoint").read_text("utf-8")
+    report = check([old], TRUST)
+    assert report.ok
+    assert any("its newest entry is of 2023-11-14T22:13:20Z" in one for one in report.fleets[0].remarks)
+    found = problem(check([old], TRUST, kept=[kept_head(later, "kept", TRUST)]))
+    assert found[0] == f"{stream}/4"
+    assert "the tail is lost" in found[1]
+
+
 @pytest.mark.parametrize(
     ("sizes", "record", "words"),
     [((6, 4), 1, "rolled back"), ((3, 5, 5), 2, "forked")],
