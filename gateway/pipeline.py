@@ -7,7 +7,8 @@ Between a look at the license and what it lets go nothing is waited for: what au
 
 A step that decides against the call returns a `Stop`; a step that cannot decide raises a GatewayError. Both end in one
 refusal in the caller's dialect and one outcome record (L1, L6). In shadow mode the license and the filters decide and
-are recorded, and nothing that they decide is carried out.
+are recorded, and nothing that they decide is carried out. What a step asks is in a room at hand: `licensing` asks the
+license, `filtering` the filters; `recording` writes the records, `keeping` what is kept beside them.
 """
 
 from __future__ import annotations
