@@ -15,7 +15,7 @@ from rich.text import Text
 from gateway.audit import changes, effect, query
 from gateway.audit.progress import work_shown
 from gateway.audit.record import Counts, Intent, Note, OutcomeRecord
-from gateway.audit.table import Rows, console_for_tables
+from gateway.audit.table import Rows, console_for_tables, wide_console
 from gateway.printable import printable
 from gateway.shown_time import shown_ms
 from gateway.tlog import cli as verifier
@@ -27,7 +27,6 @@ app = typer.Typer(no_args_is_help=True, help="Look into the audit journal, and c
 Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document a line, for programs.")]
 
-TABLE_CHARS_MIN = 132  # time, kind, model, result and a record's id side by side, and some room for facts
 
 _STYLES = {"masked": "yellow", "blocked": "red", "refused": "red", "failed": "magenta", "unknown": "magenta"}
 
@@ -53,7 +52,7 @@ def tail_command(
         for entry in entries:
             *cells, facts, record = _row(entry)
             table.add_row(*cells, record, facts)
-        _wide().print(table)
+        wide_console().print(table)
     try:
         for entry in later:
             if entry.id in shown:
@@ -211,13 +210,8 @@ def _print_effects(report: effect.Report) -> None:
         console.print(_safe(f"Nothing was allowed after the {what} {report.name} took effect."))
 
 
-def _wide() -> Console:
-    """A console on which no id is cut: a narrow terminal wraps the line, a pipe gets it whole."""
-    return Console(width=max(Console().width, TABLE_CHARS_MIN))
-
-
 def _print_report(report: Report) -> None:
-    console = _wide()
+    console = wide_console()
     table = Table("stream", "state", "records", "sealed", "calls", "open", "root", box=None, header_style="bold")
     for s in (*report.fleets, *report.streams):
         color = {"damaged": "red", "unfinished": "yellow"}.get(s.state, "green")

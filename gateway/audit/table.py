@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 PIPE_CHARS = 10_000  # our choice: more than any row has
+WIDE_CHARS = 132  # our choice: time, kind, model, result and a record's id side by side, and some room for facts
 _HEADS_SHARE = 3  # names of fields take at most one part in so many of a line
 
 
@@ -22,6 +23,11 @@ def console_for_tables() -> Console:
     """The terminal's, or one on which each row has its line."""
     console = Console()
     return console if console.is_terminal or os.environ.get("COLUMNS", "").isdigit() else Console(width=PIPE_CHARS)
+
+
+def wide_console() -> Console:
+    """One on which no id is cut: a narrow terminal wraps the line, a pipe gets it whole."""
+    return Console(width=max(Console().width, WIDE_CHARS))
 
 
 class Rows:

@@ -196,9 +196,7 @@ def mirror(source: Path, target: Path) -> int:
         if name == last or not path.is_file() or any(part.startswith(".") for part in name.parts):
             continue
         copied += _copy(path, target / name)
-    beside = target / f".{last}.{os.getpid()}.tmp"
-    beside.write_bytes(timestamp)
-    beside.replace(target / last)
+    put(target / last, timestamp)
     return copied + 1
 
 

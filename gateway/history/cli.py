@@ -17,13 +17,12 @@ from typing import Annotated
 import msgspec
 import orjson
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from gateway.audit.progress import work_shown
-from gateway.audit.table import Rows, console_for_tables
+from gateway.audit.table import Rows, console_for_tables, wide_console
 from gateway.errors import ConfigError
 from gateway.history import indexer
 from gateway.history.archive import ArchiveHistory
@@ -55,7 +54,6 @@ Id = Annotated[Values, typer.Option("--id", help="A call id, or <stream>/<seq> o
 Since = Annotated[str | None, typer.Option(help="ISO 8601, or how long ago: 90m, 2h, 7d.")]
 Until = Annotated[str | None, typer.Option(help="As --since; exclusive.")]
 
-TABLE_CHARS_MIN = 132  # as `licet audit tail`
 STREAMS_SHOWN = 12  # our choice: streams told one by one below a table; sums tell of the rest
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -274,7 +272,7 @@ def _show_counts(counts: Counts, *, as_json: bool, as_csv: bool) -> None:
             table.add_row(*(escape(value) or "-" for value in values), f"{number:,}")
         if not counts.by and not counts.counts:
             table.add_row("0")
-        _console().print(table)
+        wide_console().print(table)
     _state(counts.completeness, err=as_csv)
 
 
@@ -331,8 +329,3 @@ def _cell(value: object) -> object:
 
 def _dump(document: object) -> None:
     typer.echo(orjson.dumps(document))
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.width >= TABLE_CHARS_MIN else Console(width=TABLE_CHARS_MIN)
