@@ -387,7 +387,7 @@ def _give(content: bytes, out: Path | None) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {printable(message, keep='\n')}", err=True)  # it may name what a file from somebody else says
+    typer.echo("error: " + printable(message, keep="\n"), err=True)  # it may name what a file from somebody else says
     raise typer.Exit(code)
 
 
