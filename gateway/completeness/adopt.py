@@ -39,6 +39,7 @@ from gateway.evidence.kept import KEPT_NAME, KINDS, keep
 from gateway.file_lock import locked_or
 from gateway.history.fleet import is_fleet_log
 from gateway.seal.adopted import ADOPTED_NAME, Adopted, adopted, encode
+from gateway.seal.log import DisagreementError
 from gateway.seal.sealer import COMMITTED_NAME, LOCK_NAME
 from gateway.signing.logkey import KEY_NAME, LogKey
 from gateway.tlog import frames, tree
@@ -133,7 +134,8 @@ def adopt(
         raise AdoptError("a gateway cannot adopt its own data folder; its own streams are recovered at its start")
     with _nobody_writes(volume):
         mark = _mark(volume, data_dir, gateway_id)
-        held, trusted = _heads(volume, tuple(keys) or _own_keys(volume))
+        trusted = _Trusted(volume, tuple(keys))
+        held = _heads(volume, trusted)
         findings = _check(volume, held, progress)
         if findings and not with_loss:
             raise TailLostError(findings)
@@ -161,7 +163,9 @@ def adopt(
             records += _size(volume, stream)
             told = (unsealable[stream],) if stream in unsealable else ()
             note = head.note if head is not None else ""
-            origin_word = Adopted(origin, gateway_id, mark.at_ms, tuple(str(key) for key in trusted), note, told)
+            origin_word = Adopted(
+                origin, gateway_id, mark.at_ms, tuple(str(key) for key in trusted.of(stream)), note, told
+            )
             _take(volume, data_dir, stream, origin_word, lambda: progress("step", 0, 0))
         documents = _documents(volume, data_dir)
         word = Word(tuple(sorted(gateways)), tuple(streams), mark.at_ms)
@@ -237,11 +241,31 @@ def _own_keys(volume: Path) -> tuple[VerifierKey, ...]:
     return tuple(parse_key(verifier_key(name, public)) for name in sorted(names))
 
 
-def _heads(volume: Path, keys: Sequence[VerifierKey]) -> tuple[dict[str, _Held], Sequence[VerifierKey]]:
+class _Trusted:
+    """Whose signatures count: those that were given; of none, those that the volume names."""
+
+    def __init__(self, volume: Path, given: Sequence[VerifierKey]) -> None:
+        self._volume = volume
+        self._given = tuple(given)
+        self._own = () if given else _own_keys(volume)
+
+    def of(self, stream: str) -> tuple[VerifierKey, ...]:
+        """Raises AdoptError. A log that the lost gateway had adopted itself may still have the head of the one before."""
+        if self._given:
+            return self._given
+        try:
+            before = adopted(log_dir(self._volume) / stream)
+            named = before.trusted if before is not None else ()
+        except DisagreementError as error:
+            raise AdoptError(f"{stream}: {error}; give the keys by --key") from error
+        return (*self._own, *named)
+
+
+def _heads(volume: Path, trusted: _Trusted) -> dict[str, _Held]:
     """By stream, the newest head that was signed. Raises AdoptError for a head whose signature does not count."""
     held: dict[str, _Held] = {}
     for stream in sealed_streams(volume):
-        note = sealed_head(volume, stream).note
+        note, keys = sealed_head(volume, stream).note, trusted.of(stream)
         try:
             head = open_cosigned(note, keys).checkpoint if keys else read_checkpoint(note)
         except CheckpointError as error:
@@ -262,7 +286,7 @@ def _heads(volume: Path, keys: Sequence[VerifierKey]) -> tuple[dict[str, _Held],
                 if stream not in held or held[stream].size < size:
                     note = held[stream].note if stream in held else ""
                     held[stream] = _Held(origin, size, root, note)
-    return held, keys
+    return held
 
 
 def _check(volume: Path, held: dict[str, _Held], progress: Progress) -> dict[str, str]:
