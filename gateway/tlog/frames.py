@@ -199,6 +199,14 @@ def open_plain(path: Path) -> BinaryIO | None:
     return os.fdopen(handle, "rb")
 
 
+def size_of(path: Path) -> int:
+    """In bytes; 0 where nothing is there, or nothing any more."""
+    try:
+        return path.stat().st_size
+    except OSError:  # only for telling how far a check is: who reads the file tells what is wrong with it
+        return 0
+
+
 def segment_name(segment: int) -> str:
     """`00000001.seg` for 1."""
     return f"{segment:08d}.seg"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import orjson
 
-from .checkpoint import SIZE_MAX
 from .heads import Held
 from .note import NOTE_CHARS_MAX, NoteError
 from .places import Source
@@ -92,6 +91,8 @@ def read_adopted(source: Source, origin: str, terms: Terms) -> AdoptedFrom | Non
     if data is None:
         return None
     try:
+        if len(data) > _ADOPTED_BYTES_MAX:
+            raise WrongError(f"it has more than {_ADOPTED_BYTES_MAX:,} bytes", seq=0, file=ADOPTED_NAME)
         told = orjson.loads(data)
         by, note, findings = told["by"], told["checkpoint"], told.get("findings", [])
         if told["origin"] != origin or type(by) is not str or type(note) is not str or type(findings) is not list:
@@ -106,7 +107,7 @@ def read_adopted(source: Source, origin: str, terms: Terms) -> AdoptedFrom | Non
     if signed is None:
         return AdoptedFrom(None, tuple(remarks))
     head = signed.head
-    if head.origin != origin or not 0 <= head.size < SIZE_MAX:
+    if head.origin != origin:
         raise WrongError("the head that is kept there is of another log", seq=0, file=ADOPTED_NAME)
     if terms.trust.keys and not signed.keys:
         remarks.append(

@@ -318,7 +318,7 @@ def _largest(committed: Sequence[Committed]) -> Held | None:
 
 
 def _size_bytes(found: Found) -> int:
-    journal = sum(path.stat().st_size for _, path in frames.segments(found.journal)) if found.journal else 0
+    journal = sum(frames.size_of(path) for _, path in frames.segments(found.journal)) if found.journal else 0
     return journal + (found.log.size_bytes() if found.log else 0)
 
 

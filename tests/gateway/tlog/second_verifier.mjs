@@ -25,6 +25,8 @@ const STATEMENTS = 1_024;
 const KEYS_MAX = 1_048_576;
 const ENDED_MAX = 4_096;
 const KEY_CHARACTERS = 4_096;
+const ADOPTED_MAX = 1_048_576;
+const EXTRA_MAX = 65_536;
 const DEPTH = 1_024;
 const TILE = 256;
 const INT63 = (1n << 63n) - 1n;
@@ -878,8 +880,54 @@ function readHead(log, options, ring, passed) {
   log.witnesses = witnesses;
   if (head.origin.slice(head.origin.lastIndexOf('/') + 1) !== log.name) throw new Bad('checkpoint: its origin is of another log');
   log.minimum = Number(readMinimum(log.folder, head.size));
+  log.adopted = readAdopted(log, options, ring, passed);
   return head;
 }
+
+// -- Beside the tiles --------------------------------------------------------------------------------------------------------------------------------
+
+// What is told of a log that another gateway began: {head: null or what its newest said}; null of any other log.
+function readAdopted(log, options, ring, passed) {
+  const bytes = readFile(path.join(log.folder, 'adopted-from'), ADOPTED_MAX);
+  if (bytes === null) return null;
+  try {
+    if (bytes.length > ADOPTED_MAX) throw new Bad('it is too long');
+    const told = Json.read(bytes);
+    if (!(told instanceof Map)) throw new Bad('it is no object');
+    const findings = told.has('findings') ? told.get('findings') : [];
+    if (told.get('origin') !== log.origin || !isText(told.get('by')) || !isText(told.get('checkpoint')) || !Array.isArray(findings)) throw new Bad('it does not tell of this log');
+    if (told.get('checkpoint') === '') return { head: null };
+    const head = parseCheckpoint(Buffer.from(told.get('checkpoint')));
+    readSignatures(head, options, { ...ring, needed: false }, passed);
+    if (head.origin !== log.origin) throw new Bad('its head is of another log');
+    return { head };
+  } catch (error) {
+    if (error instanceof Bad) throw new Bad(`adopted-from: ${error.message}`);
+    throw error;
+  }
+}
+
+// The numbers of the records that are held with a proof each.
+function heldNumbers(folder) {
+  const names = namesIn(path.join(folder, 'held')).map((name) => /^(0|[1-9][0-9]{0,18})\.tlog-proof$/.exec(name));
+  return new Set(names.filter((found) => found !== null).map((found) => BigInt(found[1])));
+}
+
+// The head that a held proof of record `n` leads to; null: its file is gone.
+function readHeld(log, n, leaf, options, ring, passed) {
+  const bytes = readFile(path.join(log.folder, 'held', `${n}.tlog-proof`), 4 * NOTE_CODE_POINTS + 2 * EXTRA_MAX);
+  if (bytes === null) return null;
+  const proof = parseProof(bytes);
+  if (proof === null) throw new Bad('held: it is not a proof');
+  const head = parseCheckpoint(proof.checkpoint);
+  readSignatures(head, options, { ...ring, needed: ring.needed && log.adopted === null }, passed);
+  if (proof.index !== BigInt(n) || head.origin !== log.origin || proof.extra === null) throw new Bad('held: the proof is of another record, or holds none');
+  if (!leafHash(proof.extra).equals(leaf)) throw new Bad('held: the record in it is not the one in the tree');
+  if (!leadsTo(leaf, proof.index, head.size, proof.hashes, head.root)) throw new Bad('held: its path does not lead to its checkpoint');
+  return head;
+}
+
+// -- Verdict: one log, record by record --------------------------------------------------------------------------------------------------------------
 
 function checkLog(log, options, ring, held, vouched, passed) {
   const report = { name: log.name, problem: null, records: 0, sealed: log.sealed, entries: null };
@@ -903,7 +951,9 @@ function checkRecords(log, options, ring, held, vouched, passed, report, keep) {
   }
   const size = head === null ? 0 : Number(head.size);
   const minimum = head === null ? 0 : log.minimum;
-  const kept = held(log); // [{size, root, fleet}]
+  const kept = [...held(log)]; // [{size, root, fleet}]
+  if (log.adopted?.head) kept.push({ size: log.adopted.head.size, root: log.adopted.head.root, fleet: false });
+  const stored = head === null ? new Set() : heldNumbers(log.folder);
   const heldAt = new Map();
   for (const one of kept) heldAt.set(one.size, [...(heldAt.get(one.size) ?? []), one]);
   const proofs = options.proofs.filter((proof) => log.answersTo(proof.origin));
@@ -924,6 +974,7 @@ function checkRecords(log, options, ring, held, vouched, passed, report, keep) {
     if (n === size && kept.some((one) => one.fleet && one.size > BigInt(n))) throw new Bad('a fleet log holds it to a larger head');
     let payload = null;
     if (journal !== null && !journal.over && journal.begin <= n) payload = journal.next(n, (header, number) => records.header(header, number, n, tree));
+    if (n >= size && payload === null && stored.size > 0) throw new Bad('held: a record that the log does not have');
     if (n >= size && payload === null) return finish(n, tree, journal, records, kept, gone);
     if (n < size && journal !== null && journal.over && journal.begin <= n) throw new Bad('the journal is over before the head of the log');
     if (n < size && n >= bundles) {
@@ -943,6 +994,15 @@ function checkRecords(log, options, ring, held, vouched, passed, report, keep) {
     if (payload !== null) records.add(n, payload, tree);
     for (const proof of proofs) {
       if (proof.index === BigInt(n) && !leadsTo(leaf, proof.index, proof.size, proof.hashes, proof.root)) throw new Bad('a kept proof does not lead to its root');
+    }
+    if (stored.has(BigInt(n))) {
+      const led = readHeld(log, n, leaf, options, ring, passed);
+      stored.delete(BigInt(n));
+      if (led !== null) {
+        const one = { size: led.size, root: led.root, fleet: false };
+        kept.push(one);
+        heldAt.set(one.size, [...(heldAt.get(one.size) ?? []), one]);
+      }
     }
     const levels = tree.append(Buffer.from(leaf));
     for (let level = 1; n < size && level <= levels.length; level += 1) {
@@ -985,12 +1045,14 @@ function parseProof(bytes) {
   const text = utf8(bytes);
   if (text === null || !text.startsWith('c2sp.org/tlog-proof@v1\n')) return null;
   const parted = text.indexOf('\n\n');
+  if ([...text].length > NOTE_CODE_POINTS + 2 * EXTRA_MAX) throw new Bad('it is too long');
   const lines = text.slice(0, Math.max(parted, 0)).split('\n').slice(1);
-  if (lines[0]?.startsWith('extra ') && base64(lines.shift().slice(6)) === null) throw new Bad('extra is not base64');
+  const extra = lines[0]?.startsWith('extra ') ? base64(lines.shift().slice(6)) : undefined;
+  if (extra === null || extra?.length > EXTRA_MAX) throw new Bad('extra is not base64, or too long');
   const index = /^index (0|[1-9][0-9]{0,18})$/.exec(lines.shift() ?? '');
   const hashes = lines.map(base64);
   if (index === null || hashes.length > 63 || hashes.some((hash) => hash === null || hash.length !== 32)) throw new Bad('it is not a proof');
-  return { index: BigInt(index[1]), hashes, checkpoint: Buffer.from(text.slice(parted + 2)) };
+  return { index: BigInt(index[1]), hashes, extra: extra ?? null, checkpoint: Buffer.from(text.slice(parted + 2)) };
 }
 
 // -- Verdict: all logs -----------------------------------------------------------------------------------------------------------------------------
@@ -998,15 +1060,17 @@ function parseProof(bytes) {
 const lastPart = (origin) => origin.slice(origin.lastIndexOf('/') + 1);
 const gatewayOf = (origin) => origin.slice(0, Math.max(origin.lastIndexOf('/'), 0));
 
-function foldersIn(where, fits) {
-  let names;
+function namesIn(where) {
   try {
-    names = fs.readdirSync(where);
+    return fs.readdirSync(where);
   } catch (error) {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [];
     throw error;
   }
-  return names.filter((name) => STREAM_NAME.test(name) && isFolder(path.join(where, name)) && fits(path.join(where, name)));
+}
+
+function foldersIn(where, fits) {
+  return namesIn(where).filter((name) => STREAM_NAME.test(name) && isFolder(path.join(where, name)) && fits(path.join(where, name)));
 }
 
 function findLogs(place) {

@@ -254,6 +254,13 @@ def test_words_that_come_with_a_log_are_no_lines_of_the_verifiers(
         assert sum(line.startswith("OK: 9") for line in out.split("\n")) == 0
 
 
+def test_a_link_to_nothing_is_no_segment(data: Path, tmp_path: Path) -> None:
+    """And no reason to check nothing."""
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "journal" / stream_of(data) / "00000002.seg").symlink_to(tmp_path / "nowhere")
+    assert main([str(tmp_path / "data"), "--key", str(VKEY)]) == 0
+
+
 def test_what_cannot_be_missed_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     key = ("--key", str(VKEY))
     assert main([str(data), *key]) == 0

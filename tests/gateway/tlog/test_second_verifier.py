@@ -16,8 +16,9 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.signing.logkey import LogKey
 from gateway.tlog import frames, tiles
-from gateway.tlog.checkpoint import origin_of
+from gateway.tlog.checkpoint import origin_of, sign_checkpoint
 from gateway.tlog.keys import KeyChange, sign_change
 from gateway.tlog.note import ED25519, VerifierKey
 from gateway.tlog.proof import write_proof
@@ -28,6 +29,7 @@ from tests.gateway.tlog.logs import (
     KEY,
     VKEY,
     WITNESS_VKEY,
+    WRONG,
     key,
     per_segment,
     put,
@@ -291,6 +293,44 @@ def _pipe(data: Path, name: str) -> None:
     os.mkfifo(path)
 
 
+class Leaves:
+    """As `tree.HashReader`, over hashes of leaves."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self._leaves = leaves
+
+    def hash_at(self, level: int, index: int) -> bytes:
+        """Of complete subtrees."""
+        return root_of(self._leaves[index << level : (index + 1) << level])
+
+
+def _held(
+    data: Path, n: int, *, at: int = -1, more: int = 0, signer: LogKey = KEY, record: bytes | None = None
+) -> None:
+    """Record `n` of the ended stream with its proof, beside its tiles; under number `at`, by a head of `more` records."""
+    stream = _streams(data)[0]
+    payloads = [*records(stream), *[b"{}"] * more]
+    leaves = [leaf_hash(one) for one in payloads]
+    note = sign_checkpoint(origin_of(GATEWAY, stream.name), len(leaves), root_of(leaves), signer, GATEWAY)
+    path = inclusion_proof(n, len(leaves), Leaves(leaves))
+    held = data / "log" / stream.name / "held"
+    put(held / f"{n if at < 0 else at}.tlog-proof", write_proof(n, path, note, record or payloads[n]).encode())
+
+
+def _adopted(data: Path, size: int = 4, *, root: bytes | None = None, **fields: object) -> None:
+    """The ended stream as one that another gateway began, with a key that nobody knows."""
+    stream = _streams(data)[0]
+    origin = origin_of(GATEWAY, stream.name)
+    note = sign_checkpoint(origin, size, root or root_at(records(stream), size), WRONG, "gw-before")
+    told = {"origin": origin, "by": "gw", "checkpoint": note, "findings": [], **fields}
+    put(data / "log" / stream.name / "adopted-from", orjson.dumps(told))
+
+
+def _adopted_and_held(data: Path) -> None:
+    _adopted(data)
+    _held(data, 3, signer=WRONG)
+
+
 def _swapped(data: Path) -> None:
     """The fleet's log has the head of another gateway's."""
     seal(data, "fleet-gw2", [], gateway="gw2").rename(data / "away")
@@ -366,6 +406,20 @@ CASES: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "a pipe in the lock's place": (lambda d: _pipe(d, frames.LOCK_NAME), None),
     "pruned, a first header opens a call that cannot be": (lambda d: _pruned_then(d, 2, open=[[0, "zz"]]), "ended/0"),
     "pruned, a first header far beyond": (lambda d: _pruned_then(d, 2, first_seq=2**60, frontier=["00" * 32], root="00" * 32), "ended/0"),
+    "a record that is held": (lambda d: _held(d, 3), None),
+    "a held record at another's place": (lambda d: _held(d, 3, at=4), "ended/4"),
+    "a held record that is another": (lambda d: _held(d, 3, record=b"{}"), "ended/3"),
+    "a held record whose head nobody signed": (lambda d: _held(d, 3, signer=WRONG), "ended/3"),
+    "a held record of a larger log": (lambda d: _held(d, 3, more=2), "ended/all"),
+    "a held record that the log has not": (lambda d: _held(d, 3, at=4000), "ended/all"),
+    "an adopted log": (_adopted, None),
+    "an adopted log that was another": (lambda d: _adopted(d, root=bytes(32)), "ended/4"),
+    "an adopted log that was longer": (lambda d: _adopted(d, 4000, root=bytes(32)), "ended/all"),
+    "an adopted log of another origin": (lambda d: _adopted(d, origin="gw/x"), "ended/0"),
+    "an adopted log by nobody": (lambda d: _adopted(d, by=None), "ended/0"),
+    "an adopted log without an older head": (lambda d: _adopted(d, checkpoint=""), None),
+    "an adopted log that tells too much": (lambda d: _adopted(d, x="x" * 1_048_576), "ended/0"),
+    "an adopted log, a record held by who began it": (_adopted_and_held, None),
     "an entry that says others of nothing": (lambda d: _fleet(d, others=None), "fleet/1"),
     "an ended log among no heads": (lambda d: _fleet(d, ended=["gw/x"]), "fleet/1"),
     "a round that is no number": (lambda d: _fleet(d, round=2.0), "fleet/1"),
@@ -414,6 +468,8 @@ OFTEN = {
     "a fleet's log without its checkpoint",
     "a folder in a segment's place",
     "a pipe in a segment's place",
+    "a held record at another's place",
+    "an adopted log that was another",
     "pruned, a first header opens a call that cannot be",
 }
 assert CASES.keys() >= OFTEN
@@ -504,15 +560,10 @@ def test_both_hold_a_log_to_what_somebody_kept(small: Path, tmp_path: Path) -> N
     note = (small / "log" / stream.name / tiles.CHECKPOINT).read_text("utf-8")
     leaves = [leaf_hash(payload) for payload in found]
 
-    class Leaves:
-        def hash_at(self, level: int, index: int) -> bytes:
-            """Of complete subtrees."""
-            return root_of(leaves[index << level : (index + 1) << level])
-
     good, bad = tmp_path / "good.tlog-proof", tmp_path / "bad.tlog-proof"
     head = tmp_path / "head"
     head.write_text(note, "utf-8")
-    path = inclusion_proof(3, len(leaves), Leaves())
+    path = inclusion_proof(3, len(leaves), Leaves(leaves))
     good.write_text(write_proof(3, path, note, found[3]), "utf-8")
     bad.write_text(write_proof(4, path, note), "utf-8")
     shorter = Path(shutil.copytree(small, tmp_path / "shorter"))
