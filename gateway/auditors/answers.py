@@ -25,6 +25,7 @@ from gateway.completeness.match import Found, MatchError, digests_of, find_deliv
 from gateway.history.fleet import record_streams
 from gateway.history.local import LocalHistory
 from gateway.history.port import Completeness, HistoryError, Query, QueryError
+from gateway.history.unnamed import unnamed
 from gateway.tlog import frames, tree
 
 SEVERAL = frozenset({"reason", "jurisdiction", "entity"})  # of which a call may have more than one
@@ -186,10 +187,12 @@ class Answers:
                     "counts": [{"values": values, "count": count} for values, count in counts.counts],
                     "total": total,
                     "completeness": completeness(counts.completeness),
+                    "unnamed": () if counts.counts else unnamed(history, asked.query),
                 }
             )
         page = history.find(asked.query, cursor=asked.cursor, limit=asked.limit)
-        return _json({"rows": page.rows, "cursor": page.cursor, "completeness": completeness(page.completeness)})
+        found = {"rows": page.rows, "cursor": page.cursor, "completeness": completeness(page.completeness)}
+        return _json({**found, "unnamed": () if page.rows or asked.cursor else unnamed(history, asked.query)})
 
     def _report(self, asked: Asked, _: bytes) -> Answer:
         # Here, since the reports know all rooms whose records they explain, and most workers never make one.

@@ -6,8 +6,8 @@
     GET  /audit/proof/S/I                             the .tlog-proof of a record, with the record in it
     GET  /audit/call/ID                               {"call_id", "records": [{"record", "kind", "sealed", ...}]}
     GET  /audit/query?decision=..&reason=..&model=..&license=..&tenant=..&jurisdiction=..&entity=..&id=..
-              &since=..&until=..&cursor=..&limit=..   {"rows", "cursor", "completeness"}; values of one field by commas
-              &count=by,by                            {"by", "counts", "total", "completeness"}
+              &since=..&until=..&cursor=..&limit=..   {"rows", "cursor", "completeness", "unnamed"}; values of one field by commas
+              &count=by,by                            {"by", "counts", "total", "completeness", "unnamed"}; no `by`: all
     GET  /audit/report/Q05?from=..&to=..              one of the named reports
     GET  /audit/log/S/checkpoint, /audit/log/S/tile/..   the log in the layout of C2SP tlog-tiles
     POST /audit/match                                 the body is a text: {"matches": [...]}, where it was delivered

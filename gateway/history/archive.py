@@ -51,8 +51,12 @@ class _Contents:
 class ArchiveHistory:
     """Answers from the archive. For one thread at a time."""
 
-    def __init__(self, data_dir: Path, *, memory_mb: int = MEMORY_MB, threads: int = THREADS) -> None:
-        """Raises HistoryError where there is no archive."""
+    def __init__(
+        self, data_dir: Path, *, memory_mb: int = MEMORY_MB, threads: int = THREADS, whole: bool = False
+    ) -> None:
+        """`whole`: read each file to its end and hold it against its manifest; else its size must do. Raises HistoryError where there is no archive."""
+        self._whole = whole
+        self._sound: set[str] = set()  # files that were read to their ends
         self._data_dir = data_dir
         self._folder = batches.archive_dir(data_dir)
         self._disk = Disk(data_dir)
@@ -214,9 +218,14 @@ class ArchiveHistory:
 
     def _is_there(self, file: File) -> bool:
         try:
-            return (self._folder / file.path).stat().st_size == file.bytes
+            there = (self._folder / file.path).stat().st_size == file.bytes
         except FileNotFoundError:
             return False
+        if there and self._whole and file.path not in self._sound:
+            there = batches.digest_of(self._folder / file.path) == file.sha256
+            if there:
+                self._sound.add(file.path)
+        return there
 
     def _completeness(self, contents: _Contents) -> Completeness:
         sight = self._disk.look()

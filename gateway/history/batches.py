@@ -94,6 +94,15 @@ def manifest_paths(folder: Path) -> list[Path]:
     return sorted(path for path in top.glob("*.json") if path.stem.isdigit())
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, hex; "" if it went away."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
 def read_manifest(path: Path) -> tuple[Manifest, str]:
     """With its digest. Raises HistoryError."""
     data = path.read_bytes()

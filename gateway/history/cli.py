@@ -27,12 +27,14 @@ from gateway.errors import ConfigError
 from gateway.history import indexer
 from gateway.history.archive import ArchiveHistory
 from gateway.history.archiver import archive
+from gateway.history.batches import archive_dir
 from gateway.history.local import LocalHistory
 from gateway.history.moments import moment_ms
 from gateway.history.phoenix import PhoenixHistory
 from gateway.history.phoenix_client import phoenix_of
 from gateway.history.port import AuditQuery, Completeness, Counts, HistoryError, Page, Query, QueryError
 from gateway.history.tables import CallRow
+from gateway.history.unnamed import unnamed
 from gateway.printable import printable
 from gateway.settings import load_settings
 from gateway.settings.audit import Otlp
@@ -48,7 +50,9 @@ Reason = Annotated[Values, typer.Option(help="A reason code of the outcome.")]
 Model = Annotated[Values, typer.Option(help="The name that callers use.")]
 License = Annotated[Values, typer.Option("--license", metavar="JTI", help="A license's id.")]
 Tenant = Annotated[Values, typer.Option(help="A tenant.")]
-Jurisdiction = Annotated[Values, typer.Option(help="A territory of the call.")]
+Jurisdiction = Annotated[
+    Values, typer.Option(help="A territory as the call's record has it: eu finds no call from de.")
+]
 Entity = Annotated[Values, typer.Option(help="A kind of finding, in prompt or answer.")]
 Id = Annotated[Values, typer.Option("--id", help="A call id, or <stream>/<seq> of its intent or outcome.")]
 Since = Annotated[str | None, typer.Option(help="ISO 8601, or how long ago: 90m, 2h, 7d.")]
@@ -108,12 +112,17 @@ def query_command(
             if count is not None:
                 by = () if count == "all" else tuple(name.strip() for name in count.split(","))
                 counts = history.count(query, by=by)
-                _show_counts(counts, as_json=as_json, as_csv=as_csv)
+                told = () if counts.counts else unnamed(history, query)
+                _show_counts(counts, told, as_json=as_json, as_csv=as_csv)
                 complete = counts.completeness.complete
             else:
                 page = history.find(query, cursor=cursor, limit=limit)
-                _show_page(page, as_json=as_json, as_csv=as_csv)
+                told = () if page.rows or cursor else unnamed(history, query)
+                _show_page(page, told, as_json=as_json, as_csv=as_csv)
                 complete = page.completeness.complete
+            if not as_json:
+                for sentence in told:
+                    typer.echo(sentence, err=True)
         finally:
             history.close()
     if not complete:
@@ -141,12 +150,14 @@ def index_command(
 
 
 def archive_command(data: Data = Path("var"), as_json: Json = False) -> None:
-    """Write what is sealed to the archive. Exit code 1 if anything is missing."""
+    """Write what is sealed to the archive, and read all that is there. Exit code 1 if anything is missing or changed."""
     with _told_plainly():
         _demand(data)
+        if not archive_dir(data).is_dir():
+            indexer.demand(data)
         with work_shown("archiving") as told:
             made = archive(data, told=told)
-        history = ArchiveHistory(data)
+        history = ArchiveHistory(data, whole=True)
         try:
             completeness = history.completeness()
         finally:
@@ -237,10 +248,10 @@ def statement(completeness: Completeness) -> dict[str, object]:
     return {**msgspec.to_builtins(completeness), "complete": completeness.complete}
 
 
-def _show_page(page: Page, *, as_json: bool, as_csv: bool) -> None:
+def _show_page(page: Page, told: tuple[str, ...], *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         rows = [msgspec.structs.asdict(row) for row in page.rows]
-        _dump({"rows": rows, "cursor": page.cursor, "completeness": statement(page.completeness)})
+        _dump({"rows": rows, "cursor": page.cursor, "completeness": statement(page.completeness), "unnamed": told})
         return
     if as_csv:
         _csv(CallRow.__struct_fields__, (list(msgspec.structs.astuple(row)) for row in page.rows))
@@ -256,10 +267,10 @@ def _show_page(page: Page, *, as_json: bool, as_csv: bool) -> None:
     _state(page.completeness, err=as_csv)
 
 
-def _show_counts(counts: Counts, *, as_json: bool, as_csv: bool) -> None:
+def _show_counts(counts: Counts, told: tuple[str, ...], *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         found = [{**dict(zip(counts.by, values, strict=True)), "count": number} for values, number in counts.counts]
-        _dump({"by": counts.by, "counts": found, "completeness": statement(counts.completeness)})
+        _dump({"by": counts.by, "counts": found, "completeness": statement(counts.completeness), "unnamed": told})
         return
     if as_csv:
         _csv((*counts.by, "count"), ([*values, number] for values, number in counts.counts))

@@ -502,6 +502,8 @@ def test_questions_are_answered_with_their_completeness(tmp_path: Path) -> None:
             assert counted["total"] == 4
             several = (await http.get("/audit/query?count=reason")).json()
             assert (sum(one["count"] for one in several["counts"]), several["total"]) == (5, 4)
+            nothing = (await http.get("/audit/query?model=chad&count=")).json()
+            assert (nothing["total"], nothing["unnamed"]) == (0, ["model: no call of any time has `chad`"])
             bundle = log_dir(tmp_path) / stream / entries_path(0, sealed_head(tmp_path, stream).size)
             bundle.unlink()
             told = (await http.get("/audit/query?count=decision")).json()["completeness"]

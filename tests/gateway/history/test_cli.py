@@ -195,3 +195,31 @@ def test_a_folder_of_something_else_is_no_answer(tmp_path: Path, command: tuple[
     assert (code, out) == (2, "")
     assert "give the gateway's data directory" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_answer_names_values_that_no_call_has(copy: Path) -> None:
+    args = ("query", "--data", copy, "--model", "chad", "--model", "chat", "--tenant", "bank")
+    for more in ((), ("--count", "all")):
+        assert run(*args, *more)[2] == ""
+        code, _, err = run(*args, *more, "--entity", "CREDITCARD", "--id", "x/1")
+        assert (code, err.splitlines()) == (
+            0,
+            [
+                "model: no call of any time has `chad`",
+                "entity: no call of any time has `CREDITCARD`",
+                "id: no call of any time has `x/1`",
+            ],
+        )
+    document = orjson.loads(run(*args, "--until", "2001-01-01", "--json")[1])
+    assert document["unnamed"] == ["model: no call of any time has `chad`"]
+
+
+def test_a_file_of_the_archive_that_changed_and_kept_its_size_is_named(copy: Path) -> None:
+    assert run("archive", "--data", copy)[0] == 0
+    file = next((copy / "archive" / "calls").glob("*.parquet"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    code, out, _ = run("archive", "--data", copy)
+    assert code == 1
+    assert f"calls/{file.name} is gone or changed" in out
