@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from gateway.audit.homes import Word
+from gateway.audit.homes import HOMES_MAX, Word
 from gateway.audit.journal import Journal
 from gateway.audit.record import Note, Start, decode
 from gateway.audit.recovery import recover
@@ -32,7 +32,7 @@ from gateway.audit.sealed import VKEYS_NAME, first_kept, log_dir, sealed_head, s
 from gateway.audit.shard import mark_damaged
 from gateway.audit.store import OsStore
 from gateway.audit.takeover import MARK_NAME
-from gateway.completeness.adopt_secrets import NOTHING_TAKEN, Taken, shred_moved, take_secrets
+from gateway.completeness.adopt_secrets import NOTHING_TAKEN, Taken, has_room, shred_moved, take_secrets
 from gateway.completeness.copies import appear, copy, draft_of
 from gateway.completeness.journal_root import root_at
 from gateway.evidence.kept import KEPT_NAME, KINDS, keep
@@ -142,6 +142,8 @@ def adopt(
         if mark.done and mark.home:
             return Adoption((), tuple(_names(volume)), 0, 0, 0, 0, findings, already=True)
         mark = msgspec.structs.replace(mark, home=mark.home or secrets.token_hex(8))
+        if not has_room(volume, data_dir, mark.home):
+            raise AdoptError(f"{data_dir} has adopted {HOMES_MAX} volumes already; adopt this one elsewhere")
         put(volume / MARK_NAME, msgspec.json.encode(mark), durable=True)
         for stream, finding in findings.items():
             _leave(volume, stream, finding)

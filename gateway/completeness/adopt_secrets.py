@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.audit.digest import KEY_BYTES, digest_numbers, digest_path
-from gateway.audit.homes import WORD_NAME, Word, adopted_ids, encode, home_path, word_of
+from gateway.audit.homes import HOMES_MAX, WORD_NAME, Word, adopted_ids, encode, home_path, word_of
 from gateway.completeness.copies import appear, copy, draft_of
 from gateway.tlog import frames
 from gateway.vault import cases
@@ -57,6 +57,11 @@ class Taken:
 
 
 NOTHING_TAKEN = Taken()
+
+
+def has_room(volume: Path, data_dir: Path, id_: str) -> bool:
+    """Whether there are not too many homes with those of the volume. Raises SealedError, OSError."""
+    return len({id_, *adopted_ids(volume), *adopted_ids(data_dir)}) <= HOMES_MAX
 
 
 def take_secrets(volume: Path, data_dir: Path, id_: str, word: Word, progress: Progress) -> Taken:

@@ -2,6 +2,7 @@
 
     transcripts.py   exchanges as they were after filtering, encrypted under a key for each end user
     subjects.py      those keys: one file each, so that destroying one destroys it
+    wrapping.py      the keys that wrap those, which rotate
     cases.py         what was blocked, sealed so that only two custodians together can open it
     custody.py       custodians, their keys and the shares between each two of them
     erasure.py       destroys a user's key and leaves a tombstone

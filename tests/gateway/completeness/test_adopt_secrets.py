@@ -14,10 +14,10 @@ import pytest
 import typer
 
 from gateway.audit.digest import DigestKeys, held_keys
-from gateway.audit.homes import adopted_ids, home_path, homes
+from gateway.audit.homes import HOMES_MAX, adopted_ids, home_path, homes
 from gateway.audit.record import Note, decode
 from gateway.completeness import cli
-from gateway.completeness.adopt import Adoption, adopt
+from gateway.completeness.adopt import AdoptError, Adoption, adopt
 from gateway.completeness.match import MatchError, digests_of, find_delivered
 from gateway.history.local import LocalHistory
 from gateway.seal.sealer import Sealer
@@ -119,6 +119,16 @@ def places(template: Path, tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def done(places: tuple[Path, Path]) -> Adopted:
     return Adopted(*places, take(*places))
+
+
+def test_l9_no_more_volumes_are_adopted_than_are_looked_through(places: tuple[Path, Path]) -> None:
+    volume, data = places
+    for number in range(HOMES_MAX):
+        home_path(data, f"{number:016x}").mkdir(parents=True)
+    before = list(every_file(volume))
+    with pytest.raises(AdoptError, match="256 volumes already"):
+        take(volume, data)
+    assert not [path for path in every_file(volume) if path not in before and path.name == "adopted-by"]
 
 
 def test_a_text_that_the_lost_gateway_delivered_is_found_under_its_key(done: Adopted) -> None:
