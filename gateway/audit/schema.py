@@ -8,9 +8,21 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from gateway.audit.record import Record
-from gateway.tlog.frames import STREAM_NAME, TRACE_VERSION
+from gateway.audit.record import INT_MAX, Record
+from gateway.tlog.frames import CALL_ID, STREAM_NAME, TRACE_VERSION
+from gateway.tlog.records import REASONS
 
+# What verifiers ask of a record by itself (gateway/tlog/records.py) and its types do not say.
+_INTEGER = {"minimum": -INT_MAX, "maximum": INT_MAX}
+_BOUNDS: dict[str, dict[str, Any]] = {
+    "ts": _INTEGER,
+    "worker": _INTEGER,
+    "intent": {"minimum": 0, "maximum": INT_MAX},
+    "size": {"minimum": 0, "maximum": INT_MAX},
+    "call_id": {"pattern": f"^{CALL_ID.pattern}$"},
+    "reason": {"enum": sorted(REASONS)},
+    "root": {"pattern": "^[0-9a-f]{64}$"},
+}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -25,6 +37,9 @@ def json_schema() -> dict[str, Any]:
             "id": {"type": "string", "pattern": f"^{STREAM_NAME.pattern}/(0|[1-9][0-9]*)$"},
             **kind["properties"],
         }
+        for field, bounds in _BOUNDS.items():
+            if field in kind["required"]:
+                kind["properties"][field] = {**kind["properties"][field], **bounds}
         kind["required"] = ["v", "id", *kind["required"]]
     return {"$schema": DIALECT, "title": f"Licet {TRACE_VERSION}", **made}
 

@@ -38,6 +38,7 @@ _SUM_BYTES_MAX = 400  # our choice: of a line of SHA256SUMS
 _PROOF_BYTES_MAX = NOTE_CHARS_MAX * 4 + 2 * EXTRA_BYTES_MAX
 _COMMITMENT_BYTES_MAX = 1 << 16
 _STEPS_MAX = 128  # RFC 9162, section 2.1.4.1: at most two a level of the tree
+_HEADS_BYTES_MAX = 512 << 20  # our choice: of all that is below log/, which is kept in memory: 5 kB a log
 _LOGS_MAX = 100_000  # our choice: one a worker's life
 _RECORD = re.compile(r"records/([^/]+)/(0|[1-9][0-9]{0,18})(\.json|\.tlog-proof)")
 _DOCUMENT = re.compile(r"documents/([a-z]{1,32})/([0-9a-f]{64})")
@@ -169,6 +170,7 @@ class _Check:
     def _all_but_records(self, zip_: StrictZip, sums: bytes) -> None:
         """The list and the files are the same; and those of which there are few are what the list says."""
         lines = _lines(sums)
+        heads_bytes = 0
         for name in zip_.files:
             if name in (MANIFEST, SUMS):
                 continue
@@ -191,6 +193,9 @@ class _Check:
                 self.there.add(f"{document[1]}/{digest}")
             elif name.startswith("log/"):
                 self.small[name] = data
+                heads_bytes += len(data)
+                if heads_bytes > _HEADS_BYTES_MAX:  # a megabyte of ZIP can be a gigabyte of heads
+                    raise PackError(name, f"what is below log/ has more than {_HEADS_BYTES_MAX:,} bytes up to here")
             elif name not in _PLAIN:
                 raise PackError(name, "no file of a pack is called so", zip_.offset(name))
             self._tell(zip_.length(name), zip_.size)

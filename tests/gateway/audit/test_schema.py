@@ -42,6 +42,13 @@ def test_it_admits_what_is_written_and_what_later_versions_add(record: Start) ->
     VALIDATOR.validate(stored | {"later": 1})
 
 
+@pytest.mark.parametrize("change", [{"reason": "tired"}, {"root": "00"}, {"size": -1}])
+def test_it_refuses_an_end_that_is_none(change: dict[str, object]) -> None:
+    stored = json.loads(encode(End(ts=1, reason="closed", size=4, root="00" * 32), "gw-w0/4"))
+    assert VALIDATOR.is_valid(stored)
+    assert not VALIDATOR.is_valid(stored | change)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -51,6 +58,10 @@ def test_it_admits_what_is_written_and_what_later_versions_add(record: Start) ->
         pytest.param({"outcome": "fine"}, id="another outcome"),
         pytest.param({"ts": "today"}, id="another type"),
         pytest.param({"call_id": None}, id="nothing"),
+        pytest.param({"call_id": "4bf92f3577b34da6a3ce929d0e0e473"}, id="an id that is too short"),
+        pytest.param({"call_id": "4BF92F3577B34DA6A3CE929D0E0E4736"}, id="an id in upper case"),
+        pytest.param({"intent": -1}, id="a number that is none"),
+        pytest.param({"ts": 2**53}, id="a number beyond what readers agree on"),
     ],
 )
 def test_it_refuses_what_is_no_record(change: dict[str, object]) -> None:

@@ -278,6 +278,13 @@ def test_two_histories_to_two_auditors_part_at_a_kept_proof(made: Made, tmp_path
         assert all("it is not the record that mine proves" in one.problem for one in report.problems)
 
 
+def test_l9_heads_are_not_kept_without_end(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.tlog.pack._HEADS_BYTES_MAX", 200)
+    found = verdict(made.pack, made.trust)
+    assert found.startswith("log/")
+    assert "more than 200 bytes" in found
+
+
 def silenced(files: dict[str, bytes]) -> None:
     told = json.loads(files["manifest.json"])
     told["missing_documents"] = []
