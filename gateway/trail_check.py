@@ -56,13 +56,15 @@ def _signer(signer: SignerSettings) -> Iterator[str]:
 def _keys(settings: Settings) -> list[str]:
     """What the log's keys of the past say of these settings. A token is not opened."""
     from gateway.seal.process import demand_name  # not before it is needed, as all below
-    from gateway.signing.keys import SIGNERS_NAME, LogKeys, mistaken, read_signers
+    from gateway.signing.keys import SIGNERS_NAME, LogKeys, demand_file, mistaken, read_signers
 
     signer = settings.audit.sealing.signer
     place = settings.data / "keys" / SIGNERS_NAME
     name = signer.name or host_id()
     try:
         demand_name(settings.data, name)
+        if not place.is_file() and not signer.command and signer.pkcs11 is None:
+            demand_file(settings.data)
         if signer.pkcs11 is not None or not place.is_file() or read_signers(settings.data).name != name:
             return []  # a start takes the name on where no statement holds another
         if signer.command and mistaken(settings.data, (base64.b64decode(signer.public),)):

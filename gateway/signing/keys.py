@@ -23,6 +23,7 @@ from gateway.settings.audit import Pkcs11, SignerSettings
 from gateway.signing.command import CommandSigner
 from gateway.signing.logkey import KEY_NAME, LogKey
 from gateway.signing.pkcs11 import Pkcs11Signer
+from gateway.tlog.heldproofs import ADOPTED_NAME
 from gateway.tlog.keys import KEYS, KEYS_BYTES_MAX, KeysError, Term, key_terms
 from gateway.tlog.note import ED25519, PUBLIC_BYTES, Signer, VerifierKey
 from gateway.whole_file import new, put
@@ -63,7 +64,21 @@ def open_signer(settings: SignerSettings, data_dir: Path) -> Signer:
         return CommandSigner(settings.command, _public(settings.public))
     if settings.pkcs11 is not None:
         return Pkcs11Signer(settings.pkcs11)
+    demand_file(data_dir)
     return LogKey.load(data_dir)
+
+
+def demand_file(data_dir: Path) -> None:
+    """Raises ConfigError where the log's first key was lost: one that is made anew would sign none of the logs that are here."""
+    path = data_dir / "keys" / KEY_NAME
+    if path.exists():
+        return
+    for head in (data_dir / LOG_NAME).glob("*/checkpoint"):
+        if not (head.parent / ADOPTED_NAME).exists():
+            raise ConfigError(
+                f"{path}: the log's key is missing, and heads were signed by it; restore it with {SIGNERS_NAME} beside it, or name the "
+                "command or token that has it in audit.signer"
+            )
 
 
 class LogKeys:

@@ -194,6 +194,20 @@ audit: {{signer: {{name: acme.example, command: [sign], public: "{public}"}}}}
     assert not (tmp_path / "here").exists()
 
 
+def test_l1_a_key_that_was_lost_is_not_made_anew(tmp_path: Path) -> None:
+    """It would sign none of the logs that are here, and the gateway would serve without a fleet log."""
+    log = tmp_path / "log" / "fleet-gw1"
+    log.mkdir(parents=True)
+    (log / "checkpoint").write_text("signed by the key that was lost")
+    for opened in (lambda: LogKeys(FILE, tmp_path, "gw1"), lambda: open_signer(FILE, tmp_path)):
+        with pytest.raises(ConfigError, match=r"log-1\.key: the log's key is missing.* restore it"):
+            opened()
+    assert CliRunner().invoke(cli.app, ["--data", str(tmp_path)]).exit_code == 2
+    assert not (tmp_path / "keys").exists()
+    (log / "adopted-from").write_text("another gateway signed it")
+    assert LogKeys(FILE, tmp_path, "gw1").signers()
+
+
 @pytest.mark.parametrize("arguments", [[], ["rotate"], ["list"]])
 def test_a_folder_of_another_user_is_told_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
