@@ -6,12 +6,15 @@ What it says first is one line on its standard output; who owns it reads that be
 from __future__ import annotations
 
 import contextlib
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.errors import ConfigError
+
+log = logging.getLogger("licet.owned")
 
 
 class OwnedProcess:
@@ -56,8 +59,14 @@ class OwnedProcess:
     def close(self) -> None:
         """Ends it. Harmless twice."""
         self._let_go()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(self._end_s)
+        except subprocess.TimeoutExpired:
+            log.error(  # noqa: TRY400  # the kind is enough for operators
+                "%s did not end within %g s and is killed; what it had still to do is done at the next start",
+                self.who,
+                self._end_s,
+            )
         self._process.kill()
         self._process.wait()
 

@@ -18,3 +18,17 @@ def test_the_folder_it_runs_in_stands_in_for_no_module(tmp_path: Path, monkeypat
         assert owned.first_line() == b"The Zen of Python, by Tim Peters\n"
     finally:
         owned.close()
+
+
+def test_one_that_does_not_end_is_killed_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "deaf.py").write_text("import time; print('here', flush=True); time.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    owned = OwnedProcess("the deaf one", "deaf", end_s=0.1)
+    assert owned.first_line() == b"here\n"
+    owned.close()
+    assert not owned.alive
+    assert "the deaf one did not end within 0.1 s and is killed" in caplog.text
+    owned.close()
+    assert len(caplog.records) == 1
