@@ -182,7 +182,7 @@ def _print_effects(report: effect.Report) -> None:
             Text(printable(one.status)) if one.status else Text("never heard", style="red"),
             Text(shown_ms(one.published_ms, "milliseconds")),
             Text("" if one.received_ms is None else shown_ms(one.received_ms, "milliseconds")),
-            Text("" if one.effective_ms is None else f"{(one.effective_ms - one.published_ms) / 1000:.3f} s"),
+            Text(effect.FROM_START if one.from_start else "" if one.delay_s is None else f"{one.delay_s:.3f} s"),
             *(Text(f"{number:,}") for number in (one.between, one.in_flight, one.refused)),
             Text(f"{one.after:,}", style="red" if one.after else "green"),
         )

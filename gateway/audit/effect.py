@@ -53,6 +53,9 @@ class Effect:
     received_ms: int | None
     effective_ms: int | None
     ended_ms: int | None = None  # valid again, lifted or gone
+    from_start: bool = (
+        False  # the stream began under it: from its publishing to then there was no worker that could be slow
+    )
     partial: bool = False  # the order's words had no room in the note: it may concern more calls than are told
     last_allowed: Ending | None = None  # of the calls allowed before the effect, the one that began last
     between: int = 0  # calls allowed that ended after it was published or received, and before it took effect
@@ -61,6 +64,16 @@ class Effect:
     refused: int = 0  # calls that came after the effect and were not served
     after: int = 0  # calls allowed after the effect: must be 0
     after_calls: list[Ending] = field(default_factory=list)
+
+    @property
+    def delay_s(self) -> float | None:
+        """How long it took to be felt; None where it never was, or was so from the stream's beginning."""
+        if self.effective_ms is None or self.from_start:
+            return None
+        return (self.effective_ms - self.published_ms) / 1000
+
+
+FROM_START = "from its start"  # instead of a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +218,7 @@ def _begin(told: _Told, change: Change, end_ms: int | None) -> Effect:
         received_ms=change.received_ms,
         effective_ms=change.effective_ms,
         ended_ms=end_ms,
+        from_start=change.first,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import orjson
 
 from gateway.audit import changes
-from gateway.audit.effect import effect_of
+from gateway.audit.effect import FROM_START, effect_of
 from gateway.history.port import Value
 from gateway.reports.documents import Documents
 from gateway.reports.model import (
@@ -255,7 +255,7 @@ def q04(source: Source, asked: Asked) -> Answer:
 def q05(source: Source, asked: Asked) -> Answer:
     """What `licet audit effect` tells, from the journals on this disk: notes on each change of standing in each stream, and the calls before, during
     and after it. Left open, it is told of each order, and of each license that was suspended, revoked or unknown, of which a note of the
-    period tells. A breach is a call that was allowed after the effect, policies that only watch included."""
+    period tells. A worker that began under it has no `seconds`, but `from its start`. A breach is a call that was allowed after the effect, policies that only watch included."""
     order, license_ = asked.text("order"), asked.text("license")
     named = [("order", order)] if order else []
     named += [("license", license_)] if license_ else []
@@ -265,7 +265,6 @@ def q05(source: Source, asked: Asked) -> Answer:
         told = effect_of(folders, **{("order" if subject == changes.ORDER else "license_id"): name})
         after += told.allowed_after
         for one in told.effects:
-            delay = None if one.effective_ms is None else (one.effective_ms - one.published_ms) / 1000
             last = one.last_allowed
             values = (
                 subject,
@@ -275,7 +274,7 @@ def q05(source: Source, asked: Asked) -> Answer:
                 when(one.published_ms),
                 when(one.received_ms) or "never",
                 when(one.effective_ms) or "never",
-                delay,
+                FROM_START if one.from_start else one.delay_s,
                 when(one.ended_ms) or "in force",
                 one.between,
                 one.in_flight,

@@ -246,7 +246,7 @@ def _year_ms(year: int) -> int:
 )
 def q18(source: Source, asked: Asked) -> Answer:
     """Calls by the age band of their record. No caller can state one yet, so calls stand under `not collected`; a license that sets an age refuses every call."""
-    return Answer(list(_bands(source, asked)) or [Row((NOT_COLLECTED,) * 6)])
+    return Answer(list(_bands(source, asked)) or [Row((NOT_COLLECTED, 0, 0, 0, NOT_COLLECTED, NOT_COLLECTED))])
 
 
 def _bands(source: Source, asked: Asked) -> Iterator[Row]:

@@ -132,6 +132,10 @@ def resend_command(
 ) -> None:
     """Have records sent again. Ids make the repetition visible to whoever gets them."""
     _known(data, sink)
+    position = Cursors(data, sink).load().get(stream)
+    if start < stop and (position is None or stop > position.next):
+        has = f"{sink} has sent {position.next if position else 0:,} records of {stream}"
+        _bad(f"{has}; give records below that, the others are not sent for the first time yet")
     try:
         ask_again(data, sink, stream, start, stop)
     except ValueError as error:

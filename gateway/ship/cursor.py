@@ -65,7 +65,9 @@ def folder_of(data_dir: Path, sink: str) -> Path:
 def ask_again(data_dir: Path, sink: str, stream: str, start: int, stop: int) -> None:
     """Have records `start` to `stop` - 1 sent again, now or when the shipper runs. Raises OSError; ValueError for what is no range."""
     if not 0 <= start < stop or not STREAM_NAME.fullmatch(stream):
-        raise ValueError(f"{stream}: {start} to {stop} is no range of records")
+        raise ValueError(
+            f"{stream}: {start} to {stop} is no range of records; give the first, and the one behind the last"
+        )
     put(folder_of(data_dir, sink) / RESEND_NAME / f"{stream}@{start}-{stop}", b"", durable=True)
 
 

@@ -209,6 +209,13 @@ def test_a_worker_that_starts_later_meets_it_as_it_stands(tmp_path: Path) -> Non
     close(first, deaf, late)
     report = effect_of([tmp_path], license_id=JTI)
     assert report.allowed_after == 1  # the late one does not excuse the deaf one
+    # That it began minutes after the publishing is no time that it took.
+    assert {e.stream: (e.from_start, e.delay_s) for e in report.effects if e.received_ms is not None} == {
+        first.journal.stream: (False, 0.4),
+        late.journal.stream: (True, None),
+    }
+    shown = CliRunner().invoke(app, ["effect", "--license", JTI, "--data", str(tmp_path)])
+    assert "from its start" in shown.output
 
 
 def test_an_order_takes_effect_at_its_time_or_when_it_is_received(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from gateway.history.archiver import archive
 from gateway.history.local import LocalHistory
 from gateway.history.port import Tables
 from gateway.reasons import Outcome
-from gateway.reports.model import Asked, Source
+from gateway.reports.model import NOT_COLLECTED, Asked, Source
 from gateway.reports.registry import Result, make
 from gateway.seal.sealer import Sealer
 from gateway.signing.logkey import LogKey
@@ -86,3 +86,8 @@ def test_what_lies_in_the_home_territory_is_not_abroad(source: Source, home: str
 def test_a_call_that_was_refused_before_its_license_was_looked_at_is_no_change_of_it(source: Source) -> None:
     changes = [(row["what"], row["before"], row["after"]) for row in told(make(source, "Q19", YEAR))]
     assert [one for one in changes if one[0] == "license"] == []
+
+
+def test_no_calls_are_none_and_not_uncollected(source: Source) -> None:
+    (row,) = told(make(source, "Q18", Asked(0, 1)))
+    assert (row["calls"], row["served"], row["age band"]) == (0, 0, NOT_COLLECTED)

@@ -65,6 +65,9 @@ def test_status_tells_what_is_behind_and_when_nobody_ships(data: Path) -> None:
         assert "does not run" in stale.output
         stream, payloads = next(iter(records(data).items()))
         kept = receiver.seen.total()
+        for wrong in (("nothing", "0", "4"), (stream, "0", "999")):
+            refused = run("resend", "otlp", *wrong, "--data", str(data))
+            assert (refused.exit_code, "otlp has sent" in refused.output) == (2, True)
         assert run("resend", "otlp", stream, "0", "4", "--data", str(data)).exit_code == 0
         assert runner.drain(10)
         assert receiver.seen.total() == kept + sum(kind_of(p) != "intent" for p in payloads[:4])
