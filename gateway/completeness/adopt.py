@@ -141,7 +141,7 @@ def adopt(
             raise TailLostError(findings)
         if mark.done and mark.home:
             return Adoption((), tuple(_names(volume)), 0, 0, 0, 0, findings, already=True)
-        mark = msgspec.structs.replace(mark, home=mark.home or secrets.token_hex(8))
+        mark = msgspec.structs.replace(mark, home=mark.home or secrets.token_hex(8), done=False)
         if not has_room(volume, data_dir, mark.home):
             raise AdoptError(f"{data_dir} has adopted {HOMES_MAX} volumes already; adopt this one elsewhere")
         put(volume / MARK_NAME, msgspec.json.encode(mark), durable=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from types import TracebackType
 from typing import Self
@@ -14,7 +15,7 @@ _EVERY_S = 0.02
 class Drip:
     """`with Drip("head") as server:` drips an endless header; "body" a body without an end, "length" one of a stated length."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, tls: ssl.SSLContext | None = None) -> None:
         self._begin = {
             "head": HEAD + b"x-filler: ",
             "body": HEAD + b"connection: close\r\n\r\n",
@@ -24,7 +25,8 @@ class Drip:
         self._over = threading.Event()
         self.let_go = threading.Event()  # the other side closed a connection that was still being answered
         self._thread = threading.Thread(target=self._serve, daemon=True)
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._tls = tls
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self._listening.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -44,11 +46,11 @@ class Drip:
                 connection, _ = self._listening.accept()
             except OSError:
                 return
-            with connection:
-                try:
-                    connection.recv(1)
-                    connection.sendall(self._begin)
+            try:
+                with connection if self._tls is None else self._tls.wrap_socket(connection, server_side=True) as talk:
+                    talk.recv(1)
+                    talk.sendall(self._begin)
                     while not self._over.wait(_EVERY_S):
-                        connection.sendall(b"a")
-                except OSError:
-                    self.let_go.set()
+                        talk.sendall(b"a")
+            except OSError:
+                self.let_go.set()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import urllib3
@@ -13,13 +15,14 @@ import urllib3
 from gateway.audit.answer import AnswerError
 from gateway.audit.exchange import Answered, Exchanges
 from tests.fakes.drip import Drip
+from tests.fakes.pki import Pki, new_key
 
 SHORT_S = 0.15
 
 
 @contextmanager
-def exchanges(timeout_s: float = SHORT_S) -> Iterator[Exchanges]:
-    made = Exchanges(timeout_s=timeout_s)
+def exchanges(timeout_s: float = SHORT_S, ca_file: str | None = None) -> Iterator[Exchanges]:
+    made = Exchanges(timeout_s=timeout_s, ca_file=ca_file)
     try:
         yield made
     finally:
@@ -65,6 +68,19 @@ def test_l9_who_sends_a_byte_now_and_then_is_cut(where: str) -> None:
                 get(through, server.url)
             assert server.let_go.wait(10)
             server.let_go.clear()
+
+
+@pytest.mark.slow
+def test_l9_who_drips_under_tls_is_cut_too_and_certificates_are_verified(tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pki.pem(new_key()))
+    with Drip("head", tls) as server:
+        with exchanges(1.0, str(pki.ca_file)) as through, pytest.raises(AnswerError, match="did not end its answer"):
+            get(through, server.url)
+        assert server.let_go.wait(10)
+        with exchanges(5.0) as through, pytest.raises(urllib3.exceptions.SSLError):
+            get(through, server.url)
 
 
 def test_after_a_cut_another_place_is_asked_as_before() -> None:
