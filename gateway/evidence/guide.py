@@ -84,7 +84,7 @@ A document is the one that a record names if its SHA-256 is its name: `sha256sum
 ## What it proves, and what it does not
 
 That the gateway held each of these records at its place of its log, in a history of which it signed one head; where witnesses cosigned, that it showed them
-no other. That the answer has all calls that match the question is what the maker of the pack says (`completeness` in the manifest): whoever must know it asks the log itself,
+no other. That the answer has all calls that match the question, and the outcome of each call that stands open in it, is what the maker of the pack says (`completeness` in the manifest): whoever must know it asks the log itself,
 or compares with the fleet log. Documents are those that were kept under the digests that records name.{missing}
 """
 

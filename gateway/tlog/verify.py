@@ -121,7 +121,7 @@ class _Check:
         origins = {origin for one in (*streams, *known) if (origin := stated_origin(one))}
         reports = [self._stream(one) for one in streams]
         reports += self._lost((*streams, *known), origins)
-        if streams and not fleets:
+        if not fleets and any(one.origin for one in reports):
             self.remarks.append(
                 "no fleet log is among what was given: a whole stream that was taken away cannot be missed; "
                 "ask for the log fleet-<gateway id>"
