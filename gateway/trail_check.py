@@ -20,6 +20,8 @@ from gateway.tlog.frames import host_id
 from gateway.vault.access import VaultError
 from gateway.vault.custody import holders
 
+OTHERS_PASS, OTHERS_READ = 0o011, 0o044  # bits of a folder's and of a file's mode: group and all
+
 
 def unready(settings: Settings) -> list[str]:
     """Each problem with its field and remedy, under the name of the settings' file."""
@@ -27,6 +29,7 @@ def unready(settings: Settings) -> list[str]:
     problems = [*_signer(audit.sealing.signer), *_witnesses(audit.sealing, settings.data), *_fleet(audit.sealing.fleet)]
     if not problems:
         problems += _keys(settings)
+    problems += _shown(settings.data / "keys")
     try:
         holders(audit.custodians)
     except VaultError as error:
@@ -75,6 +78,20 @@ def _keys(settings: Settings) -> list[str]:
     except OSError as error:
         return [f"{error.filename or place}: {error.strerror or error}; run this as the gateway's user"]
     return []
+
+
+def _shown(folder: Path) -> Iterator[str]:
+    """Secrets that others of this host may read. Both the file and its folder have to let them."""
+    try:
+        if folder.stat().st_mode & OTHERS_PASS:
+            names = [path.name for path in sorted(folder.iterdir()) if path.stat().st_mode & OTHERS_READ]
+            if names:
+                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+                yield f"{folder}: others than the gateway's user can read {names[0]}{more}; run `chmod -R go= {folder}`"
+    except FileNotFoundError:
+        return  # nothing was started here yet, or it went meanwhile
+    except OSError as error:
+        yield f"{error.filename or folder}: {error.strerror or error}; run this as the gateway's user"
 
 
 def _witnesses(sealing: Sealing, data: Path) -> list[str]:

@@ -138,6 +138,18 @@ def test_logs_of_another_name_are_found(tmp_path: Path) -> None:
     assert found.startswith("g.yaml: audit.signer.name: the logs in ")
 
 
+def test_keys_that_others_can_read_are_found(tmp_path: Path) -> None:
+    made = settings(tmp_path, "")
+    LogKeys(made.audit.sealing.signer, made.data, host_id())
+    keys = made.data / "keys"
+    (keys / "log-1.key").chmod(0o640)
+    assert unready(made) == []  # the folder lets nobody in
+    keys.chmod(0o750)
+    assert unready(made) == [
+        f"g.yaml: {keys}: others than the gateway's user can read log-1.key; run `chmod -R go= {keys}`"
+    ]
+
+
 def test_check_tells_it(tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text(GOOD + "audit: {fleet: [other]}\n")
     found = [one for one in check(tmp_path / "g.yaml") if "audit.fleet[0]" in one]
