@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import queue
 import threading
@@ -37,6 +38,8 @@ from gateway.audit.shard import SEGMENT_BYTES, Shard
 from gateway.audit.store import OsStore, Store
 from gateway.errors import AuditError
 from gateway.reasons import Reason
+
+log = logging.getLogger("licet.journal")
 
 SYNC_LAG_MAX_S = 0.05  # our choice: how long an outcome may be in the page cache only; ten times the disk's own sync
 RING_EACH = 32  # our choice: a turn of the loop that appends more intents has the first ones synced while it goes on
@@ -316,7 +319,7 @@ class Journal:
                 raise AuditError(Reason.AUDIT_UNAVAILABLE)
             await asyncio.to_thread(self._end)
         except OSError as e:
-            self.poisoned = f"close: {type(e).__name__}: {e}"
+            self._poison(f"close: {type(e).__name__}: {e}")
             raise AuditError(Reason.AUDIT_UNAVAILABLE) from e
         finally:
             self._shard.release()
@@ -383,9 +386,10 @@ class Journal:
         self._dozing = self._asleep = False
 
     def _poison(self, why: str) -> None:
-        """Give the shard up."""
+        """Give the shard up. Told once: every call is refused from here on."""
         if self.poisoned is None:
-            self.poisoned = why
+            self.poisoned = f"{why}; see to the disk, then start the gateway again"
+            log.error("stream %s: no call is served any more: %s", self.stream, self.poisoned)
         self._bell.put(None)
         self._post()
 

@@ -347,7 +347,9 @@ POISONS = [
 
 @pytest.mark.parametrize("cut_fails", [False, True])
 @pytest.mark.parametrize("fault", POISONS)
-def test_l1_a_failed_write_poisons_the_shard(tmp_path: Path, fault: Fault, cut_fails: bool) -> None:
+def test_l1_a_failed_write_poisons_the_shard(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: Fault, cut_fails: bool
+) -> None:
     faults = [fault, Fault("truncate", 1, sticky=True)] if cut_fails else [fault]
     store = FakeStore(faults=faults)
     durable: set[str] = set()
@@ -375,6 +377,9 @@ def test_l1_a_failed_write_poisons_the_shard(tmp_path: Path, fault: Fault, cut_f
             await journal.close()
 
     asyncio.run(run())
+    (told,) = caplog.messages  # once, and with the remedy: callers see refusals and no reason
+    assert "no call is served any more: write: " in told
+    assert told.endswith("; see to the disk, then start the gateway again")
     assert store.counts["write"] == 5, "nothing is written after the failure"
     assert not lost(tmp_path, durable)
     assert len(recover(tmp_path, by="gw").recovered) == 1
