@@ -308,8 +308,10 @@ def _state(completeness: Completeness, *, err: bool = False) -> None:
     waiting = sum(max(0, one.written - one.sealed) for one in streams if one.written is not None)
     verdict = "complete" if completeness.complete else "INCOMPLETE"
     head = f"{verdict} ({completeness.adapter}): {present:,} of {sealed:,} sealed records of {len(streams):,} streams were asked"
+    pruned = sum(one.first - one.held for one in streams)
+    head += f"; {pruned:,} older ones were pruned and are not in it" if pruned else ""
     typer.echo(f"{head}; {waiting:,} are written and not sealed yet." if waiting else f"{head}.", err=err)
-    told = [one for one in streams if one.gaps or (one.written or 0) > one.sealed] or streams
+    told = [one for one in streams if one.gaps or one.first or (one.written or 0) > one.sealed] or streams
     for one in told[:STREAMS_SHOWN]:
         parts = [f"{one.first} to {one.sealed - 1} sealed" if one.sealed > one.first else "nothing sealed"]
         if one.first:

@@ -87,6 +87,9 @@ def notes(result: Result) -> list[str]:
     said += [f"{NOT_COLLECTED}: {names}. Waits for: {what}." for what, names in _lacks(result.not_collected).items()]
     if result.completeness.complete:
         said.append(f"Complete: every sealed record of {streams:,} streams was asked ({result.completeness.adapter}).")
+    pruned = sum(one.first - one.held for one in result.completeness.streams)
+    if pruned:
+        said.append(f"{pruned:,} older records were pruned after their retention and are not in this answer.")
     said += [f"INCOMPLETE: {sentence}" for sentence in result.completeness.missing]
     return said
 

@@ -39,6 +39,14 @@ SCOPE: Final = InstrumentationScope(name="licet.ship", version="1")
 GATEWAYS_MAX: Final = 4096  # streams whose gateway is remembered
 
 
+def _why(error: BaseException) -> str:
+    """What the system, or TLS, says of a connection that failed: a refusal and a bad certificate want different remedies. Nothing of what was sent is in it."""
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
+        cause = cause.__cause__ or cause.__context__
+    return cause.strerror if isinstance(cause, OSError) and cause.strerror else type(error).__name__
+
+
 class OtlpPost:
     """One service of one backend."""
 
@@ -69,7 +77,7 @@ class OtlpPost:
                 preload_content=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise SinkError(f"{self._where} cannot be reached: {type(error).__name__}") from None
+            raise SinkError(f"{self._where} cannot be reached: {_why(error)}") from None
         try:
             self._read(response, answer, rejected)
         except AnswerError as error:

@@ -223,3 +223,15 @@ def test_a_file_of_the_archive_that_changed_and_kept_its_size_is_named(copy: Pat
     code, out, _ = run("archive", "--data", copy)
     assert code == 1
     assert f"calls/{file.name} is gone or changed" in out
+
+
+@pytest.mark.parametrize("source", ["local", "archive"])
+def test_what_was_pruned_is_told_and_not_denied(copy: Path, template: History, source: str) -> None:
+    stream = template.calls[0].stream
+    (log_dir(copy) / stream / "minimum").write_text("256")
+    assert run("archive", "--data", copy)[0] == 0
+    code, out, _ = run("query", "--data", copy, "--from", source, "--count", "all")
+    assert code == 0
+    assert "256 older ones were pruned and are not in it" in out
+    assert f"  {stream}: 256 to " in out
+    assert "no call that is still here" in run("query", "--data", copy, "--id", f"{stream}/3", "--from", source)[2]

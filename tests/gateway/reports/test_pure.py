@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -239,3 +240,11 @@ def test_the_list_of_reports_names_what_each_waits_for() -> None:
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render.listing(reports(), explain=True))
     assert "Q24" in console.export_text()
+
+
+def test_a_report_says_what_was_pruned_before_it() -> None:
+    whole = result()
+    assert not any("pruned" in line for line in render.notes(whole))
+    coverage = StreamCoverage("s", 1_500, 2_000, 500, None, held=3)
+    told = render.notes(dataclasses.replace(whole, completeness=Completeness("local", (coverage,), ())))
+    assert "1,497 older records were pruned after their retention and are not in this answer." in told

@@ -100,7 +100,7 @@ def test_a_dead_backend_is_a_problem_and_nothing_else(data: Path) -> None:
     assert place.sent < 8  # what gives no span
     assert place.since_ms is not None
     assert place.behind_bytes > 0
-    assert "cannot be reached" in place.problem
+    assert "cannot be reached: Connection refused" in place.problem
 
 
 def test_sent_again_from_the_beginning_it_is_the_same_spans(data: Path) -> None:
