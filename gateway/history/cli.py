@@ -313,11 +313,12 @@ def _state(completeness: Completeness, *, err: bool = False) -> None:
     typer.echo(f"{head}; {waiting:,} are written and not sealed yet." if waiting else f"{head}.", err=err)
     told = [one for one in streams if one.gaps or one.first or (one.written or 0) > one.sealed] or streams
     for one in told[:STREAMS_SHOWN]:
-        parts = [f"{one.first} to {one.sealed - 1} sealed" if one.sealed > one.first else "nothing sealed"]
+        parts = [f"{one.first} to {one.sealed - 1} sealed"]
+        if one.sealed <= one.first:  # nothing of it is here any more, or not yet
+            parts = [f"0 to {one.sealed - 1} sealed" if one.sealed else "nothing sealed"]
         if one.first:
-            parts.append(
-                f"those before were pruned, {one.held:,} of them are held" if one.held else "those before were pruned"
-            )
+            which = "those before were" if one.sealed > one.first else "all of them were"
+            parts.append(f"{which} pruned, {one.held:,} of them are held" if one.held else f"{which} pruned")
         parts.append("no journal here" if one.written is None else f"{one.written:,} written")
         parts += [f"{start} to {stop - 1} MISSING" for start, stop in one.gaps[:STREAMS_SHOWN]]
         typer.echo(f"  {one.stream}: {', '.join(parts)}{', ended' if one.ended else ''}", err=err)

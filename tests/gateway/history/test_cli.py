@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from gateway.audit.sealed import log_dir
+from gateway.audit.sealed import log_dir, sealed_head
 from gateway.history.cli import moment, mount
 from gateway.history.port import QueryError
 from gateway.history.tables import CallRow
@@ -234,4 +234,9 @@ def test_what_was_pruned_is_told_and_not_denied(copy: Path, template: History, s
     assert code == 0
     assert "256 older ones were pruned and are not in it" in out
     assert f"  {stream}: 256 to " in out
+    sealed = sealed_head(copy, stream).size
+    (log_dir(copy) / stream / "minimum").write_text(str(sealed))
+    out = run("query", "--data", copy, "--from", source, "--count", "all")[1]
+    assert (f"  {stream}: 0 to {sealed - 1} sealed, all of them were pruned" in out) is (source == "local")
+    (log_dir(copy) / stream / "minimum").write_text("256")
     assert "no call that is still here" in run("query", "--data", copy, "--id", f"{stream}/3", "--from", source)[2]
