@@ -216,7 +216,7 @@ def _print_report(report: Report) -> None:
     for s in (*report.fleets, *report.streams):
         color = {"damaged": "red", "unfinished": "yellow"}.get(s.state, "green")
         table.add_row(
-            s.stream,
+            _safe(s.stream),
             f"[{color}]{s.state}[/{color}]",
             f"{s.records:,}",
             f"{s.sealed:,}",
@@ -227,7 +227,8 @@ def _print_report(report: Report) -> None:
     console.print(table)
     for problem in report.problems:
         console.print(
-            f"[red]damaged:[/red] {problem.record} in {problem.segment} at byte {problem.offset}: {problem.problem}",
+            f"[red]damaged:[/red] {_safe(problem.record)} in {_safe(problem.segment)} at byte {problem.offset}: "
+            f"{_safe(problem.problem)}",
             soft_wrap=True,
         )
     for one in (*report.fleets, *report.streams):

@@ -13,10 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.audit import query
+from gateway.audit.cli import _print_report
 from gateway.audit.record import Intent, OutcomeRecord, Start
 from gateway.audit_cli import app
 from gateway.reasons import Outcome
 from gateway.tlog import frames
+from gateway.tlog.report import Problem, Report, StreamReport
 from tests.gateway.audit.samples import call, check_log, intent, open_journal, outcome
 
 ACROSS = "a" * 32  # a call whose records are some segments apart
@@ -224,3 +226,15 @@ def test_cli_shows_names_from_outside_without_obeying_them(tmp_path: Path) -> No
         assert "\x1b" not in out
         assert "\x07" not in out
         assert "[red]x[/nope]" in out
+
+
+def test_a_damaged_log_cannot_write_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a log of somebody else's calls itself is shown, and not obeyed."""
+    origin = "gw/[/red]\x1b[2J"
+    problem = Problem(f"{origin}/7", f"[bold]{origin}", 12, "the [/] entry \x1b]0;t\x07")
+    _print_report(Report((StreamReport(origin, "damaged", 8, 0, (), 0, 0, "", problem, remarks=("[/nope]\x1b[2J",)),)))
+    out = capsys.readouterr().out
+    assert "\x1b[2J" not in out
+    assert "\x07" not in out
+    assert "gw/[/red]" in out
+    assert "The journal does not verify." in out
