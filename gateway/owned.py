@@ -23,7 +23,7 @@ class OwnedProcess:
     def __init__(self, who: str, module: str, options: Sequence[str] = (), *, given: bytes = b"", end_s: float) -> None:
         """Starts it. `who`: what it is, for messages; `given`: what it is told first; `end_s`: how long its end may take."""
         self.who = who
-        self._command = [sys.executable, *_safe_path(), "-m", module, *options]
+        self._command = [sys.executable, *safe_path(), "-m", module, *options]
         self._given = given
         self._end_s = end_s
         self._process = self._start()
@@ -88,7 +88,7 @@ class OwnedProcess:
                     stream.close()
 
 
-def _safe_path() -> tuple[str, ...]:
+def safe_path() -> tuple[str, ...]:
     """Have the child import nothing from the folder it runs in (`python -P`): an operator's `policies/` would stand in for ours, and
     whoever may write there could have code run beside the log's key. A checkout that we run from is left as it is."""
     return () if Path(__file__).parents[1] == Path.cwd() else ("-P",)
