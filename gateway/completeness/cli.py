@@ -27,7 +27,7 @@ from gateway.completeness.probe import Probed, ProbeError, Target, probe
 from gateway.completeness.reconcile import TOLERANCE_MS, Reconciliation, Window, reconcile
 from gateway.completeness.usage import FORMATS, LINE_BYTES_MAX, WIDTHS, UsageError, open_export, parse_time
 from gateway.completeness.wire import DIALECTS
-from gateway.history.indexer import index_path
+from gateway.history.indexer import demand, index_path
 from gateway.history.local import LocalHistory
 from gateway.history.port import HistoryError
 from gateway.printable import printable
@@ -67,6 +67,7 @@ def reconcile_command(
     try:
         if width is not None and width not in WIDTHS:
             raise UsageError(f"--width: one of {', '.join(WIDTHS)}")  # noqa: TRY301  # one place tells what is wrong
+        demand(data)
         window = Window(*(parse_time(t, n) if t else None for t, n in ((since, "--from"), (until, "--to"))))
         export = open_export(
             usage, format_=format_, columns=_columns(columns or []), width_ms=WIDTHS[width] if width else None
@@ -75,8 +76,8 @@ def reconcile_command(
             made = reconcile(
                 data, export, window=window, tolerance_ms=round(tolerance_s * 1000), origin=origin, progress=told
             )
-    except (UsageError, OSError) as error:
-        _fail(str(error) if isinstance(error, UsageError) else f"{error.strerror or error}: {error.filename or usage}")
+    except (UsageError, HistoryError, OSError) as error:
+        _fail(f"{error}" if not isinstance(error, OSError) else f"{error.strerror or error}: {error.filename or usage}")
     with made:
         (_reconciled_json if as_json else _reconciled)(made, limit)
         if not made.summary.agrees:

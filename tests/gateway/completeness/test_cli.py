@@ -56,6 +56,9 @@ def test_reconcile_exits_by_what_it_found(data: Path, tmp_path: Path) -> None:
     assert lines[-1]["agrees"] is False
     assert run(app, [*asked, str(file), "--map", "time"]).exit_code == 2
     assert run(app, [*asked, str(tmp_path / "none.csv")]).exit_code == 2
+    for elsewhere in (tmp_path, tmp_path / "none"):  # of neither can be said that it knows no call
+        found = run(app, ["reconcile", "--data", str(elsewhere), "--usage", str(file)])
+        assert (found.exit_code, "give the gateway's data directory" in found.output) == (2, True)
 
 
 def test_match_finds_a_text_with_and_without_the_index(data: Path, tmp_path: Path) -> None:
