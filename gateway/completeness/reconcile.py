@@ -24,6 +24,7 @@ import apsw
 
 from gateway.completeness.sealed_calls import Sealed, SealedCall, read_calls
 from gateway.completeness.usage import Bucket, Export, Row, UsageError
+from gateway.history.fleet import known_heads, record_streams
 
 TOLERANCE_MS = 2_000  # our choice: a provider's clock against ours, and rows in whole seconds
 MARGIN_MS = 3_600_000  # our choice: how far from the time asked for a call may be that explains a row by its id
@@ -385,6 +386,15 @@ def _reconcile(
         told.notes.append(
             "the newest sealed record is older than the end of the time asked for; later calls are not sealed yet"
         )
+    known, problems = known_heads(data_dir)
+    here = set(record_streams(data_dir))
+    for origin, size in sorted(known.items()):
+        name = origin.rpartition("/")[2]
+        if name not in here:
+            told.notes.append(
+                f"{name}: the fleet log knows {size:,} records of it, and it is not here, so its calls seem unknown; restore its log and ask again"
+            )
+    told.notes += problems
     if sealed.pruned:
         told.notes.append(
             f"the first records of {len(sealed.pruned):,} streams were pruned away; their calls are missed here"

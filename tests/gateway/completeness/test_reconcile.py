@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.audit.sealed import log_dir
 from gateway.completeness.reconcile import ALL, Reconciliation, Window, reconcile
 from gateway.completeness.usage import FORMATS, UsageError, open_export
 from gateway.reasons import Outcome
@@ -337,3 +339,15 @@ def test_many_rows_take_little_memory(tmp_path: Path, peak_mb: Callable[[list[st
         "assert (m.by_request_id, m.by_time) == (20000, 20000), m"
     )
     assert peak_mb([sys.executable, "-c", code, str(tmp_path)]) < 250
+
+
+def test_a_stream_whose_log_is_gone_is_told_beside_its_calls(tmp_path: Path) -> None:
+    folder = tmp_path / "gateway"
+    gone = write(folder, [answered(NOON, request_id="req_gone")])
+    write(folder, [answered(NOON + 1, request_id="req_here")])
+    shutil.rmtree(log_dir(folder) / gone)
+    file = tmp_path / "usage.csv"
+    file.write_text(f"request_id,time\nreq_gone,{NOON / 1000:.3f}\nreq_here,{(NOON + 1) / 1000:.3f}\n")
+    with reconcile(folder, open_export(file)) as made:
+        assert made.summary.unknown_to_journal == 1
+        assert any(gone in note and "restore its log" in note for note in made.summary.notes)
