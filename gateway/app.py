@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ from gateway.conversation import Conversations
 from gateway.doors import Doors
 from gateway.errors import AuditError
 from gateway.evidence.kept import keep
-from gateway.faults import log_fault
+from gateway.faults import fault_kind, log_fault
 from gateway.filtering import Filtering
 from gateway.judges import Judges
 from gateway.keeping import Keeping
@@ -67,6 +68,7 @@ log = logging.getLogger("licet.app")
 
 HINTS = "trust"  # the channel of the shared state on which a change of what authorities say is announced
 CLOCKS_S = 60.0  # what ends soon is looked at this often; the first alarm comes 30 days ahead
+TELL_AGAIN_S = 60.0  # our choice: a fault of each look is told once in this time
 TICK_S = 1.0  # changed files, refusal counts and live streams are looked at this often
 
 
@@ -267,17 +269,22 @@ class Gateway:
 
     async def _tick(self) -> None:
         """Changed files and due notes, each second. A fault of one turn is logged and the next turn comes."""
-        known = self.catalog.revision
+        known, last, told_at = self.catalog.revision, "", -math.inf
         while True:
             await asyncio.sleep(TICK_S)
             try:
                 known = self._turn(known)
                 await asyncio.to_thread(self.wall.keep)
+                last = ""
             except Exception as error:  # noqa: BLE001  # a ticker that died would leave a revoked license in force
-                log_fault("ticker", error)
+                kind = fault_kind(error)
+                if kind != last or time.monotonic() - told_at >= TELL_AGAIN_S:
+                    last, told_at = kind, time.monotonic()
+                    log_fault("ticker", error)
 
     def _turn(self, known: int) -> int:
         """One turn of the ticker; the revision of the configuration that the journal knows of."""
+        self.spool.look()  # first: what fails after it must not hide that records arrive nowhere
         self.authorities.look()
         self.catalog.poll()
         self.metrics.policy_reload_ok.set_(0 if self.catalog.problems else 1)
@@ -291,7 +298,6 @@ class Gateway:
         for note in self.refusals.due(_now_ms()):
             journal.append(note)
         self._look_at_clocks(journal)
-        self.spool.look()
         if self.catalog.revision != known:
             self._note_configuration(journal)
             log.info("configuration changed: %s", ", ".join(self.catalog.digests()))
@@ -392,7 +398,10 @@ class Gateway:
         problems = list(self.catalog.problems)
         poisoned = self.journal.poisoned if self.journal is not None else "the journal is not open"
         awaited = self.authorities.awaited
+        models = list(self.catalog)
+        stopped = [model.name for model in models if self.spool.refuses(model.policy.spool_full)]
         serving = self.journal is not None and poisoned is None and not awaited and not self.draining
+        serving = serving and (not stopped or len(stopped) < len(models))
         if poisoned is not None:
             problems.append(f"journal: {poisoned}")
         if self.authorities.trouble:
@@ -402,6 +411,7 @@ class Gateway:
         if serving and problems:
             status = "ready, with the last good configuration"
         problems += [f"audit: {problem}" for problem in self.spool.problems]
+        problems += [f"audit: records do not arrive in time, so no call of {name} is served" for name in stopped]
         if self._keeping is not None and self._keeping.transcripts.problem is not None:
             problems.append(f"transcripts: {self._keeping.transcripts.problem}")
         if self.journal is not None:

@@ -280,8 +280,8 @@ class Catalog:
         return entry.governed.get(protocol, Reason.DIALECT_MISMATCH)
 
     def __iter__(self) -> Iterator[Governed]:
-        """Each model once, at its first target."""
-        return (next(iter(entry.governed.values())) for entry in self._entries.values())
+        """Each model once, at its first target; without those that cannot be governed now."""
+        return (next(iter(entry.governed.values())) for entry in self._entries.values() if entry.governed)
 
     @property
     def listed(self) -> dict[str, tuple[str, str, int]]:

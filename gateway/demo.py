@@ -33,6 +33,7 @@ from gateway.license.issuer import (
     load_private_key,
     private_jwk,
 )
+from gateway.own_module import command_of
 from gateway.server import run_worker, start_child
 from gateway.settings import load_settings
 from gateway.whole_file import put
@@ -68,7 +69,7 @@ def up(folder: Path, port: int, *, say: Callable[[str], None]) -> None:
     sample_port = _free_port()
     (folder / "logs").mkdir(exist_ok=True)
     sample = start_child(
-        [sys.executable, "-m", "gateway.sample", "--host", HOST, "--port", str(sample_port)],
+        command_of("gateway.sample", "--host", HOST, "--port", str(sample_port)),
         log_to=folder / "logs" / "sample-model.log",
     )
     try:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from gateway.errors import ConfigError
+from gateway.own_module import command_of
 
 log = logging.getLogger("licet.owned")
 
@@ -23,7 +22,7 @@ class OwnedProcess:
     def __init__(self, who: str, module: str, options: Sequence[str] = (), *, given: bytes = b"", end_s: float) -> None:
         """Starts it. `who`: what it is, for messages; `given`: what it is told first; `end_s`: how long its end may take."""
         self.who = who
-        self._command = [sys.executable, *safe_path(), "-m", module, *options]
+        self._command = command_of(module, *options)
         self._given = given
         self._end_s = end_s
         self._process = self._start()
@@ -86,9 +85,3 @@ class OwnedProcess:
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
-
-
-def safe_path() -> tuple[str, ...]:
-    """Have the child import nothing from the folder it runs in (`python -P`): an operator's `policies/` would stand in for ours, and
-    whoever may write there could have code run beside the log's key. A checkout that we run from is left as it is."""
-    return () if Path(__file__).parents[1] == Path.cwd() else ("-P",)

@@ -29,6 +29,7 @@ from gateway.beside import Beside
 from gateway.edge import bind_socket, serve_config
 from gateway.errors import ConfigError
 from gateway.names import NameProcesses, Processes
+from gateway.own_module import command_of
 from gateway.recognizers import SOCKET as RECOGNIZERS
 from gateway.recognizers import RecognizerProcesses
 from gateway.settings import Settings, load_settings
@@ -225,8 +226,7 @@ class _Child:
             self._start_at = now + self._delay_s
         if now >= self._start_at:
             self._started_at = now
-            command = [sys.executable, "-m", "gateway", "worker", "--config", str(self._path)]
-            command += ["--index", str(self._index)]
+            command = command_of("gateway", "worker", "--config", str(self._path), "--index", str(self._index))
             for mode, socket in self._names.items():
                 command += ["--names", f"{mode}={socket}"]
             self._process = start_child(command)

@@ -18,7 +18,6 @@ import hashlib
 import logging
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ import msgspec
 from gateway.attest.weights import Hashed, WeightsError, boot_id, look
 from gateway.file_lock import take
 from gateway.license.binding import STATEMENT_AGE_S_MAX
+from gateway.own_module import command_of
 from gateway.whole_file import put
 
 log = logging.getLogger("licet.attest")
@@ -144,7 +144,7 @@ class WeightsWatch:
         Not asyncio's processes: those want the main thread's signals, and a thread of the pool would be kept from others
         for as long as the hashing takes. Starting it takes a millisecond.
         """
-        command = [sys.executable, "-m", "gateway.attest.weights", str(self.folder)]
+        command = command_of("gateway.attest.weights", str(self.folder))
         child = self._child = subprocess.Popen(  # noqa: S603, ASYNC220  # our own interpreter and module; see above
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )

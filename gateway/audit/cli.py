@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -242,9 +243,15 @@ def _print_report(report: Report) -> None:
 
 
 def _demand(data: Path) -> None:
-    if not (data / "journal").is_dir():
-        typer.echo(f"There is no journal under {data}. Say where with --data.", err=True)
-        raise typer.Exit(2)
+    try:
+        with os.scandir(data / "journal"):
+            return
+    except PermissionError:
+        told = f"The journal under {data} is closed to this user. Run the command as the user who runs the gateway."
+    except OSError:
+        told = f"There is no journal under {data}. Say where with --data."
+    typer.echo(told, err=True)
+    raise typer.Exit(2)
 
 
 def _dump(entries: Iterable[query.Entry]) -> None:

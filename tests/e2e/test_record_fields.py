@@ -73,11 +73,15 @@ def test_a_full_spool_refuses_as_the_policy_says(tmp_path: Path, word: str) -> N
         tell(tmp_path / "data", Progress("shipper", 1, int(time.time() * 1000), (late,)))
         stack.gateway.spool.look()
         answer = stack.chat()
+        ready = stack.http.get("/readyz")
+        assert ready.status_code == (503 if word == "refuse" else 200)
+        assert ("no call of chat is served" in ready.text) == (word == "refuse")
         if word == "refuse":
             assert refusal(answer) == (503, "AUDIT_SPOOL")
             assert stack.outcome(answer)["reasons"] == ["AUDIT_SPOOL"]
             tell(tmp_path / "data", Progress("shipper", 1, int(time.time() * 1000), (Place(name="s3", required=True),)))
             stack.gateway.spool.look()
+            assert stack.http.get("/readyz").status_code == 200
             answer = stack.chat()
         assert answer.status_code == 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,6 +155,26 @@ def test_l1_a_turn_of_the_ticker_that_fails_is_not_its_last(tmp_path: Path) -> N
         (tmp_path / "license.jws").unlink()
         stack.wait(changed(stack, 0))
         assert stack.chat().json()["error"]["code"] == "LIC_MISSING"
+
+
+def test_l7_a_fault_of_each_look_is_told_once_and_never_in_its_own_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: list[int] = []
+
+    def full(gateway: Gateway) -> None:
+        def poll() -> None:
+            looks.append(1)
+            raise OSError(errno.ENOSPC, CARD)
+
+        gateway.catalog.poll = poll  # type: ignore[method-assign]
+
+    with Endpoint(hello) as endpoint, Stack(tmp_path, endpoint.origin, before_start=full) as stack:
+        stack.wait(lambda: len(looks) > 2)
+    told = [record.getMessage() for record in caplog.records if "ticker" in record.getMessage()]
+    assert len(told) == 1
+    assert "OSError ENOSPC at " in told[0]
+    assert CARD not in caplog.text
 
 
 def test_l1_a_model_that_cannot_be_governed_refuses_and_keeps_no_other_from_its_license(

@@ -76,7 +76,10 @@ def test_a_required_witness_that_is_silent_stops_calls_as_the_policy_says(tmp_pa
             until(lambda: code(site, "strict") == (503, "AUDIT_SPOOL"), "refusals once the witness is gone")
             assert code(site, "lax") == (200, "")
             with site.client() as caller:
-                assert "witness" in str(caller.get("/readyz").json()["problems"])
+                ready = caller.get("/readyz")
+                assert ready.status_code == 200, "another model is served"
+                assert "witness" in str(ready.json()["problems"])
+                assert "no call of strict is served" in ready.text
             asked = len(endpoint.seen)
             assert code(site, "strict") == (503, "AUDIT_SPOOL")
             assert len(endpoint.seen) == asked

@@ -238,3 +238,23 @@ def test_a_damaged_log_cannot_write_to_the_terminal(capsys: pytest.CaptureFixtur
     assert "\x07" not in out
     assert "gw/[/red]" in out
     assert "The journal does not verify." in out
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied"), "closed to this user. Run the command as the user who runs"),
+        (FileNotFoundError(2, "No such file"), "There is no journal under"),
+    ],
+)
+@pytest.mark.parametrize("command", [["tail"], ["show", "x/1"], ["effect", "--order", "o-1"]])
+def test_a_folder_that_cannot_be_read_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], error: OSError, said: str
+) -> None:
+    def scandir(_: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("gateway.audit.cli.os.scandir", scandir)
+    done = CliRunner().invoke(app, [*command, "--data", str(tmp_path)])
+    assert done.exit_code == 2
+    assert said in done.stderr
