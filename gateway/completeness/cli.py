@@ -28,7 +28,7 @@ from gateway.completeness.reconcile import TOLERANCE_MS, Reconciliation, Window,
 from gateway.completeness.usage import FORMATS, LINE_BYTES_MAX, WIDTHS, UsageError, open_export, parse_time
 from gateway.completeness.wire import DIALECTS
 from gateway.history.indexer import demand, index_path
-from gateway.history.local import LocalHistory
+from gateway.history.local import open_local
 from gateway.history.port import HistoryError
 from gateway.printable import printable
 from gateway.shown_time import shown_ms
@@ -149,7 +149,7 @@ def match_command(
             text = opened.read(matching.TEXT_BYTES_MAX + 1)
         wanted = matching.digests_of(data, text)
         if not scan and index_path(data).exists():
-            history = LocalHistory(data)
+            history = open_local(data, say=lambda sentence: typer.echo(sentence, err=True))
         with work_shown("reading the log") as progress:
             found = matching.find_delivered(data, wanted, history, progress=progress)
     except (matching.MatchError, HistoryError, OSError) as error:

@@ -18,6 +18,7 @@ import typer
 
 from gateway.audit.progress import steps_shown
 from gateway.evidence.pack import EvidenceError, Exported, export
+from gateway.history import denied
 from gateway.history.archive import ArchiveHistory
 from gateway.history.cli import (
     Data,
@@ -35,6 +36,7 @@ from gateway.history.cli import (
     Values,
     opened,
     query_of,
+    say,
 )
 from gateway.history.local import LocalHistory
 from gateway.history.port import HistoryError, Query, QueryError
@@ -79,7 +81,7 @@ def export_command(
 
     Exit code 1 if anything is missing, or if nothing matched.
     """
-    with _told_plainly():
+    with _told_plainly(data):
         fields = {
             "decision": decision, "reason": reason, "model": model, "license": license_, "tenant": tenant,
             "jurisdiction": jurisdiction, "entity": entity, "id": id_,
@@ -111,7 +113,7 @@ def export_command(
             records, about = report_records(data, report, times["since"], times["until"], param or [], source)
         asked = Query() if report is not None else query_of(given, times["since"], times["until"])
         with steps_shown("asking") as told:
-            made = export(data, asked, out, source=source, told=told, records=records, case=case, about=about)
+            made = export(data, asked, out, source=source, told=told, say=say, records=records, case=case, about=about)
     _show(made, as_json=as_json)
     if not made.complete or not made.records:
         raise typer.Exit(1)
@@ -168,12 +170,13 @@ def _show(made: Exported, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
+def _told_plainly(data: Path) -> Iterator[None]:
     try:
         yield
     except (QueryError, HistoryError, EvidenceError, ReportError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     except OSError as error:
-        typer.echo(f"{error.filename}: {error.strerror}" if error.strerror and error.filename else str(error), err=True)
+        plain = f"{error.filename}: {error.strerror}" if error.strerror and error.filename else str(error)
+        typer.echo(denied.told(error, data) if error.errno in denied.DENIED else plain, err=True)
         raise typer.Exit(2) from error

@@ -39,9 +39,8 @@ from gateway.evidence.report import page
 from gateway.evidence.selection import History, Selection, case_records, select
 from gateway.evidence.summary import Summary
 from gateway.evidence.zipping import ZipWriter
-from gateway.history import indexer
 from gateway.history.archive import ArchiveHistory
-from gateway.history.local import LocalHistory
+from gateway.history.local import open_local
 from gateway.history.port import Completeness, Query, QueryError
 from gateway.shown_time import iso_ms
 from gateway.tlog.keys import KEYS
@@ -179,6 +178,7 @@ def export(
     *,
     source: str = "local",
     told: Told = lambda what, done, total: None,
+    say: Callable[[str], None] = lambda sentence: None,
     records: Sequence[str] | None = None,
     case: str = "",
     about: Mapping[str, Any] | None = None,
@@ -192,7 +192,7 @@ def export(
     if out.exists():
         raise FileExistsError(17, "is there already; name another file", str(out))
     made_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    history = _opened(data_dir, source, told)
+    history = _opened(data_dir, source, told, say)
     try:
         asked = case_records(history, case) if case else records
         if case and not asked:
@@ -218,12 +218,11 @@ def export(
     return result
 
 
-def _opened(data_dir: Path, source: str, told: Told) -> History:
+def _opened(data_dir: Path, source: str, told: Told, say: Callable[[str], None]) -> History:
     if not data_dir.is_dir():
         raise QueryError(f"data: {data_dir} is no directory; give the gateway's data directory")
     if source == "local":
-        indexer.refresh(data_dir, told=lambda done, total: told("indexing", done, total))
-        return LocalHistory(data_dir, fresh=False)
+        return open_local(data_dir, say=say, told=lambda done, total: told("indexing", done, total))
     if source == "archive":
         return ArchiveHistory(data_dir)
     raise QueryError(f"from: `{source[:32]}` is not known; choose local or archive")

@@ -24,11 +24,11 @@ from rich.text import Text
 from gateway.audit.progress import work_shown
 from gateway.audit.table import Rows, console_for_tables, wide_console
 from gateway.errors import ConfigError
-from gateway.history import indexer
+from gateway.history import denied, indexer
 from gateway.history.archive import ArchiveHistory
 from gateway.history.archiver import archive
 from gateway.history.batches import archive_dir
-from gateway.history.local import LocalHistory
+from gateway.history.local import LocalHistory, open_local
 from gateway.history.moments import moment_ms
 from gateway.history.phoenix import PhoenixHistory
 from gateway.history.phoenix_client import phoenix_of
@@ -99,7 +99,7 @@ def query_command(
     ] = False,
 ) -> None:
     """Ask what happened. The answer says what it rests on. Exit code 1 if anything is missing."""
-    with _told_plainly():
+    with _told_plainly(data):
         if as_json and as_csv:
             raise QueryError("--json and --csv: choose one")
         fields = {
@@ -135,7 +135,7 @@ def index_command(
     as_json: Json = False,
 ) -> None:
     """Take what is sealed into the index. Exit code 1 if anything is missing."""
-    with _told_plainly():
+    with _told_plainly(data):
         _demand(data)
         indexer.demand(data)
         with work_shown("indexing") as told:
@@ -151,7 +151,7 @@ def index_command(
 
 def archive_command(data: Data = Path("var"), as_json: Json = False) -> None:
     """Write what is sealed to the archive, and read all that is there. Exit code 1 if anything is missing or changed."""
-    with _told_plainly():
+    with _told_plainly(data):
         _demand(data)
         if not archive_dir(data).is_dir():
             indexer.demand(data)
@@ -190,10 +190,8 @@ def opened(data: Path, source: str, *, otlp: Otlp | None = None) -> AuditQuery:
         return PhoenixHistory(phoenix_of(otlp), data if data.is_dir() else None)
     _demand(data)
     if source == "local":
-        indexer.demand(data)
         with work_shown("indexing") as told:
-            indexer.refresh(data, told=told)
-        return LocalHistory(data, fresh=False)
+            return open_local(data, told=told, say=say)
     if source == "archive":
         return ArchiveHistory(data)
     raise QueryError(f"--from: `{source[:32]}` is not known; choose local, archive or phoenix")
@@ -235,12 +233,18 @@ def _demand(data: Path) -> None:
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
+def _told_plainly(data: Path | None) -> Iterator[None]:
     try:
         yield
     except (QueryError, HistoryError, ConfigError, OSError) as error:
-        typer.echo(str(error), err=True)
+        where = data or Path("var")
+        typer.echo(denied.told(error, where) if isinstance(error, OSError) else str(error), err=True)
         raise typer.Exit(2) from error
+
+
+def say(sentence: str) -> None:
+    """To people, beside an answer."""
+    typer.echo(sentence, err=True)
 
 
 def statement(completeness: Completeness) -> dict[str, object]:

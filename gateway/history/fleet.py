@@ -20,6 +20,7 @@ from gateway.audit.sealed import (
     sealed_records,
     sealed_streams,
 )
+from gateway.history.denied import DENIED
 from gateway.whole_file import put
 
 __all__ = ["INDEX_NAME", "is_fleet_log", "known_heads", "record_streams"]
@@ -54,8 +55,8 @@ def known_heads(data_dir: Path) -> tuple[dict[str, int], list[str]]:
     path = data_dir / INDEX_NAME / "fleet.json"
     try:
         seen = _kept(path.read_bytes())
-    except (FileNotFoundError, msgspec.MsgspecError):
-        seen = {}
+    except (FileNotFoundError, PermissionError, msgspec.MsgspecError):
+        seen = {}  # all fleet logs are read, then
     heads: dict[str, int] = {}
     problems: list[str] = []
     changed = False
@@ -82,5 +83,9 @@ def known_heads(data_dir: Path) -> tuple[dict[str, int], list[str]]:
         for origin, size in (one.heads if one else {}).items():
             heads[origin] = max(size, heads.get(origin, 0))
     if changed:
-        put(path, msgspec.json.encode(seen))
+        try:
+            put(path, msgspec.json.encode(seen))
+        except OSError as error:
+            if error.errno not in DENIED:
+                raise  # who may only read reads the fleet logs again next time
     return heads, problems

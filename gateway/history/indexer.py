@@ -7,7 +7,7 @@ longer the one that was indexed is read anew from its beginning, and the index s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from gateway.audit.held import held_record, held_seqs
 from gateway.audit.sealed import SealedError, SealedHead, first_kept, log_dir, sealed_head
 from gateway.file_lock import locked_or
 from gateway.history import schema
+from gateway.history.denied import demand_writable
 from gateway.history.fleet import INDEX_NAME, record_streams
 from gateway.history.port import HistoryError, Value
 from gateway.history.rows import ENDING, LATE, PRUNED, SECOND, RowMaker, Rows
@@ -75,6 +76,9 @@ _INSERT = {
 _END_CALL = f"UPDATE calls SET {', '.join(f'{name} = ?' for name in ENDING)} WHERE stream = ? AND intent = ? AND outcome IS NULL"  # noqa: S608
 
 
+Former = Sequence[tuple[Value, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Refreshed:
     """What a refresh did."""
@@ -130,14 +134,22 @@ def demand(data_dir: Path) -> None:
 
 
 def refresh(
-    data_dir: Path, *, rebuild: bool = False, told: Callable[[int, int], None] = lambda done, total: None
+    data_dir: Path,
+    *,
+    rebuild: bool = False,
+    told: Callable[[int, int], None] = lambda done, total: None,
+    path: Path | None = None,
+    former: Former = (),
 ) -> Refreshed:
-    """Take in all that is sealed now. `told(done, total)`: records, as it goes. Raises HistoryError, OSError."""
-    path = index_path(data_dir)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Take in all that is sealed now. `told(done, total)`: records, as it goes. Raises HistoryError (UnwritableError), OSError.
+
+    `path`: an index elsewhere; `former`: what the one before it said of rewritten logs.
+    """
+    path = path or index_path(data_dir)
+    demand_writable(path.parent, data_dir)
     busy = HistoryError("another process is writing the index; try again when it is done")
     with locked_or(busy, path.parent / LOCK_NAME, wait_s=LOCK_WAIT_S):
-        former = _former(path, rebuild=rebuild)
+        former = [*former, *_former(path, rebuild=rebuild)]
         db = connect(path, write=True)
         try:
             if version(db) != VERSION:
@@ -173,7 +185,7 @@ def _former(path: Path, *, rebuild: bool) -> list[tuple[Value, ...]]:
     return former
 
 
-def _create(db: apsw.Connection, former: list[tuple[Value, ...]]) -> None:
+def _create(db: apsw.Connection, former: Former) -> None:
     with db:
         for table in schema.TABLES:
             statement = schema.create(table)

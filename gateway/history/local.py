@@ -12,7 +12,9 @@ import apsw
 
 from gateway.history import ask, indexer
 from gateway.history.coverage import Held, Words, cover, merged
+from gateway.history.denied import UnwritableError
 from gateway.history.disk import Disk, Ranges
+from gateway.history.own_index import OwnIndex
 from gateway.history.port import Completeness, Counts, HistoryError, Page, Query, QueryError, Value
 from gateway.history.rows import Row
 
@@ -35,9 +37,14 @@ _NUMBERED = (
 class LocalHistory:
     """Answers from the index. For one thread at a time."""
 
-    def __init__(self, data_dir: Path, *, fresh: bool = True) -> None:
-        """`fresh`: take in what is sealed before each answer. Without it, what another process took in. Raises HistoryError, OSError."""
+    def __init__(self, data_dir: Path, *, fresh: bool = True, own: OwnIndex | None = None) -> None:
+        """`fresh`: take in what is sealed before each answer. Without it, what another process took in. Raises HistoryError, OSError.
+
+        `own`: an index elsewhere, which goes with `close`.
+        """
         self._data_dir = data_dir
+        self._own = own
+        self._path = own.path if own is not None else indexer.index_path(data_dir)
         self._fresh = fresh
         self._disk = Disk(data_dir)
         self._checked: tuple[object, float] = (None, 0.0)
@@ -50,7 +57,7 @@ class LocalHistory:
 
     def refresh(self, *, told: Callable[[int, int], None] = lambda done, total: None) -> indexer.Refreshed:
         """Take in all that is sealed now. Raises HistoryError, OSError."""
-        return indexer.refresh(self._data_dir, told=told)
+        return indexer.refresh(self._data_dir, told=told, path=self._path)
 
     def find(self, query: Query, *, cursor: str | None = None, limit: int = 100) -> Page:
         """As `AuditQuery.find`."""
@@ -77,18 +84,22 @@ class LocalHistory:
 
     def close(self) -> None:
         """Let go of the file. Harmless twice."""
+        self._let_go()
+        if self._own is not None:
+            self._own.remove()
+
+    def _let_go(self) -> None:
         if self._db is not None:
             self._db.close()
             self._db = None
 
     def _open(self) -> apsw.Connection:
         if self._db is None:
-            path = indexer.index_path(self._data_dir)
-            if not path.exists():
-                raise HistoryError(f"there is no index at {path}; run `licet audit index`")
-            self._db = indexer.connect(path, write=False)
+            if not self._path.exists():
+                raise HistoryError(f"there is no index at {self._path}; run `licet audit index`")
+            self._db = indexer.connect(self._path, write=False)
         if indexer.version(self._db) != indexer.VERSION:
-            self.close()
+            self._let_go()
             raise HistoryError("the index is of another version; run `licet audit index`")
         return self._db
 
@@ -138,7 +149,12 @@ class LocalHistory:
             f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(_int(at) / 1000))}. Answers are of the log as it is now; ask who did it"
             for stream, size, root, at in db.execute("SELECT stream, size, root, at_ms FROM rewritten ORDER BY at_ms")
         ]
-        return cover(self._disk.look(), held, _WORDS, [*problems, *self._thinned])
+        return cover(
+            self._disk.look(),
+            held,
+            _WORDS,
+            [*problems, *self._thinned, *(self._own.problems if self._own is not None else ())],
+        )
 
     def _check_rows(self, db: apsw.Connection) -> None:
         """Count, where somebody else wrote since, whether each record that was taken in has still its place."""
@@ -182,6 +198,31 @@ class LocalHistory:
                     f"stream {stream}: {abs(gone):,} rows of reasons, territories, findings or texts are "
                     f"{'gone' if gone > 0 else 'too many'}; {_WORDS.restore}"
                 )
+
+
+def open_local(
+    data_dir: Path,
+    *,
+    say: Callable[[str], None],
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> LocalHistory:
+    """The index, with all that is sealed now. Where its place may only be read, one for this answer alone; `say` is told so.
+
+    Raises HistoryError, OSError.
+    """
+    indexer.demand(data_dir)
+    try:
+        indexer.refresh(data_dir, told=told)
+    except UnwritableError as error:
+        own = OwnIndex(data_dir)
+        try:
+            say(own.sentence(error))
+            indexer.refresh(data_dir, told=told, path=own.path, former=own.former)
+            return LocalHistory(data_dir, fresh=False, own=own)
+        except BaseException:
+            own.remove()
+            raise
+    return LocalHistory(data_dir, fresh=False)
 
 
 def _gone(

@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gateway.history import denied
 from gateway.history.archive import ArchiveHistory
-from gateway.history.local import LocalHistory
+from gateway.history.cli import say
+from gateway.history.local import open_local
 from gateway.history.port import HistoryError, QueryError
 from gateway.reports import render
 from gateway.reports.model import Asked, ReportError, Source, moment_ms
@@ -58,8 +60,10 @@ def report_command(
         raise _unusable("choose one of --table, --json and --csv")
     try:
         result = _answer(id_, since, until, param or [], data, also or [], adapter)
-    except (ReportError, QueryError, HistoryError, OSError) as error:
+    except (ReportError, QueryError, HistoryError) as error:
         raise _unusable(str(error)) from error
+    except OSError as error:
+        raise _unusable(denied.told(error, data)) from error
     if as_json:
         typer.echo(render.as_json(result).decode())
     elif as_csv:
@@ -97,7 +101,7 @@ def _answer(
     for folder in (data, *also):
         if not folder.is_dir():
             raise ReportError(f"data: {folder} is no directory; give the gateway's with --data")
-    history = LocalHistory(data) if adapter is Adapter.LOCAL else ArchiveHistory(data)
+    history = open_local(data, say=say) if adapter is Adapter.LOCAL else ArchiveHistory(data)
     try:
         return make(Source(history, (data, *also), now_ms), id_, asked)
     finally:
