@@ -36,6 +36,7 @@ from gateway.license.issuer import (
 from gateway.own_module import command_of
 from gateway.server import run_worker, start_child
 from gateway.settings import load_settings
+from gateway.tlog.frames import FLEET_PREFIX
 from gateway.whole_file import put
 
 HOST = "127.0.0.1"
@@ -78,7 +79,7 @@ def up(folder: Path, port: int, *, say: Callable[[str], None]) -> None:
         policy = folder / "policies" / "demo.yaml"
         if not policy.exists():  # people may have changed it
             put(policy, _example_policy().encode())
-        put(folder / "gateway.yaml", _settings(port, sample_port, key[1]).encode())
+        put(folder / "gateway.yaml", _settings(port, sample_port, key[1], _log_name(folder)).encode())
         settings = load_settings(folder / "gateway.yaml")
         _wait_for(sample, sample_port)
         demo = Demo(folder, port, key[0])
@@ -159,7 +160,13 @@ def _example_policy() -> str:
     return (resources.files("policies") / "examples" / "demo.yaml").read_text("utf-8")
 
 
-def _settings(port: int, sample_port: int, key_sha256: str) -> str:
+def _log_name(folder: Path) -> str:
+    """What its logs are called from the first start on, wherever the folder is moved and whatever the machine is called."""
+    known = [log.name.removeprefix(FLEET_PREFIX) for log in (folder / "log").glob(f"{FLEET_PREFIX}*")]
+    return known[0] if len(known) == 1 else "demo"
+
+
+def _settings(port: int, sample_port: int, key_sha256: str, log_name: str) -> str:
     models = "".join(
         f"""\
   - name: {model}
@@ -178,6 +185,7 @@ data: .
 callers:
   - {{name: demo, key_sha256: {key_sha256}, models: [{", ".join(MODELS)}]}}
 trust: {{keys: trust.json}}
+audit: {{signer: {{name: {log_name}}}}}
 models:
 {models}"""
 
