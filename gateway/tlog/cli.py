@@ -1,6 +1,7 @@
 """`licet-verify`: the verifier as a command of its own. Plain text; what takes long tells so on standard error.
 
-Exit code 0: nothing is damaged. 1: something is; the first bad record of each log is named. 2: it could not be checked.
+Exit code 0: nothing is damaged. 1: something is; the first bad record of each log is named; or too few witnesses cosigned. 2: it could
+not be checked.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import orjson
 from .note import ED25519, NoteError, VerifierKey, parse_key
 from .places import one_server
 from .proof import SUFFIX
-from .report import PACK, Report, StreamReport, shown
+from .report import PACK, UNWITNESSED, Report, StreamReport, shown
 from .verify import Kept, Trust, check, kept_head
 
 OK, DAMAGED, UNUSABLE = 0, 1, 2
@@ -36,7 +37,7 @@ PLACE is a gateway's data directory, a folder of logs, one log, a folder of seve
 pack (a .zip file): of a pack, the first bad file is named. Without
 --key, signatures are checked against nothing that you trust: get the gateway's key from its operator by another way.
 --since-note takes a checkpoint or a {SUFFIX} file that you kept: the log must still have what it had then.
-Exit code 0: nothing is damaged. 1: something is. 2: it could not be checked."""
+Exit code 0: nothing is damaged. 1: something is, or fewer witnesses cosigned than are required. 2: it could not be checked."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,9 +117,19 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     if report.ok:
         yield f"OK: {report.records:,} records of {report.calls:,} calls in {report.streams_read:,} streams, nothing is damaged."
-    else:
-        yield f"DAMAGED: {len(report.problems)} of {len(report.streams) + len(report.fleets)} logs. First bad records:"
-        for problem in report.problems:
+    logs = (*report.streams, *report.fleets)
+    for state, told in (
+        (False, f"DAMAGED: {{}} of {len(logs)} logs. First bad records:"),
+        (
+            True,
+            f"NOT COSIGNED by so many witnesses as are required: {{}} of {len(logs)} logs. Nothing else is wrong with them.",
+        ),
+    ):
+        bad = [one.problem for one in (*report.fleets, *report.streams) if (one.state == UNWITNESSED) is state]
+        problems = [one for one in bad if one is not None]
+        if problems:
+            yield told.format(len(problems))
+        for problem in problems:
             yield f"  {problem.record}  {problem.segment} at byte {problem.offset:,}: {problem.problem}"
     yield report.limits
 

@@ -11,7 +11,7 @@ import orjson
 
 from .checkpoint import SIZE_MAX
 from .heads import Committed
-from .records import INT_MAX, RootHex, WrongError
+from .records import INT_MAX, LATER, RootHex, WrongError
 from .report import shown
 from .tree import HASH_BYTES
 
@@ -52,7 +52,7 @@ class FleetEntries:
         except orjson.JSONDecodeError as e:
             raise WrongError("the entry is not JSON") from e
         if not isinstance(entry, dict) or entry.get("v") != FLEET_VERSION:
-            raise WrongError(f"the entry is not of {FLEET_VERSION}")
+            raise WrongError(f"the entry is not of {FLEET_VERSION}; {LATER}")
         if entry.get("id") != f"{self.name}/{seq}":
             raise WrongError("the entry's id is not its place")
         for name in _COUNTS:

@@ -150,6 +150,8 @@ class _Check:
         self._all_but_records(zip_, sums)
         self._heads()
         self._all_records(zip_, sums)
+        for log in self.logs.values():
+            self.remarks += log.meaning.remarks() if isinstance(log.meaning, Records) else ()
         self._commitments()
         self._quorum()
         self._totals()
@@ -369,7 +371,9 @@ class _Check:
             if not log.witnessed:
                 cosigned = len(log.signed.witnesses)
                 raise PackError(
-                    place, f"{cosigned} of the witnesses cosigned, and {required} must; no fleet log stands for it"
+                    place,
+                    f"{cosigned} of the witnesses cosigned, and {required} must; no fleet log stands for it: have the pack made anew once "
+                    "the witnesses can be reached and have cosigned",
                 )
             if log.last >= log.witnessed:
                 self.remarks.append(f"{name}: no witness saw its records from {log.witnessed:,} on yet")

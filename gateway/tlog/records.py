@@ -5,6 +5,7 @@ The caller brings payloads in order, whether they came from a journal or from a 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol
 
 import orjson
@@ -24,6 +25,9 @@ REQUIRED: dict[str, dict[str, type]] = {
     "end": {"reason": str, "size": int, "root": str},
 }
 _FIELDS = {kind: tuple({"ts": int, **fields}.items()) for kind, fields in REQUIRED.items()}
+_FIELDS_OF_ANY = (("ts", int),)
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")  # what a later version may call a kind; FORMAT.md, as above
+LATER = "if a later version wrote it, verify it with that version"
 
 
 class WrongError(Exception):
@@ -66,6 +70,8 @@ class Records:
         self.backward = 0  # records whose time is before that of an earlier one
         self.backward_first = -1  # the first of them
         self.backward_ms = 0  # the longest way back
+        self.later = 0  # records of kinds that a later version must have brought
+        self.later_first = ""  # the first of them, and its kind
         self._prefix = f"{stream}/"
         self._newest_ms = 0
         self._early: set[int] = set()  # pruned intents that an outcome named
@@ -116,25 +122,42 @@ class Records:
     def form(self, seq: int, record: Any) -> str:
         """The kind of a record that says what one at its place must, by itself. Raises WrongError."""
         if not isinstance(record, dict) or record.get("v") != frames.TRACE_VERSION:
-            raise WrongError(f"the record is not of {frames.TRACE_VERSION}")
+            raise WrongError(f"the record is not of {frames.TRACE_VERSION}; {LATER}")
         if record.get("id") != f"{self._prefix}{seq}":
             raise WrongError("the record's id is not its place")
         kind = record.get("kind")
-        required = _FIELDS.get(kind) if isinstance(kind, str) else None
-        if required is None:
-            raise WrongError("the record is of no known kind")
+        if not isinstance(kind, str) or not _KIND.fullmatch(kind):
+            raise WrongError("the record has no kind")
+        required = _FIELDS.get(kind, _FIELDS_OF_ANY)
         for name, type_ in required:
             value = record.get(name)
             if type(value) is not type_ or (isinstance(value, int) and not -INT_MAX <= value <= INT_MAX):
                 raise WrongError(f"the field {name} is missing or of the wrong type")
-        assert isinstance(kind, str)
-        if "call_id" in REQUIRED[kind] and not frames.CALL_ID.fullmatch(record["call_id"]):
+        if kind not in REQUIRED:
+            self.later += 1
+            self.later_first = self.later_first or f"{self._prefix}{seq} of kind {kind}"
+        elif "call_id" in REQUIRED[kind] and not frames.CALL_ID.fullmatch(record["call_id"]):
             raise WrongError("call_id is not 32 hex digits")
         if kind == "outcome" and record["outcome"] not in OUTCOMES:
-            raise WrongError("the outcome is not one of the known")
+            raise WrongError(f"the outcome is not one of the known; {LATER}")
         if kind == "end" and record["reason"] not in REASONS:
-            raise WrongError("the reason for the end is not one of the known")
+            raise WrongError(f"the reason for the end is not one of the known; {LATER}")
         return kind
+
+    def remarks(self) -> list[str]:
+        """What is no damage and worth knowing."""
+        found = []
+        if self.later:
+            found.append(
+                f"{self.later} records are of kinds that this version does not know, {self.later_first} first: they stand where they "
+                "were written, and what they say was not checked; read and verify them with the version that wrote them"
+            )
+        if self.backward:
+            first = f"{self.stream}/{self.backward_first}"
+            found.append(
+                f"{self.backward} records are dated before an earlier one, {first} first, by at most {self.backward_ms} ms"
+            )
+        return found
 
     def _close(self, seq: int, intent: int, call_id: str) -> None:
         if self.open_calls.get(intent) == call_id:

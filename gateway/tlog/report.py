@@ -10,6 +10,7 @@ UNTRUSTED = (
     "can write the disk. In a stream without an end, records cut off its tail at a record's edge cannot be missed."
 )
 PACK = "pack"  # the state of a pack that is sound
+UNWITNESSED = "unwitnessed"  # the state of a log that lacks cosignatures, and nothing else
 COVERED = "Every sealed record is covered by a signature of a trusted key. "
 SOUND_COVERED = "Of the logs that are not damaged, every sealed record is covered by a signature of a trusted key. "
 UNCOVERED = "Nothing here is sealed: no signature covers any record, whichever keys were given. "
@@ -44,7 +45,7 @@ class StreamReport:
     """One stream, or a fleet's log.
 
     `state`: ended | live (a process writes it) | unfinished (its worker died; a start recovers it) | sealed (only its sealed log is
-    here, and it has no end) | pack | damaged.
+    here, and it has no end) | pack | unwitnessed (too few of the witnesses that are required cosigned; all else holds) | damaged.
     """
 
     stream: str
@@ -87,7 +88,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is damaged. Live and unfinished streams are not damage."""
+        """Whether nothing is damaged, and enough witnesses stand for each log. Live and unfinished streams are not damage."""
         return not self.problems
 
     @property

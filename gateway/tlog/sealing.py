@@ -89,25 +89,38 @@ class Sealing:
         except WrongError:
             return False
 
-    def demand_quorum(self, committed: int) -> None:
-        """Raises WrongError where too few witnesses stand for the log. `committed`: its records that a fleet's log stands for."""
+    def lack(self, committed: int, cosigned: Sequence[Held], *, fleet: bool = False) -> str:
+        """Why too few witnesses stand for the log; "" where there are enough, or none are required.
+
+        `committed`: its records that a fleet's log stands for. `cosigned`: older heads of it that enough witnesses cosigned.
+        """
         signed, required = self._signed, self._trust.required
         if signed is None:
-            return
+            return ""
         if signed.outdated and committed < self.size:
             self.remarks.append(
                 "its head is signed only by a key that was replaced, and nothing shows that it was signed before"
             )
         if not required:
-            return
+            return ""
         self.witnessed = self.size if len(signed.witnesses) >= required else min(committed, self.size)
         if not self.witnessed:
-            problem = (
-                f"{len(signed.witnesses)} of the witnesses cosigned, and {required} must; no fleet log stands for it"
+            older = max((one for one in cosigned if one.size <= self.size), key=lambda one: one.size, default=None)
+            self.witnessed = older.size if older is not None else 0
+            covered = (
+                f"the first {older.size:,} are under an older head that so many cosigned, {older.witness}"
+                if older
+                else ""
             )
-            raise WrongError(problem, seq=0, file=CHECKPOINT)
+            stands = "" if fleet else ", and no cosigned fleet log stands for it"
+            return (
+                f"{len(signed.witnesses)} of the witnesses cosigned the newest head, of {self.size:,} records, and {required} must"
+                f"{stands}; {covered or 'no older head that they cosigned is known here (--since-note takes one)'}. Where a witness could not "
+                "be reached when it was sealed, run the gateway until it can: what is sealed then brings the cosignatures. Then verify again"
+            )
         if self.witnessed < self.size:
             self.remarks.append(f"no witness saw the last {self.size - self.witnessed:,} of its sealed records yet")
+        return ""
 
     @property
     def vouched(self) -> bool:

@@ -22,11 +22,11 @@ from .places import Found, find
 from .proof import HEADER as PROOF_HEADER
 from .proof import ProofError, read_proof
 from .records import OUTCOMES, REQUIRED, Records, WrongError
-from .report import Problem, Report, StreamReport, date, shown
+from .report import UNWITNESSED, Problem, Report, StreamReport, date, shown
 from .sealing import Sealing
 from .segments import Journal
 from .tiles import CHECKPOINT
-from .trust import Terms, Trust
+from .trust import Signed, Terms, Trust
 from .walk import Walk
 
 __all__ = ["OUTCOMES", "REQUIRED", "Kept", "Problem", "Report", "StreamReport", "Trust", "check", "kept_head", "verify"]
@@ -44,6 +44,7 @@ class Kept:
     head: Checkpoint
     index: int = -1  # of a proof: the record; -1: there is none
     path: tuple[bytes, ...] = ()
+    witnesses: tuple[str, ...] = ()  # those that are trusted and cosigned it
 
 
 def kept_head(text: str, label: str, trust: Trust | None = None) -> Kept:
@@ -51,16 +52,18 @@ def kept_head(text: str, label: str, trust: Trust | None = None) -> Kept:
     trust = trust or Trust()
     try:
         if not text.startswith(PROOF_HEADER + "\n"):
-            return Kept(label, _kept_checkpoint(text, trust))
+            signed = _kept_checkpoint(text, trust)
+            return Kept(label, signed.head, witnesses=signed.witnesses)
         proof = read_proof(text)
-        return Kept(label, _kept_checkpoint(proof.checkpoint, trust), proof.index, proof.path)
+        signed = _kept_checkpoint(proof.checkpoint, trust)
+        return Kept(label, signed.head, proof.index, proof.path, signed.witnesses)
     except (NoteError, ProofError) as error:
         raise ValueError(f"{label}: {error}") from error
 
 
-def _kept_checkpoint(note: str, trust: Trust) -> Checkpoint:
+def _kept_checkpoint(note: str, trust: Trust) -> Signed:
     """Old heads may be signed by keys that were replaced since: whoever kept a head gives the key of its time, too."""
-    return Terms(trust).open(note).head
+    return Terms(trust).open(note)
 
 
 def verify(data_dir: Path, progress: Progress | None = None) -> Report:
@@ -154,9 +157,10 @@ class _Check:
             sealing = Sealing(found, self.trust)
             walk: Walk | None = None
             problem: Problem | None = None
+            lack = ""
             try:
                 sealing.read()
-                sealing.demand_quorum(0)
+                lack = sealing.lack(0, self._cosigned(sealing.origin), fleet=True)
                 held, inclusions, _ = self._holding(found.name, sealing.origin)
                 held += sealing.former
                 walk = Walk(
@@ -172,18 +176,20 @@ class _Check:
                 walk.run()
             except WrongError as error:
                 problem = _problem(found.name, walk, None, error)
-            if problem is None or not sealing.changed():
+            if (problem is None and not lack) or not sealing.changed():
                 break
+        behind, state = problem, "damaged" if problem else UNWITNESSED if lack else "sealed"
+        problem = _short(found.name, lack) or problem
         if problem is None:
             self.fleets.append(_Fleet(found, sealing.origin, entries, sealing.vouched))
-        remarks = [*sealing.remarks, *entries.remarks]
+        remarks = [*sealing.remarks, *entries.remarks, *_behind(behind, lack)]
         if problem is None and entries.newest_ms:
             remarks.append(f"its newest entry is of {date(entries.newest_ms)}: nothing here tells of what came later")
         if entries.clock_back:
             remarks.append(f"the sealer's clock was behind an earlier entry {entries.clock_back} times")
         return StreamReport(
             stream=found.name,
-            state="damaged" if problem else "sealed",
+            state=state,
             records=walk.seq if walk else 0,
             calls=0,
             open_calls=(),
@@ -266,6 +272,14 @@ class _Check:
         known = (fleet.entries.heads.get(sealing.origin) for fleet in self.fleets if fleet.vouched)
         return max((heads.last.size for heads in known if heads is not None), default=0)
 
+    def _cosigned(self, origin: str) -> list[Held]:
+        """Kept heads of a log that as many witnesses cosigned as are required."""
+        return [
+            Held(one.head.size, one.head.root, one.label)
+            for one in self.kept
+            if one.head.origin == origin and len(one.witnesses) >= self.trust.required
+        ]
+
     def _stream(self, found: Found) -> StreamReport:
         for _ in range(_TRIES):
             meaning = Records(found.name)
@@ -273,10 +287,11 @@ class _Check:
             walk: Walk | None = None
             journal: Journal | None = None
             problem: Problem | None = None
+            lack = ""
             try:
                 self._demand_log(found)
                 sealing.read()
-                sealing.demand_quorum(self._vouched(sealing))
+                lack = sealing.lack(self._vouched(sealing), self._cosigned(sealing.origin))
                 held, inclusions, committed = self._holding(found.name, sealing.origin)
                 held += sealing.former
                 if found.journal is not None:
@@ -295,19 +310,19 @@ class _Check:
                 walk.run()
             except (WrongError, frames.DamagedError) as error:
                 problem = _problem(found.name, walk, journal, error)
-            if problem is None or not sealing.changed():
+            if (problem is None and not lack) or not sealing.changed():
                 break
         return StreamReport(
             stream=found.name,
-            state=_state(problem, meaning, journal),
+            state=UNWITNESSED if lack and problem is None else _state(problem, meaning, journal),
             records=walk.seq if walk else 0,
             calls=meaning.calls,
             open_calls=tuple(f"{found.name}/{seq}" for seq in sorted(meaning.open_calls)),
             torn_bytes=journal.torn_bytes if journal else 0,
             size_bytes=sealing.size_bytes + (journal.size_bytes if journal else 0),
             root=walk.root_hex() if walk else tree.EMPTY_ROOT.hex(),
-            problem=problem,
-            **sealing.facts([*sealing.remarks, *_clock(meaning)]),
+            problem=_short(found.name, lack) or problem,
+            **sealing.facts([*sealing.remarks, *meaning.remarks(), *_behind(problem, lack)]),
         )
 
 
@@ -332,6 +347,18 @@ def _problem(name: str, walk: Walk | None, journal: Journal | None, error: Wrong
     if error.file is not None:
         file, offset = error.file, error.offset
     return Problem(f"{name}/{seq if error.seq is None else error.seq}", file, offset, error.problem)
+
+
+def _short(name: str, lack: str) -> Problem | None:
+    """Too few witnesses: it comes before all that the records may lack."""
+    return Problem(f"{name}/0", CHECKPOINT, 0, lack) if lack else None
+
+
+def _behind(problem: Problem | None, lack: str) -> list[str]:
+    """What is wrong beside it."""
+    if problem is None or not lack:
+        return []
+    return [f"it is damaged, too: {problem.record}  {problem.segment} at byte {problem.offset:,}: {problem.problem}"]
 
 
 def _missing(place: str, origin: str, held: Held) -> StreamReport:
@@ -361,12 +388,3 @@ def _state(problem: Problem | None, meaning: Records, journal: Journal | None) -
     if journal is None:
         return "sealed"
     return "live" if journal.live else "unfinished"
-
-
-def _clock(meaning: Records) -> list[str]:
-    if not meaning.backward:
-        return []
-    first = f"{meaning.stream}/{meaning.backward_first}"
-    return [
-        f"{meaning.backward} records are dated before an earlier one, {first} first, by at most {meaning.backward_ms} ms"
-    ]

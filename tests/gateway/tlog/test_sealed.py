@@ -14,6 +14,7 @@ import pytest
 
 from gateway.tlog import frames, tiles
 from gateway.tlog.checkpoint import origin_of, sign_checkpoint
+from gateway.tlog.cli import lines
 from gateway.tlog.keys import KeyChange, sign_change
 from gateway.tlog.note import ED25519, VerifierKey
 from gateway.tlog.proof import write_proof
@@ -334,7 +335,8 @@ def test_without_keys_it_says_so(base: Base, tmp_path: Path) -> None:
 
 def test_a_quorum_is_counted_on_each_log_or_on_the_fleets(base: Base, tmp_path: Path) -> None:
     data = base.copy(tmp_path)
-    assert only(check([data], WITNESSED)).stream == f"fleet-{GATEWAY}"
+    alone = only(check([data], WITNESSED))
+    assert (alone.stream, alone.state) == (f"fleet-{GATEWAY}", "unwitnessed")
     entries = tiles.unpack_entries((data / "log" / f"fleet-{GATEWAY}" / tiles.entries_path(0, 4)).read_bytes(), 4)
     seal(data, f"fleet-{GATEWAY}", entries, witness=True)
     seal(data, base.cut, base.payloads[base.cut])  # no witness saw this head, and the fleet committed one before it
@@ -344,6 +346,35 @@ def test_a_quorum_is_counted_on_each_log_or_on_the_fleets(base: Base, tmp_path: 
     assert (one.witnessed, one.sealed) == (len(base.payloads[base.cut]) - 2, len(base.payloads[base.cut]))
     shutil.rmtree(data / "log" / f"fleet-{GATEWAY}")
     assert named(check([data], WITNESSED)) == f"{base.cut}/0"
+
+
+def test_what_lacks_a_cosignature_is_read_and_told_from_damage(base: Base, tmp_path: Path) -> None:
+    data = base.copy(tmp_path)
+    shutil.rmtree(data / "log" / f"fleet-{GATEWAY}")
+    log, payloads = data / "log" / base.cut, base.payloads[base.cut]
+    older = kept_head((log / tiles.CHECKPOINT).read_text("utf-8"), "older.note", WITNESSED)
+    seal(data, base.cut, payloads)  # while the witness was down
+    one = only(check([data], WITNESSED))
+    assert (one.state, one.records, one.witnessed) == ("unwitnessed", len(payloads), 0)
+    assert one.problem is not None
+    for part in ("0 of the witnesses cosigned the newest head", "no older head", "run the gateway until it can"):
+        assert part in one.problem.problem
+    one = only(check([data], WITNESSED, kept=[older]))
+    assert one.problem is not None
+    assert (
+        f"the first {older.head.size} are under an older head that so many cosigned, older.note" in one.problem.problem
+    )
+    assert (one.state, one.witnessed) == ("unwitnessed", older.head.size)
+    told = list(lines(check([data], WITNESSED)))
+    assert any(line.startswith("NOT COSIGNED by so many witnesses as are required: 1 of 2 logs") for line in told)
+    assert not any("DAMAGED" in line for line in told)
+    path = log / tiles.entries_path(0, len(payloads))
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    report = check([data], WITNESSED)
+    one = only(report)
+    assert (one.state, named(report)) == ("damaged", f"{base.cut}/0")
+    assert any(f"it is damaged, too: {base.cut}/{len(payloads) - 1}" in remark for remark in one.remarks)
+    assert any(line.startswith("DAMAGED: 1 of 2 logs") for line in lines(report))
 
 
 def test_trust_is_not_counted_twice() -> None:

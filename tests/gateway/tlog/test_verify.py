@@ -16,6 +16,7 @@ import pytest
 from gateway.audit.recovery import recover
 from gateway.reasons import Outcome
 from gateway.tlog import frames, tree
+from gateway.tlog.records import Records, WrongError
 from gateway.tlog.verify import OUTCOMES, verify
 from tests.gateway.audit.samples import call, check_log, intent, open_journal, outcome, payloads
 
@@ -120,7 +121,8 @@ CHANGES = [
     pytest.param(lambda p: [p[0], _patched(p[1], stream="yes"), *p[2:]], "1", id="field of another type"),
     pytest.param(lambda p: [p[0], _patched(p[1], ts=True), *p[2:]], "1", id="a bool is no number"),
     pytest.param(lambda p: [p[0], _patched(p[1], call_id="A" * 32), *p[2:]], "1", id="call id not hex"),
-    pytest.param(lambda p: [p[0], _patched(p[1], kind="rumour"), *p[2:]], "1", id="kind unknown"),
+    pytest.param(lambda p: [p[0], _patched(p[1], kind="Rumour"), *p[2:]], "1", id="no kind"),
+    pytest.param(lambda p: [p[0], _patched(p[1], kind="rumour"), *p[2:]], "8", id="a later kind in an intent's place"),
     pytest.param(lambda p: [p[0], _patched(p[1], v="trace.v2"), *p[2:]], "1", id="version unknown"),
     pytest.param(lambda p: [p[0], b"[]", *p[2:]], "1", id="not an object"),
     pytest.param(lambda p: [p[0], b"{nope", *p[2:]], "1", id="not JSON"),
@@ -143,6 +145,31 @@ def test_sound_frames_with_wrong_records_are_found(
     _reframed(directory, change)
     [problem] = verify(tmp_path).problems
     assert problem.record == f"{directory.name}/{seq}", problem
+
+
+def test_a_kind_of_a_later_version_is_told_with_its_remedy_and_is_no_damage() -> None:
+    stream = Records("gw-w0-x")
+
+    def record(seq: int, kind: str, **fields: object) -> bytes:
+        return orjson.dumps({"v": "trace.v1", "id": f"gw-w0-x/{seq}", "kind": kind, "ts": 5, **fields})
+
+    stream.take(0, record(0, "start", gateway="gw", worker=0, build="1"), lambda: "")
+    stream.take(1, record(1, "rumour", topic=7), lambda: "")
+    stream.take(2, record(2, "rumour"), lambda: "")
+    [remark] = stream.remarks()
+    assert remark.startswith("2 records are of kinds that this version does not know, gw-w0-x/1 of kind rumour first")
+    assert "with the version that wrote them" in remark
+    for payload, problem in (
+        (record(3, "rumour", ts=1.5), "the field ts"),
+        (record(4, "rumour"), "not its place"),
+        (record(3, "x" * 65), "no kind"),
+        (record(3, "rumour", v="trace.v2"), "if a later version wrote it"),
+    ):
+        with pytest.raises(WrongError, match=problem):
+            stream.take(3, payload, lambda: "")
+    stream.take(3, record(3, "end", reason="closed", size=3, root=""), lambda: "")
+    with pytest.raises(WrongError, match="follows the end"):
+        stream.take(4, record(4, "rumour"), lambda: "")
 
 
 def test_l6_an_intent_without_outcome_in_an_ended_stream_is_found(tmp_path: Path) -> None:
