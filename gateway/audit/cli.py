@@ -20,7 +20,7 @@ from gateway.audit.table import Rows, console_for_tables, wide_console
 from gateway.printable import printable
 from gateway.shown_time import shown_ms
 from gateway.tlog import cli as verifier
-from gateway.tlog.report import Report
+from gateway.tlog.report import UNWITNESSED, Report
 from gateway.tlog.verify import check
 
 app = typer.Typer(no_args_is_help=True, help="Look into the audit journal, and check it.")
@@ -118,7 +118,7 @@ def verify_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")] = False,
 ) -> None:
-    """Check every byte of the journal and of its sealed logs, and every signature. Exit code 1 if anything is damaged.
+    """Check every byte of the journal and of its sealed logs, and every signature. Exit code 1 if anything is damaged, or lacks cosignatures.
 
     The same as `licet-verify`, which can be installed alone.
     """
@@ -215,7 +215,7 @@ def _print_report(report: Report) -> None:
     console = wide_console()
     table = Table("stream", "state", "records", "sealed", "calls", "open", "root", box=None, header_style="bold")
     for s in (*report.fleets, *report.streams):
-        color = {"damaged": "red", "unfinished": "yellow"}.get(s.state, "green")
+        color = {"damaged": "red", UNWITNESSED: "red", "unfinished": "yellow"}.get(s.state, "green")
         table.add_row(
             _safe(s.stream),
             f"[{color}]{s.state}[/{color}]",
@@ -226,9 +226,13 @@ def _print_report(report: Report) -> None:
             s.root[:16],
         )
     console.print(table)
-    for problem in report.problems:
+    for one in (*report.fleets, *report.streams):
+        problem = one.problem
+        if problem is None:
+            continue
+        word = "not cosigned" if one.state == UNWITNESSED else "damaged"
         console.print(
-            f"[red]damaged:[/red] {_safe(problem.record)} in {_safe(problem.segment)} at byte {problem.offset}: "
+            f"[red]{word}:[/red] {_safe(problem.record)} in {_safe(problem.segment)} at byte {problem.offset}: "
             f"{_safe(problem.problem)}",
             soft_wrap=True,
         )
