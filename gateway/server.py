@@ -25,6 +25,7 @@ from types import FrameType
 import uvicorn
 
 from gateway.app import Gateway
+from gateway.audit.sealed import SealedError
 from gateway.beside import Beside
 from gateway.edge import bind_socket, serve_config
 from gateway.errors import ConfigError
@@ -33,6 +34,7 @@ from gateway.own_module import command_of
 from gateway.recognizers import SOCKET as RECOGNIZERS
 from gateway.recognizers import RecognizerProcesses
 from gateway.settings import Settings, load_settings
+from gateway.vault.lost import lost_keys
 
 log = logging.getLogger("licet.server")
 
@@ -140,11 +142,21 @@ def serve(path: Path) -> None:
     settings = load_settings(path)
     for notice in settings.notices:
         log.warning("%s", notice)
+    _tell_lost(settings.data)
     if settings.listen.workers == 1:
         with Beside(settings) as beside:
             run_worker(settings, beside=beside)
     else:
         _supervise(path, settings)
+
+
+def _tell_lost(data: Path) -> None:
+    """Keys that are missing, said once, before any worker makes the next. It stops nothing."""
+    try:
+        for sentence in lost_keys(data):
+            log.error("%s", sentence)
+    except (SealedError, OSError) as error:
+        log.warning("whether keys are missing under %s could not be looked up: %s", data, error)
 
 
 def _supervise(path: Path, settings: Settings) -> None:

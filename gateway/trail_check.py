@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gateway.audit.sealed import SealedError
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 from gateway.settings.audit import Otlp, Sealing, SignerSettings, Stream, Telemetry
 from gateway.tlog.frames import host_id
 from gateway.vault.access import VaultError
 from gateway.vault.custody import holders
+from gateway.vault.lost import lost_keys
 
 OTHERS_PASS, OTHERS_READ = 0o011, 0o044  # bits of a folder's and of a file's mode: group and all
 
@@ -30,6 +32,7 @@ def unready(settings: Settings) -> list[str]:
     if not problems:
         problems += _keys(settings)
     problems += _shown(settings.data / "keys")
+    problems += _lost(settings.data)
     try:
         holders(audit.custodians)
     except VaultError as error:
@@ -92,6 +95,16 @@ def _shown(folder: Path) -> Iterator[str]:
         return  # nothing was started here yet, or it went meanwhile
     except OSError as error:
         yield f"{error.filename or folder}: {error.strerror or error}; run this as the gateway's user"
+
+
+def _lost(data: Path) -> list[str]:
+    """Keys that something kept here depends on. A start says so too, and goes on."""
+    try:
+        return lost_keys(data)
+    except SealedError as error:
+        return [str(error)]
+    except OSError as error:
+        return [f"{error.filename or data}: {error.strerror or error}; run this as the gateway's user"]
 
 
 def _witnesses(sealing: Sealing, data: Path) -> list[str]:

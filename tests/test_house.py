@@ -138,6 +138,7 @@ MAY: dict[str, set[str]] = {
     "gateway.reload": {"policies"},
     "gateway.settings": {"gateway.license", "policies"},
     "gateway.trail_check": {
+        "gateway.audit",
         "gateway.seal",
         "gateway.settings",
         "gateway.ship",

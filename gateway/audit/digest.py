@@ -18,12 +18,15 @@ import hmac
 import ipaddress
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from gateway.audit.homes import homes
+from gateway.audit.sealed import SealedError, first_kept, log_dir, sealed_head, sealed_records, sealed_streams
 from gateway.keyfile import load_key
+from gateway.tlog import frames
 from gateway.whole_file import new
 
 KEY_BYTES = 32  # as long as the hash's output: RFC 2104, section 3
@@ -32,6 +35,9 @@ SUBJECT_CHARS = 32  # hex digits of an end user's digest: 128 bits, no two of an
 FLUSH_PIECES = 128  # our choice: pieces of a text that wait to be digested together
 PIECE_CHARS = 1_024  # our choice: a longer piece waits for no other
 _KEY_NAME = re.compile(r"digest-([1-9][0-9]{0,8})\.key")
+_WORD_NAME = re.compile(r"digest-([1-9][0-9]{0,8})\.json")
+_IN_RECORD = re.compile(rb'"(?:digest|subject)":"k([1-9][0-9]{0,5}):[0-9a-f]{32}')
+STREAMS_READ, END_BYTES, END_RECORDS = 4, 1 << 20, 512  # our choice: where the newest digests are looked for (L9)
 _SOURCES_CACHED = 4096  # our choice: sources of refusals come in bursts from few places
 _BLOCK_BYTES = 64  # of SHA-256
 _ASCII_SPACE = bytes(code for code in range(128) if chr(code).isspace())  # what `str.split` takes for white space
@@ -200,7 +206,7 @@ class DigestKeys:
 
         Raises as `load`; what was known stays in use then.
         """
-        numbers = digest_numbers(self._data_dir) or [1]
+        numbers = digest_numbers(self._data_dir) or [_next(self._data_dir, [])]
         if len(numbers) > KEYS_MAX:
             raise ValueError(
                 f"{self._data_dir / 'keys'}: more than {KEYS_MAX} digest keys; remove the oldest, whose digests can then no longer be matched, or lengthen `audit.digest_key`"
@@ -209,7 +215,7 @@ class DigestKeys:
         if self._period_s is not None and newest in digest_numbers(self._data_dir):
             age_s = self._now_s() - _since_s(self._data_dir, newest, self._now_s)
             if age_s >= self._period_s:
-                newest += 1
+                newest = _next(self._data_dir, numbers)
                 numbers.append(newest)
         keys = {n: self._keys.get(n) or self._read(n) for n in numbers}
         if self._period_s is not None:
@@ -304,6 +310,56 @@ def digest_numbers(data_dir: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(match[1]) for path in folder.iterdir() if (match := _KEY_NAME.fullmatch(path.name)))
+
+
+def digest_words(data_dir: Path) -> set[int]:
+    """The numbers of keys that were used, by the words beside them. Raises OSError."""
+    folder = data_dir / "keys"
+    if not folder.is_dir():
+        return set()
+    return {int(match[1]) for path in folder.iterdir() if (match := _WORD_NAME.fullmatch(path.name))}
+
+
+def digests_used(data_dir: Path) -> int:
+    """The greatest number in this gateway's newest records; 0: they hold no digest. Reads at most STREAMS_READ streams' ends. Raises OSError."""
+    try:
+        others = {name for home in homes(data_dir) if home.word is not None for name in home.word.streams}
+    except SealedError:
+        others = set()  # the number is greater than it had to be, then, and taken by nobody
+    streams = {path.name: path.stat().st_mtime_ns for path in frames.streams(data_dir)}
+    for name in sealed_streams(data_dir):
+        streams[name] = max(streams.get(name, 0), (log_dir(data_dir) / name).stat().st_mtime_ns)
+    newest = sorted((name for name in streams if name not in others), key=lambda name: streams[name], reverse=True)
+    found = {0}
+    for name in newest[:STREAMS_READ]:
+        for content in _ends(data_dir, name):
+            found |= {int(match[1]) for match in _IN_RECORD.finditer(content)}
+    return max(found)
+
+
+def _ends(data_dir: Path, stream: str) -> Iterator[bytes]:
+    """The newest bytes of a stream, of its journal and of its log, as far as they can be read. Raises OSError."""
+    journal = frames.journal_dir(data_dir) / stream
+    try:
+        for _, path in frames.segments(journal)[-2:] if journal.is_dir() else ():
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - END_BYTES))
+                yield file.read(END_BYTES)
+        size = sealed_head(data_dir, stream).size
+        start = max(first_kept(data_dir, stream), size - END_RECORDS)
+        for _, payload in sealed_records(data_dir, stream, start, size):
+            yield payload
+    except (SealedError, FileNotFoundError):
+        return  # nothing sealed, pruned meanwhile, or not readable: what reads the log says so
+
+
+def _next(data_dir: Path, found: Sequence[int]) -> int:
+    """A number that no key ever had, nor one that records name and that is missing: two keys under one would make different texts look alike."""
+    ever = max((*found, *digest_words(data_dir), digests_used(data_dir)), default=0)
+    again = digest_numbers(data_dir)
+    if again and again[-1] not in found:
+        return again[-1]  # another worker was faster
+    return ever + 1
 
 
 def _since_s(data_dir: Path, number: int, now_s: Callable[[], float]) -> float:

@@ -2,7 +2,7 @@
 
 The first is made by who first writes a transcript, another by `licet audit transcript rotate`. Nothing is wrapped anew: what a key wrapped
 lives for a month and its retention, and the key with it. Pruning destroys an older key once nothing is left that it wrapped. A destroyed key
-stays as an empty file, so that its number is not used again.
+stays as an empty file, so that its number is not used again; nor is that of a key that is missing while something that it wrapped is here.
 
 Who wraps holds the lock of the key's file meanwhile, and so does who destroys it, after another look at what it wrapped: no user's key is left
 behind that nothing opens.
@@ -67,8 +67,8 @@ class WrappingKeys:
         """The number of the one that wraps, made if there is none. Raises VaultError for what is no key, OSError."""
         found = numbers(self._home)
         if not found:
-            load_key(self._home, wrap_path(self._home, 1).name, KEY_BYTES)
-            found = [1]
+            found = [_next(self._home, [])]
+            load_key(self._home, wrap_path(self._home, found[-1]).name, KEY_BYTES)
         self.get(found[-1])
         return found[-1]
 
@@ -98,17 +98,30 @@ def rotate(home: Path, reason: str, log: AccessLog, step: Callable[[], object] =
         found = numbers(home)
         if not found:
             raise MissingError("no transcript was kept here yet, so there is no key to replace")
-        new = found[-1] + 1
+        new = _next(home, found)
         if new > NUMBER_MAX:
             raise VaultError(f"there were {NUMBER_MAX:,} keys of transcripts already; no more are made")
-        detail: Detail = {"what": "transcript key", "from": new - 1, "to": new, "by": who()}
+        detail: Detail = {"what": "transcript key", "from": found[-1], "to": new, "by": who()}
         detail["reason"] = reason[:STRING_CHARS_MAX]
         log.note(KEY_CHANGE, {**detail, "state": "begun"})
         step()
         load_key(home, wrap_path(home, new).name, KEY_BYTES)
         step()
         log.note(KEY_CHANGE, {**detail, "state": "done"})
-        return new - 1, new
+        return found[-1], new
+
+
+def _next(home: Path, found: list[int]) -> int:
+    """A number that no key ever had: also none that is missing while something it wrapped is here, which another key would make unreadable."""
+    from gateway.vault.subjects import in_use  # it is built on this module
+
+    used = [
+        number for number in in_use(home) if number <= NUMBER_MAX
+    ]  # beyond: no key of ours, a file that was altered
+    again = numbers(home)
+    if again and again[-1] not in found:
+        return again[-1]  # another process was faster
+    return max((*found, *used), default=0) + 1
 
 
 def _read(path: Path) -> AESGCM:
