@@ -27,6 +27,7 @@ from gateway.completeness.probe import Probed, ProbeError, Target, probe
 from gateway.completeness.reconcile import TOLERANCE_MS, Reconciliation, Window, reconcile
 from gateway.completeness.usage import FORMATS, LINE_BYTES_MAX, WIDTHS, UsageError, open_export, parse_time
 from gateway.completeness.wire import DIALECTS
+from gateway.history import denied
 from gateway.history.indexer import demand, index_path
 from gateway.history.local import open_local
 from gateway.history.port import HistoryError
@@ -135,6 +136,13 @@ def probe_command(
         raise typer.Exit(1)
 
 
+def _indexed(data: Path) -> bool:
+    try:
+        return index_path(data).exists()
+    except PermissionError:  # it is there, and closed to this user: the look makes one of its own
+        return True
+
+
 def match_command(
     file: Annotated[Path, typer.Argument(help="One delivered text, UTF-8. White space does not matter.")],
     data: Data = Path("var"),
@@ -148,12 +156,14 @@ def match_command(
         with file.open("rb") as opened:
             text = opened.read(matching.TEXT_BYTES_MAX + 1)
         wanted = matching.digests_of(data, text)
-        if not scan and index_path(data).exists():
+        if not scan and _indexed(data):
             history = open_local(data, say=lambda sentence: typer.echo(sentence, err=True))
         with work_shown("reading the log") as progress:
             found = matching.find_delivered(data, wanted, history, progress=progress)
-    except (matching.MatchError, HistoryError, OSError) as error:
+    except (matching.MatchError, HistoryError) as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(denied.told(error, data))
     finally:
         if history is not None:
             history.close()

@@ -34,7 +34,8 @@ def told(error: OSError, data_dir: Path) -> str:
     if error.errno not in DENIED or not error.filename:
         return str(error)
     path = Path(os.fsdecode(error.filename))
-    return f"{path}: {error.strerror}; {remedy(path, data_dir)}"
+    inside = path.absolute().is_relative_to(data_dir.absolute())  # not what the command was to read or write elsewhere
+    return f"{path}: {error.strerror}; {remedy(path, data_dir)}" if inside else f"{path}: {error.strerror}"
 
 
 def remedy(path: Path, data_dir: Path) -> str:

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from gateway.history import indexer
-from gateway.history.denied import remedy
+from gateway.history.denied import remedy, told
 from gateway.history.local import open_local
 from gateway.history.port import Query
 from tests.gateway.history.made import History
@@ -104,6 +104,13 @@ def test_what_the_index_there_remembers_is_taken_over_and_its_lack_is_told(open_
             history.close()
     assert not less.complete
     assert any("what it remembers of logs that were rewritten is not told here" in one for one in less.missing)
+
+
+def test_only_what_is_in_the_data_folder_has_its_remedy(tmp_path: Path) -> None:
+    elsewhere = told(PermissionError(13, "Permission denied", "/elsewhere/out.zip"), tmp_path)
+    assert elsewhere == "/elsewhere/out.zip: Permission denied"
+    assert f"copy {tmp_path}" in told(PermissionError(13, "Permission denied", str(tmp_path / "log")), tmp_path)
+    assert told(OSError(28, "No space left on device"), tmp_path) == "[Errno 28] No space left on device"
 
 
 def test_the_remedy_names_whose_it_is(tmp_path: Path) -> None:
