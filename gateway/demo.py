@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from gateway.audit.sealed import own_gateways
 from gateway.beside import Beside
 from gateway.callers import new_key
 from gateway.errors import ConfigError
@@ -36,7 +37,6 @@ from gateway.license.issuer import (
 from gateway.own_module import command_of
 from gateway.server import run_worker, start_child
 from gateway.settings import load_settings
-from gateway.tlog.frames import FLEET_PREFIX
 from gateway.whole_file import put
 
 HOST = "127.0.0.1"
@@ -162,8 +162,8 @@ def _example_policy() -> str:
 
 def _log_name(folder: Path) -> str:
     """What its logs are called from the first start on, wherever the folder is moved and whatever the machine is called."""
-    known = [log.name.removeprefix(FLEET_PREFIX) for log in (folder / "log").glob(f"{FLEET_PREFIX}*")]
-    return known[0] if len(known) == 1 else "demo"
+    known = own_gateways(folder)
+    return known[-1] if known else "demo"
 
 
 def _settings(port: int, sample_port: int, key_sha256: str, log_name: str) -> str:

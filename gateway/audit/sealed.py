@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.tlog.frames import FLEET_PREFIX, STREAM_NAME, host_id
+from gateway.tlog.heldproofs import ADOPTED_NAME
 from gateway.tlog.note import parse_key
 from gateway.tlog.tiles import CHECKPOINT, MINIMUM_NAME, TILE_WIDTH, entries_path, unpack_entries
 
@@ -107,18 +108,29 @@ def is_fleet_log(name: str) -> bool:
 
 def gateway_of(data_dir: Path) -> str:
     """The gateway whose fleet log is there; this host's name if there is none, or several. Raises OSError."""
-    top = log_dir(data_dir)
-    found = [one.name for one in top.iterdir() if is_fleet_log(one.name)] if top.is_dir() else []
-    return found[0].removeprefix(FLEET_PREFIX) if len(found) == 1 else host_id()
+    found = own_gateways(data_dir)
+    return found[0] if len(found) == 1 else host_id()
 
 
 def other_gateway(data_dir: Path, name: str) -> str | None:
-    """Another gateway than `name` whose fleet log is there while its own is not; None: there is none. Raises OSError."""
+    """Another gateway than `name` whose fleet log is there while its own is not, the last that sealed; None: there is none. Raises OSError."""
+    found = own_gateways(data_dir)
+    return None if not found or (log_dir(data_dir) / (FLEET_PREFIX + name)).is_dir() else found[-1]
+
+
+def own_gateways(data_dir: Path) -> list[str]:
+    """Names that this gateway's logs have or had, by their fleet logs, the last that sealed at the end. Adopted logs are another's. Raises OSError."""
     top = log_dir(data_dir)
-    found = sorted(one.name for one in top.iterdir() if is_fleet_log(one.name)) if top.is_dir() else []
-    if not found or FLEET_PREFIX + name in found:
-        return None
-    return found[0].removeprefix(FLEET_PREFIX)
+    logs = [one for one in top.iterdir() if is_fleet_log(one.name)] if top.is_dir() else []
+    own = [(_sealed_ns(one), one.name.removeprefix(FLEET_PREFIX)) for one in logs if not (one / ADOPTED_NAME).exists()]
+    return [name for _, name in sorted(own)]
+
+
+def _sealed_ns(log: Path) -> int:
+    try:
+        return (log / CHECKPOINT).stat().st_mtime_ns
+    except FileNotFoundError:  # begun, and never signed
+        return 0
 
 
 def sealing_key(data_dir: Path) -> bytes | None:

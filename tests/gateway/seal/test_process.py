@@ -25,8 +25,9 @@ from gateway.audit.places import Place, told
 from gateway.audit.sealed import gateway_of, log_dir, sealed_head, sealed_records, sealed_streams
 from gateway.audit.sealed_tree import SealedHashes
 from gateway.errors import ConfigError
+from gateway.seal.adopted import ADOPTED_NAME
 from gateway.seal.cli import seal, seal_command
-from gateway.seal.process import SealerProcess, fleet_every_s, run
+from gateway.seal.process import SealerProcess, demand_name, fleet_every_s, run
 from gateway.seal.witness import Witness, init
 from gateway.settings.audit import AuditSettings, Pkcs11, Sealing, SignerSettings, WitnessSettings
 from gateway.signing.fault import SignerError
@@ -183,6 +184,18 @@ def test_the_command_seals_once_and_says_what_is_wrong(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, command)
     assert (done.exit_code, f"{stream}: 00000001.seg: record 4 is not what was signed" in done.output) == (1, True)
     assert CliRunner().invoke(app, ["--data", str(tmp_path / "none")]).exit_code == 2
+
+
+def test_logs_that_were_adopted_give_a_gateway_no_name(tmp_path: Path) -> None:
+    """A volume may be adopted before the first start, and `licet check` asks before it, too."""
+    log = log_dir(tmp_path) / "fleet-lost"
+    log.mkdir(parents=True)
+    (log / ADOPTED_NAME).write_bytes(b"{}")
+    demand_name(tmp_path, GATEWAY)
+    assert gateway_of(tmp_path) == frames.host_id()
+    (log / ADOPTED_NAME).unlink()
+    with pytest.raises(ConfigError, match=r"are those of 'lost'.*`name: lost`"):
+        demand_name(tmp_path, GATEWAY)
 
 
 def test_the_command_tells_that_the_folder_is_another_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
