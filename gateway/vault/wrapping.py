@@ -64,10 +64,10 @@ class WrappingKeys:
         return known
 
     def newest(self) -> int:
-        """The number of the one that wraps, made if there is none. Raises VaultError for what is no key, OSError."""
+        """The number of the one that wraps, made if there is none or the last was destroyed. Raises VaultError for what is no key, OSError."""
         found = numbers(self._home)
-        if not found:
-            found = [_next(self._home, [])]
+        if not found or not wrap_path(self._home, found[-1]).stat().st_size:  # whoever lost it for good gave it up
+            found = [_next(self._home, found)]
             load_key(self._home, wrap_path(self._home, found[-1]).name, KEY_BYTES)
         self.get(found[-1])
         return found[-1]
@@ -82,9 +82,7 @@ class WrappingKeys:
                 if path.stat().st_size:
                     yield number, self.get(number)
                     return
-            self._known.pop(number, None)  # destroyed since, which happens only behind a newer one
-            if numbers(self._home)[-1] == number:
-                raise VaultError(f"{path} was destroyed; run `licet audit transcript rotate`")
+            self._known.pop(number, None)  # destroyed since: the next look finds a newer one, or makes it
 
 
 def rotate(home: Path, reason: str, log: AccessLog, step: Callable[[], object] = lambda: None) -> tuple[int, int]:

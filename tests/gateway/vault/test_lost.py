@@ -47,6 +47,16 @@ def test_a_missing_key_of_transcripts_is_told_and_never_replaced(tmp_path: Path)
         transcripts.read(tmp_path, old)
 
 
+def test_a_key_that_was_given_up_for_good_stops_no_start(tmp_path: Path) -> None:
+    keep(tmp_path)
+    wrap_path(tmp_path, 1).unlink()
+    wrap_path(tmp_path, 1).write_bytes(b"")  # as `licet check` says, before the next start
+    later = call_id()
+    keep(tmp_path, (later, JANE, b"later"), now_ms=NOON + 40 * DAY_MS)
+    assert wrapping.usable(tmp_path) == [2]
+    assert transcripts.read(tmp_path, later) == b"later"
+
+
 def test_a_rotation_leaves_the_number_of_a_missing_newest_key(tmp_path: Path) -> None:
     keep(tmp_path)
     with opened(tmp_path, "gw") as log:
