@@ -284,9 +284,11 @@ class Gateway:
 
     def _turn(self, known: int) -> int:
         """One turn of the ticker; the revision of the configuration that the journal knows of."""
-        self.spool.look()  # first: what fails after it must not hide that records arrive nowhere
-        self.authorities.look()
-        self.catalog.poll()
+        try:
+            self.spool.look()  # first: what fails after it must not hide that records arrive nowhere
+        finally:  # nor may its own fault leave a revoked license in force
+            self.authorities.look()
+            self.catalog.poll()
         self.metrics.policy_reload_ok.set_(0 if self.catalog.problems else 1)
         for who in self.judges.keep_alive():
             log.error("%s ended; they are started again", who)

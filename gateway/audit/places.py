@@ -54,7 +54,7 @@ def told(data_dir: Path) -> list[Progress]:
             found.append(_decoder.decode(path.read_bytes()))
         except FileNotFoundError:
             continue
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, OSError):
             lost = Place(name=path.stem, required=True, since_ms=0, problem=f"{path.name} cannot be read")
             found.append(Progress(process=path.stem, pid=0, at_ms=0, places=(lost,)))
     return found

@@ -65,3 +65,11 @@ def test_l1_a_process_that_never_spoke_is_waited_for_by_the_clock_that_runs(tmp_
     clocks.ran_s, clocks.back_s = AGE_MAX_S + 1, 7200
     spool.look()
     assert spool.refuses("refuse")
+
+
+def test_l1_a_word_that_cannot_be_read_is_none_of_records_that_arrived(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, AuditSettings(spool=Bounds(age_max_s=AGE_MAX_S)), required=frozenset({"sealer"}))
+    (tmp_path / "run" / "sealer.json").mkdir(parents=True)  # as a file on a bad block: the system reads none of it
+    spool.look()
+    assert spool.refuses("refuse")
+    assert spool.problems == ("sealer: sealer.json cannot be read",)
