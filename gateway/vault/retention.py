@@ -276,7 +276,7 @@ def sweep(data_dir: Path) -> None:
 
 def _nobody_writes(directory: Path) -> bool:
     """An ended stream has no writer; asked all the same, since what follows cannot be taken back."""
-    handle = take(directory / frames.LOCK_NAME, existing=True)
+    handle = take(directory / frames.LOCK_NAME)  # of an adopted stream, too, which came without one
     if handle is not None:
         os.close(handle)
     return handle is not None

@@ -143,6 +143,19 @@ def test_what_is_past_goes_whole_and_old_proofs_still_verify(tmp_path: Path) -> 
     assert prune(tmp_path).empty
 
 
+def test_a_stream_that_was_adopted_goes_as_well(tmp_path: Path) -> None:
+    """It is copied without the file of its lock."""
+    driver = Driver(tmp_path)
+    driver.calls(1)
+    driver.close()
+    seal(tmp_path)
+    directory = frames.journal_dir(tmp_path) / driver.stream
+    (directory / frames.LOCK_NAME).unlink()
+    prune(tmp_path)
+    assert not directory.exists()
+    assert prune(tmp_path).empty
+
+
 def test_records_of_longer_classes_are_held_with_their_proofs_and_go_when_they_are_past(tmp_path: Path) -> None:
     driver = Driver(tmp_path)
     driver.calls(20)
