@@ -35,7 +35,7 @@ from gateway.clocks import TOPIC as CLOCK
 from gateway.clocks import Alarms, measure, metadata_clocks, standing_clocks
 from gateway.conversation import Conversations
 from gateway.doors import Doors
-from gateway.errors import AuditError
+from gateway.errors import AuditError, ConfigError
 from gateway.evidence.kept import keep
 from gateway.faults import fault_kind, log_fault
 from gateway.filtering import Filtering
@@ -111,7 +111,7 @@ class Gateway:
                 entities=self.engine.entities,
                 detectors=self.engine.versions,
                 names_missing=missing,
-                mask_key=lambda: DigestKeys.load(settings.data).mask_key,
+                mask_key=lambda: _mask_key(settings.data),
             )
         except BaseException:
             self.judges.end()
@@ -420,6 +420,14 @@ class Gateway:
             found = self.journal.recovery
             problems += [f"journal: stream {s.stream}: {s.problem}" for s in (*found.damaged, *found.failed)]
         return (200 if serving else 503), {"status": status, "problems": problems, "policies": self.catalog.digests()}
+
+
+def _mask_key(data: Path) -> bytes:
+    """Raises ConfigError, which stops a start with the remedy."""
+    try:
+        return DigestKeys.load(data).mask_key
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _processes(settings: Settings) -> frozenset[str]:

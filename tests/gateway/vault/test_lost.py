@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.app import _mask_key
 from gateway.audit.digest import DigestKeys, digest_path, digests_used
+from gateway.errors import ConfigError
 from gateway.server import _tell_lost
 from gateway.trail_check import _lost
 from gateway.vault import transcripts, wrapping
@@ -87,6 +89,13 @@ def test_a_missing_digest_key_is_told_by_its_word_and_never_replaced(
     digest_path(tmp_path, 1).write_bytes(bytes(32))
     now_s[0] += 86_401
     assert [key.id for key in DigestKeys.load(tmp_path, 86_400, now_s=lambda: now_s[0]).all] == ["k3", "k1"]
+
+
+def test_masks_by_a_missing_key_stop_a_start_with_the_remedy(tmp_path: Path) -> None:
+    DigestKeys.load(tmp_path, 86_400)
+    digest_path(tmp_path, 1).unlink()
+    with pytest.raises(ConfigError, match=r"digest-1\.key is missing, by which masks show digests; restore it"):
+        _mask_key(tmp_path)
 
 
 def test_records_alone_tell_which_digest_key_is_missing(tmp_path: Path) -> None:
