@@ -23,10 +23,16 @@ NOBODY = 65_534
 
 
 @pytest.fixture
-def open_to_all(template: History) -> Iterator[Path]:
-    """A data folder that everybody may read, in a place that everybody reaches. It is its owner's to write."""
+def open_to_all(template: History, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A data folder that everybody may read, in a place that everybody reaches. It is its owner's to write.
+
+    Beside it, a place for temporary files of this test alone.
+    """
     place = Path(tempfile.mkdtemp(prefix="licet-denied-"))
     place.chmod(0o755)
+    (place / "tmp").mkdir()
+    (place / "tmp").chmod(0o1777)
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "tmp"))
     data = place / "data"
     shutil.copytree(template.data, data)
     try:
