@@ -337,6 +337,12 @@ def digests_used(data_dir: Path) -> int:
     return max(found)
 
 
+def digests_missing(data_dir: Path) -> list[int]:
+    """Numbers of this gateway's keys that were used and are not there, as far as a word beside them or the newest records tell. Raises OSError."""
+    used = digests_used(data_dir)
+    return sorted({*digest_words(data_dir), *([used] if used else [])}.difference(digest_numbers(data_dir)))
+
+
 def _ends(data_dir: Path, stream: str) -> Iterator[bytes]:
     """The newest bytes of a stream, of its journal and of its log, as far as they can be read. Raises OSError."""
     journal = frames.journal_dir(data_dir) / stream

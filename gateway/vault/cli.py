@@ -254,11 +254,8 @@ def erase_command(
         stated = sys.stdin.readline().rstrip("\n") if user == "-" else user
         named, unknown = (subject, []) if subject else erasure.subjects_of(data, tenant, stated)
         done = erasure.erase(data, named, why, log)
-    for whose in unknown:
-        typer.echo(
-            f"not looked for in the adopted records of {printable(whose)}: no digest key came with them; use --subject",
-            err=True,
-        )
+    for sentence in unknown:
+        typer.echo(printable(sentence), err=True)
     if as_json:
         typer.echo(
             orjson.dumps([{"subject": d.subject, "keys": d.keys, "transcripts": d.transcripts} for d in done]).decode()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.audit.digest import DigestKeys, held_keys
+from gateway.audit.digest import DigestKeys, digest_path, digests_missing, held_keys
 from gateway.audit.homes import homes
 from gateway.vault.access import ERASURE, AccessLog, VaultError, who
 from gateway.vault.subjects import TRANSCRIPTS_NAME, destroy, key_names, key_path, months, name_of
@@ -73,15 +73,22 @@ def erase(data_dir: Path, subjects: Sequence[str], reason: str, log: AccessLog) 
 
 
 def subjects_of(data_dir: Path, tenant: str, stated: str) -> tuple[list[str], list[str]]:
-    """An end user, as a tenant's caller names them, under every digest key; and whose adopted records the user cannot be told in, for
-    want of a key. Raises OSError, ValueError for a file that is no key.
+    """An end user, as a tenant's caller names them, under every digest key; and a sentence for each key that is wanting, so that the user
+    cannot be told in its records. Raises OSError, ValueError for a file that is no key.
     """
     named, unknown = [], []
     for home in homes(data_dir):
         found = DigestKeys.load(data_dir).all if home.word is None else held_keys(home.path)
         named += [key.subject(tenant, stated) for key in found]
+        for number in digests_missing(data_dir) if home.word is None else ():
+            path = digest_path(data_dir, number)
+            unknown.append(
+                f"not looked for in records under k{number}: {path} is missing; restore it, or use --subject"
+            )
         if not found:
-            unknown.append(home.named)
+            unknown.append(
+                f"not looked for in the adopted records of {home.named}: no digest key came with them; use --subject"
+            )
     return list(dict.fromkeys(named)), unknown
 
 

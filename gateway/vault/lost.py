@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from gateway.audit.digest import digest_numbers, digest_path, digest_words, digests_used
+from gateway.audit.digest import digest_path, digest_words, digests_missing
 from gateway.audit.homes import homes
 from gateway.vault.subjects import TRANSCRIPTS_NAME, months, wrapped_by
 from gateway.vault.wrapping import KEYS_NAME, NUMBER_MAX, wrap_path
@@ -47,8 +47,8 @@ def _users_keys(home: Path) -> Iterator[Path]:
 
 
 def _digests(data_dir: Path) -> Iterator[str]:
-    here, words, used = set(digest_numbers(data_dir)), digest_words(data_dir), digests_used(data_dir)
-    for number in sorted({*words, *([used] if used else [])} - here):
+    words = digest_words(data_dir)
+    for number in digests_missing(data_dir):
         path = digest_path(data_dir, number)
         word = path.with_suffix(".json")
         given_up = f", or, if it is lost for good, remove {word.name}" if number in words else ""

@@ -16,6 +16,7 @@ from gateway.server import _tell_lost
 from gateway.trail_check import _lost
 from gateway.vault import transcripts, wrapping
 from gateway.vault.access import ErasedError, VaultError, opened
+from gateway.vault.erasure import subjects_of
 from gateway.vault.lost import lost_keys
 from gateway.vault.wrapping import wrap_path
 from tests.gateway.audit.samples import intent, open_journal
@@ -89,6 +90,15 @@ def test_a_missing_digest_key_is_told_by_its_word_and_never_replaced(
     digest_path(tmp_path, 1).write_bytes(bytes(32))
     now_s[0] += 86_401
     assert [key.id for key in DigestKeys.load(tmp_path, 86_400, now_s=lambda: now_s[0]).all] == ["k3", "k1"]
+
+
+def test_an_erasure_says_in_which_records_it_could_not_look(tmp_path: Path) -> None:
+    keys = DigestKeys.load(tmp_path, 86_400)
+    assert subjects_of(tmp_path, "t", "u") == ([keys.subject("t", "u")], [])
+    digest_path(tmp_path, 1).unlink()
+    [named], [told] = subjects_of(tmp_path, "t", "u")
+    assert named.startswith("k2:")
+    assert told.startswith(f"not looked for in records under k1: {digest_path(tmp_path, 1)} is missing; restore it")
 
 
 def test_masks_by_a_missing_key_stop_a_start_with_the_remedy(tmp_path: Path) -> None:
