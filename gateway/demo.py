@@ -185,7 +185,7 @@ data: .
 callers:
   - {{name: demo, key_sha256: {key_sha256}, models: [{", ".join(MODELS)}]}}
 trust: {{keys: trust.json}}
-audit: {{signer: {{name: {log_name}}}}}
+audit: {{signer: {{name: "{log_name}"}}}}
 models:
 {models}"""
 

@@ -12,7 +12,8 @@ from gateway.settings import load_settings
 
 
 @pytest.mark.parametrize(
-    ("logs", "name"), [([], "demo"), (["fleet-laptop-3"], "laptop-3"), (["fleet-b", "fleet-a"], "a")]
+    ("logs", "name"),
+    [([], "demo"), (["fleet-laptop-3"], "laptop-3"), (["fleet-007"], "007"), (["fleet-b", "fleet-a"], "a")],
 )
 def test_its_logs_keep_their_name_whatever_the_machine_is_called(tmp_path: Path, logs: list[str], name: str) -> None:
     for at_s, log in enumerate(logs):  # of two, the machine was renamed in between: the name that sealed last goes on
