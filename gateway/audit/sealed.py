@@ -115,22 +115,14 @@ def gateway_of(data_dir: Path) -> str:
 def other_gateway(data_dir: Path, name: str) -> str | None:
     """Another gateway than `name` whose fleet log is there while its own is not, the last that sealed; None: there is none. Raises OSError."""
     found = own_gateways(data_dir)
-    return None if not found or (log_dir(data_dir) / (FLEET_PREFIX + name)).is_dir() else found[-1]
+    return None if not found or (log_dir(data_dir) / (FLEET_PREFIX + name) / CHECKPOINT).is_file() else found[-1]
 
 
 def own_gateways(data_dir: Path) -> list[str]:
-    """Names that this gateway's logs have or had, by their fleet logs, the last that sealed at the end. Adopted logs are another's. Raises OSError."""
-    top = log_dir(data_dir)
-    logs = [one for one in top.iterdir() if is_fleet_log(one.name)] if top.is_dir() else []
-    own = [(_sealed_ns(one), one.name.removeprefix(FLEET_PREFIX)) for one in logs if not (one / ADOPTED_NAME).exists()]
-    return [name for _, name in sorted(own)]
-
-
-def _sealed_ns(log: Path) -> int:
-    try:
-        return (log / CHECKPOINT).stat().st_mtime_ns
-    except FileNotFoundError:  # begun, and never signed
-        return 0
+    """Names that this gateway's logs have or had, by their signed fleet logs, the last that sealed at the end. Adopted logs are another's. Raises OSError."""
+    logs = [log_dir(data_dir) / name for name in sealed_streams(data_dir) if is_fleet_log(name)]
+    own = [((one / CHECKPOINT).stat().st_mtime_ns, one.name) for one in logs if not (one / ADOPTED_NAME).exists()]
+    return [name.removeprefix(FLEET_PREFIX) for _, name in sorted(own)]
 
 
 def sealing_key(data_dir: Path) -> bytes | None:

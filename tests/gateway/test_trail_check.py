@@ -134,6 +134,7 @@ def test_logs_of_another_name_are_found(tmp_path: Path) -> None:
     made = settings(tmp_path, "")
     (made.data / "log" / "fleet-another").mkdir(parents=True)
     LogKeys(made.audit.sealing.signer, made.data, "another")
+    (made.data / "log" / "fleet-another" / "checkpoint").write_text("a head")
     [found] = unready(made)
     assert found.startswith("g.yaml: audit.signer.name: the logs in ")
 

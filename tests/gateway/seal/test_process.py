@@ -186,10 +186,12 @@ def test_the_command_seals_once_and_says_what_is_wrong(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["--data", str(tmp_path / "none")]).exit_code == 2
 
 
-def test_logs_that_were_adopted_give_a_gateway_no_name(tmp_path: Path) -> None:
+def test_logs_that_were_adopted_or_never_signed_give_a_gateway_no_name(tmp_path: Path) -> None:
     """A volume may be adopted before the first start, and `licet check` asks before it, too."""
     log = log_dir(tmp_path) / "fleet-lost"
     log.mkdir(parents=True)
+    demand_name(tmp_path, GATEWAY)  # begun by a start that failed for its key, and never signed
+    (log / "checkpoint").write_text("a head")
     (log / ADOPTED_NAME).write_bytes(b"{}")
     demand_name(tmp_path, GATEWAY)
     assert gateway_of(tmp_path) == frames.host_id()
