@@ -6,6 +6,7 @@ however that ends. A lock file is never removed: who still waits for the old one
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 _LOOK_S = 0.02  # our choice: flock(2) knows no deadline, so a wait that has one looks this often
 _MAKE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-_AS_IT_IS = os.O_RDONLY | os.O_CLOEXEC
+_READ_ONLY = (errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -59,7 +60,14 @@ def take(path: Path, *, wait_s: float = 0.0, existing: bool = False) -> int | No
 
 
 def _open(path: Path, *, existing: bool) -> int:
-    return os.open(path, _AS_IT_IS) if existing else os.open(path, _MAKE, 0o600)
+    if not existing:
+        return os.open(path, _MAKE, 0o600)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)  # on NFS only what may be written can be locked
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _got(handle: int) -> bool:

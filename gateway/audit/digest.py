@@ -242,7 +242,9 @@ class DigestKeys:
         """
         if 1 not in self._keys:
             path = self._data_dir / "keys" / _name(1)
-            raise ValueError(f"{path} is missing, by which masks show digests; restore it")
+            raise ValueError(
+                f"{path} is missing, by which masks show digests; restore it, or write 32 random bytes there: masks then show other digests"
+            )
         return self._keys[1].mask_key
 
     def digest(self, data: bytes) -> str:

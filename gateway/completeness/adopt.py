@@ -141,6 +141,7 @@ def adopt(
             raise TailLostError(findings)
         if mark.done and mark.home:
             return Adoption((), tuple(_names(volume)), 0, 0, 0, 0, findings, already=True)
+        _demand_other_names(volume, data_dir)
         mark = msgspec.structs.replace(mark, home=mark.home or secrets.token_hex(8), done=False)
         if not has_room(volume, data_dir, mark.home):
             raise AdoptError(f"{data_dir} has adopted {HOMES_MAX} volumes already; adopt this one elsewhere")
@@ -374,15 +375,27 @@ def _size(volume: Path, stream: str) -> int:
         return 0
 
 
+def _demand_other_names(volume: Path, data_dir: Path) -> None:
+    """Raises AdoptError where a log on the volume is called as one that this gateway writes: before anything is touched."""
+    for stream in _names(volume):
+        target = log_dir(data_dir) / stream
+        if target.exists() and not (target / ADOPTED_NAME).exists():
+            raise _taken_name(target)
+
+
+def _taken_name(target: Path) -> AdoptError:
+    return AdoptError(
+        f"{target}: a log of that name is there already; nothing of it was touched. Where both gateways bear one name, give this "
+        "one another (audit.signer.name) and a new data directory"
+    )
+
+
 def _take(volume: Path, data_dir: Path, stream: str, word: Adopted, step: Callable[[], object]) -> None:
     """Copy one stream: its log and the word of its origin first, then its journal."""
     source, target = log_dir(volume) / stream, log_dir(data_dir) / stream
     known = adopted(target) if target.exists() else None
     if target.exists() and (known is None or known.origin != word.origin or known.by != word.by):
-        raise AdoptError(
-            f"{target}: a log of that name is there already; nothing of it was touched. Where both gateways bear one name, give this "
-            "one another (audit.signer.name) and a new data directory"
-        )
+        raise _taken_name(target)
     if known is None:
         draft = draft_of(target)
         copy(source, draft, but=_NOT_COPIED) if source.is_dir() else draft.mkdir(mode=0o700)

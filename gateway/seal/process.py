@@ -33,6 +33,8 @@ from gateway.seal.witness_group import WitnessGroup
 from gateway.settings.audit import AuditSettings, Sealing
 from gateway.signing.fault import SignerError
 from gateway.signing.keys import LogKeys
+from gateway.tlog.frames import FLEET_PREFIX
+from gateway.tlog.heldproofs import ADOPTED_NAME
 
 PROCESS = "sealer"  # DATA/run/sealer.json
 SEAL = "seal"  # the place
@@ -118,11 +120,16 @@ def demand_name(data_dir: Path, name: str) -> None:
     """Raises ConfigError where the logs that are there are another gateway's: under a new name none of them would be sealed further, and the
     new ones would be in no fleet log. Whether the host was renamed or the folder copied only an operator knows. Raises OSError.
     """
+    if (log_dir(data_dir) / f"{FLEET_PREFIX}{name}" / ADOPTED_NAME).exists():
+        raise ConfigError(
+            f"audit.signer.name: {data_dir} adopted the logs of a gateway that is called {name!r}, too; write another name there, "
+            "which is in use nowhere else"
+        )
     other = other_gateway(data_dir, name)
     if other is not None:
         raise ConfigError(
             f"audit.signer.name: the logs in {data_dir} are those of {other!r}, and this gateway is called {name!r}. If it is the same one on "
-            f"a host with another name, write `name: {other}` there; if the folder is a copy of one that is in use, start with an empty one, "
+            f"a host with another name, write `name: '{other}'` there; if the folder is a copy of one that is in use, start with an empty one, "
             "or two histories come to be told"
         )
 

@@ -72,14 +72,16 @@ def _take_leave(folder: Path, text: str) -> None:
     path = folder / SIGNED_NAME / CHANGE_NAME
     try:
         successor, until = path.read_text("utf-8").split()
-        path.unlink()  # of two at once one finds it
+        allowed = until.isdecimal() and 0 <= int(until) - time.time() <= CHANGE_S
+        if allowed and successor in text.split("\n")[3:4]:
+            path.unlink()  # of two at once one finds it; another change leaves it for the one that was meant
+            return
     except (FileNotFoundError, ValueError):
-        successor, until = "", ""
-    if not until.isdecimal() or not 0 <= int(until) - time.time() <= CHANGE_S or successor not in text.split("\n")[3:4]:
-        raise RefusedError(
-            "a change of keys is signed only with --key-change, or once after the key's user allowed it: "
-            "`licet audit key sign --allow-change` with the new key"
-        )
+        pass
+    raise RefusedError(
+        "a change of keys is signed only with --key-change, or once after the key's user allowed it: "
+        "`licet audit key sign --allow-change` with the new key"
+    )
 
 
 def _follow(path: Path, head: Checkpoint, message: bytes) -> None:

@@ -263,7 +263,7 @@ def erase_command(
     else:
         for one in done:
             typer.echo(f"{one.subject}: {one.keys} keys destroyed, {one.transcripts} transcripts closed for ever.")
-    if not any(one.keys for one in done):
+    if unknown or not any(one.keys for one in done):
         raise typer.Exit(1)
 
 

@@ -23,3 +23,11 @@ def test_the_folder_it_runs_in_stands_in_for_none_of_our_packages(
     )
     assert done.returncode == 0, done.stderr.decode()
     assert b"policy check" in done.stdout
+
+
+def test_a_folder_that_was_removed_is_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "-P" in command_of("gateway")

@@ -285,6 +285,16 @@ def test_a_stream_of_the_same_name_is_never_replaced(places: tuple[Path, Path]) 
         take(volume, data)
 
 
+def test_a_gateway_of_the_same_name_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
+    volume, data = tmp_path / "volume", tmp_path / "data"
+    lose(volume, torn=b"\x00\x00")
+    write(data, [answered(NOON)], gateway="lost")
+    before = {path: path.read_bytes() for path in volume.rglob("*") if path.is_file()}
+    with pytest.raises(AdoptError, match="nothing of it was touched"):
+        take(volume, data)
+    assert {path: path.read_bytes() for path in volume.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.slow
 def test_a_kill_on_any_step_is_gone_on_from(tmp_path: Path) -> None:
     """Killed after each step in turn, and done again: the same streams, each once, and one note at the end."""

@@ -195,8 +195,12 @@ def test_logs_that_were_adopted_or_never_signed_give_a_gateway_no_name(tmp_path:
     (log / ADOPTED_NAME).write_bytes(b"{}")
     demand_name(tmp_path, GATEWAY)
     assert gateway_of(tmp_path) == frames.host_id()
+    with pytest.raises(
+        ConfigError, match="adopted the logs of a gateway that is called 'lost', too; write another name"
+    ):
+        demand_name(tmp_path, "lost")
     (log / ADOPTED_NAME).unlink()
-    with pytest.raises(ConfigError, match=r"are those of 'lost'.*`name: lost`"):
+    with pytest.raises(ConfigError, match=r"are those of 'lost'.*`name: 'lost'`"):
         demand_name(tmp_path, GATEWAY)
 
 
@@ -255,7 +259,7 @@ def test_l1_logs_of_another_name_stop_the_start_and_are_left_as_they_are(tmp_pat
     stream = write(tmp_path, 5)
     run(tmp_path, GATEWAY, SETTINGS, wait=lambda _: True)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=f"audit.signer.name: .* `name: {GATEWAY}`.* start with an empty one"):
+    with pytest.raises(ConfigError, match=f"audit.signer.name: .* `name: '{GATEWAY}'`.* start with an empty one"):
         run(tmp_path, "renamed", SETTINGS, wait=lambda _: True)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     later = write(tmp_path, 5)
@@ -309,7 +313,10 @@ def test_kills_beside_a_busy_writer_lose_nothing_and_fork_nothing(
         return lambda: any(before.get(s, 0) < sealed_head(tmp_path, s).size for s in sealed_streams(tmp_path))
 
     def writer() -> subprocess.Popen[bytes]:
+        """One that has a stream: a kill before that would be of nothing."""
+        count = len(frames.streams(tmp_path))
         children.append(subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)]))
+        until(lambda: len(frames.streams(tmp_path)) > count)
         return children[-1]
 
     write_on = writer()

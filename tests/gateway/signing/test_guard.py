@@ -89,6 +89,8 @@ def test_a_rotation_to_the_key_that_was_allowed_is_signed_once(tmp_path: Path) -
         sign(tmp_path / "0", change)
     for folder in ("0", "1"):
         allow_change(tmp_path / folder, new)
+        with pytest.raises(RefusedError, match="--allow-change"):  # and leaves it for the one that was meant
+            sign(tmp_path / folder, KeyChange(old, another, 1, 2).text.encode())
         assert len(sign(tmp_path / folder, change)) == 64
         with pytest.raises(RefusedError, match="--allow-change"):
             sign(tmp_path / folder, change)

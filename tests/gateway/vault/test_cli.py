@@ -13,7 +13,7 @@ import typer
 
 from gateway.audit.digest import DigestKeys
 from gateway.settings.audit import AuditSettings, Custodian
-from gateway.vault import cli, transcripts
+from gateway.vault import cli, erasure, transcripts
 from gateway.vault.access import MissingError
 from gateway.vault.transcripts import Transcripts
 from tests.e2e.stack import Stack, policy_text
@@ -71,7 +71,9 @@ def test_a_transcript_is_shown_after_the_look_is_recorded(data: Path) -> None:
     assert run("transcript", "show", id_, "--data", data / "none", "--reason", "complaint 7").exit_code == 2
 
 
-def test_erasing_a_user_by_name_needs_the_tenant_and_leaves_a_tombstone(data: Path) -> None:
+def test_erasing_a_user_by_name_needs_the_tenant_and_leaves_a_tombstone(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     id_, subject = kept(data)
     asked = ("erase", "--data", data, "--reason", "asked by the user")
     assert "--tenant" in run(*asked, "--user", "jane").output
@@ -87,6 +89,13 @@ def test_erasing_a_user_by_name_needs_the_tenant_and_leaves_a_tombstone(data: Pa
     assert holding(data, b"jane") == []
     assert run("erase", "--data", data, "--reason", "as asked", "--subject", subject).exit_code == 0
     assert run("erase", "--data", data, "--reason", "twice", "--subject", subject).exit_code == 1
+    kept(data)
+    who = ["erase", "--data", data, "--reason", "as asked", "--user", "jane@example.com", "--tenant", "retail"]
+    monkeypatch.setattr(erasure, "subjects_of", lambda *_: ([subject], ["the digest key k2 is missing"]))
+    done = run(*who)
+    assert "1 keys destroyed" in done.output
+    assert "k2 is missing" in done.output
+    assert done.exit_code == 1, "some of it could not be looked for"
     assert run("erase", "--data", data, "--reason", "neither").exit_code == 2
 
 
