@@ -152,6 +152,7 @@ def test_policy_check_and_schema(tmp_path: Path) -> None:
     assert {"version", "facts", "license", "prompt", "answer"} <= schema["properties"].keys()
 
 
+@pytest.mark.slow
 def test_from_key_and_license_to_a_call_and_its_record(tmp_path: Path) -> None:
     """Only commands and files, as an operator would: keygen, issue, inspect, verify, key new, check, serve, audit."""
     answer_body = chat_answer("Hello.")

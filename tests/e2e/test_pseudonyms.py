@@ -88,6 +88,7 @@ def test_case_38_a_conversation_keeps_its_placeholders(endpoint: Endpoint, tmp_p
             assert later.json["messages"][: len(before)] == before, "a prompt cache still fits"
 
 
+@pytest.mark.slow
 def test_case_37_messages_at_once_get_their_own_values_back(endpoint: Endpoint, tmp_path: Path) -> None:
     endpoint.script = echo
     with Stack(tmp_path, endpoint.origin, policy=POLICY) as stack:

@@ -44,6 +44,7 @@ def test_l7_a_folder_is_told_with_places_and_an_exit_code_and_no_value(tmp_path:
     assert "1111" not in without_chance(done.stdout + done.stderr)
 
 
+@pytest.mark.slow
 def test_a_pipe_is_scanned_without_being_asked_to() -> None:
     done = piped(f"diff\n+ {CARD}\n".encode(), "--format", "json", "--explain")
     assert (done.returncode, done.stderr) == (1, b"")
@@ -53,6 +54,7 @@ def test_a_pipe_is_scanned_without_being_asked_to() -> None:
     assert found["why"]["validated"] is True
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar_and_a_pipe_none(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(CARD)
     leader, follower = pty.openpty()

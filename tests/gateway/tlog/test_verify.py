@@ -73,6 +73,7 @@ def test_any_flipped_byte_names_its_record(tmp_path: Path) -> None:
     check_log(tmp_path)
 
 
+@pytest.mark.slow
 def test_every_cut_of_an_ended_stream_is_missed(tmp_path: Path) -> None:
     directory = small_log(tmp_path, calls=2)
     path = frames.segments(directory)[-1][1]
