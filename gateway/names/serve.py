@@ -122,6 +122,7 @@ class _Server:
 
     def start_child(self) -> int:
         """Its process number, in the parent; in the child this never returns."""
+        parent = os.getpid()  # asked for before the fork: a child whose parent was killed at once has another one already
         child = os.fork()
         if child:
             return child
@@ -131,15 +132,14 @@ class _Server:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             if self._mute:
                 _mute()
-            self._serve()
+            self._serve(parent)
         except Exception as error:  # noqa: BLE001  # nothing above a forked child may run; its parent starts another
             sys.stderr.write(f"a process of {self._finder.name} ended: {type(error).__name__}\n")
         finally:
             os._exit(1)
 
-    def _serve(self) -> None:
+    def _serve(self, parent: int) -> None:
         """One question after the other. The alarm kills a child that hangs; so does the end of its parent."""
-        parent = os.getppid()
         while True:
             # The parent's end shows here at the latest after a question's longest time.
             signal.setitimer(signal.ITIMER_REAL, 0)
