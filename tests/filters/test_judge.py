@@ -56,6 +56,7 @@ def cut(text: str, places: Sequence[int]) -> list[str]:
     return [text[a:b] for a, b in itertools.pairwise(edges)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 3, 100, 512, 513, 100_000])
 def test_case_03_a_name_over_every_grid_line_is_whole(engine: Engine, step: int) -> None:
     """10,000 characters without the end of a sentence, and a name across each place where a grid could cut."""

@@ -267,6 +267,7 @@ def test_l3_every_cut_of_every_piece(detector: CustomDetector) -> None:
             assert through(detector, (text[:place], text[place:])) == expected, repr(text)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 4000), max_size=12))
 def test_l3_random_texts_in_random_cuts(detector: CustomDetector, seed: int, places: list[int]) -> None:
@@ -308,6 +309,7 @@ def rows(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(
     st.one_of(st.sampled_from(ORACLE), st.recursive(CHARACTERS, rows, max_leaves=6)),
