@@ -122,7 +122,7 @@ class _Server:
 
     def start_child(self) -> int:
         """Its process number, in the parent; in the child this never returns."""
-        parent = os.getpid()  # asked for before the fork: a child whose parent was killed at once has another one already
+        parent = os.getpid()  # before the fork: a child whose parent was killed at once has another one already
         child = os.fork()
         if child:
             return child
