@@ -23,9 +23,10 @@ from gateway.completeness.copies import appear, copy, draft_of
 from gateway.tlog import frames
 from gateway.vault import cases
 from gateway.vault.access import ErasedError, VaultError
-from gateway.vault.subjects import TRANSCRIPTS_NAME, SubjectKeys, destroy, months, wrapped_by
+from gateway.vault.subjects import SubjectKeys, destroy
 from gateway.vault.transcripts import files
-from gateway.vault.wrapping import KEYS_NAME, numbers, usable, wrap_path
+from gateway.vault.wrapped import KEYS_NAME, TRANSCRIPTS_NAME, months, wrapped_by
+from gateway.vault.wrapping import numbers, usable, wrap_path
 from gateway.whole_file import make_folder, put
 
 PROBLEMS_MAX = 100  # our choice: that are told; there are more only where a volume was made to have them

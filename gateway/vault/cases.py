@@ -36,7 +36,7 @@ from gateway.settings.audit import Custodian
 from gateway.vault import custody
 from gateway.vault.access import CASE, AccessLog, Detail, MissingError, VaultError, who
 from gateway.vault.custody import Holder, Keyring
-from gateway.vault.subjects import NONCE_BYTES
+from gateway.vault.wrapped import NONCE_BYTES
 from gateway.whole_file import make_folder, new, put, sync_folder
 
 VAULT_NAME = "vault"

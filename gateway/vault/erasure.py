@@ -18,8 +18,9 @@ from pathlib import Path
 from gateway.audit.digest import DigestKeys, digest_path, digests_missing, held_keys
 from gateway.audit.homes import homes
 from gateway.vault.access import ERASURE, AccessLog, VaultError, who
-from gateway.vault.subjects import TRANSCRIPTS_NAME, destroy, key_names, key_path, months, name_of
+from gateway.vault.subjects import destroy, key_names, key_path, name_of
 from gateway.vault.transcripts import files, frames_in
+from gateway.vault.wrapped import TRANSCRIPTS_NAME, months
 
 SUBJECT_CHARS_MAX = 64
 

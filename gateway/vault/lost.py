@@ -11,8 +11,8 @@ from pathlib import Path
 
 from gateway.audit.digest import digest_path, digest_words, digests_missing
 from gateway.audit.homes import homes
-from gateway.vault.subjects import TRANSCRIPTS_NAME, months, wrapped_by
-from gateway.vault.wrapping import KEYS_NAME, NUMBER_MAX, wrap_path
+from gateway.vault.wrapped import in_use, users_keys
+from gateway.vault.wrapping import NUMBER_MAX, wrap_path
 
 LOOKED_MAX = 20_000  # our choice: keys of end users that are looked at, newest month first; half a second
 
@@ -23,27 +23,14 @@ def lost_keys(data_dir: Path) -> list[str]:
 
 
 def _transcripts(home: Path) -> Iterator[str]:
-    used: dict[int, int] = {}
-    for path in islice(_users_keys(home), LOOKED_MAX):
-        try:
-            number = wrapped_by(path)
-        except FileNotFoundError:  # pruned in between
-            continue
-        if number is not None and number <= NUMBER_MAX:
-            used[number] = used.get(number, 0) + 1
-    for number, count in sorted(used.items()):
+    for number, count in sorted(in_use(islice(users_keys(home), LOOKED_MAX)).items()):
         path = wrap_path(home, number)
-        if not path.exists():
+        if number <= NUMBER_MAX and not path.exists():
             yield (
                 f"{path} is missing, which opens the transcripts of {count:,} end users or more: without it they cannot be read, and nothing more "
                 "is kept for those of this month; restore it from a copy, or, if it is lost for good, write an empty file there, which "
                 "says that it was destroyed"
             )
-
-
-def _users_keys(home: Path) -> Iterator[Path]:
-    for month in reversed(months(home)):
-        yield from (home / TRANSCRIPTS_NAME / month / KEYS_NAME).glob("??/*.key")
 
 
 def _digests(data_dir: Path) -> Iterator[str]:

@@ -29,8 +29,9 @@ from gateway.tlog import frames
 from gateway.vault.access import PRUNED, AccessLog, Detail
 from gateway.vault.cases import VAULT_NAME, Status, cases
 from gateway.vault.retention import Closed
-from gateway.vault.subjects import TRANSCRIPTS_NAME, destroy, in_use, months
-from gateway.vault.wrapping import KEYS_NAME, numbers, usable, wrap_path
+from gateway.vault.subjects import destroy
+from gateway.vault.wrapped import KEYS_NAME, TRANSCRIPTS_NAME, in_use, months, users_keys
+from gateway.vault.wrapping import numbers, usable, wrap_path
 from gateway.whole_file import sync_folder
 
 DRAFT_S = 3600  # our choice: a case is made in less than a second; an older draft is a dead worker's
@@ -125,7 +126,7 @@ def _idle(home: Home, over: Collection[Path]) -> list[Path]:
 def _idle_of(home: Path, *, not_last: bool, over: Collection[Path] = ()) -> list[Path]:
     newest = numbers(home)[-1:] if not_last else []
     older = [number for number in usable(home) if number not in newest]
-    used = in_use(home, but=over) if older else {}
+    used = in_use(users_keys(home, but=over)) if older else {}
     return [wrap_path(home, number) for number in older if number not in used]
 
 

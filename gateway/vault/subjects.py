@@ -1,8 +1,4 @@
-"""The keys of end users' transcripts: one file each, a month long, wrapped by a key of the gateway (`wrapping.py`).
-
-    DATA/transcripts/<YYYYMM>/keys/<aa>/<name>.key       magic, the wrapping key's number, nonce and the wrapped key: 72 bytes
-
-Files of before wrapping keys had numbers have none, and 68 bytes: they are wrapped by the first.
+"""The keys of end users' transcripts: one file each (`wrapped.py`), a month long, wrapped by a key of the gateway (`wrapping.py`).
 
 Why files and no database: a database keeps copies of a page in its log, its journal and its free list. Here the wrapped key is at
 one place of the disk, written once, and destroying it is to overwrite these bytes and sync. What this cannot reach: old blocks
@@ -22,9 +18,8 @@ import hashlib
 import itertools
 import os
 import secrets
-import struct
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,16 +27,20 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.vault.access import ErasedError, VaultError
-from gateway.vault.wrapping import KEY_BYTES, KEYS_NAME, WrappingKeys, numbers, wrap_path
+from gateway.vault.wrapped import (
+    KEY_BYTES,
+    KEYS_NAME,
+    NONCE_BYTES,
+    TRANSCRIPTS_NAME,
+    WRAPPED_BYTES,
+    in_use,
+    pack,
+    unpack,
+    users_keys,
+)
+from gateway.vault.wrapping import WrappingKeys, numbers, wrap_path
 from gateway.whole_file import make_folder, new
 
-TRANSCRIPTS_NAME = "transcripts"
-NONCE_BYTES = 12  # NIST SP 800-38D, section 8.2
-TAG_BYTES = 16
-MAGIC, MAGIC_1 = b"licettk2", b"licettk1"  # the second: of files without a number
-_HEAD = struct.Struct(f">{len(MAGIC)}sI")
-_SEALED_BYTES = NONCE_BYTES + KEY_BYTES + TAG_BYTES
-WRAPPED_BYTES = _HEAD.size + _SEALED_BYTES
 NAME_BYTES = 16
 ERASURES_MAX = 1_000  # our choice: of one user in one month; each is a file that is looked at
 CACHED = 4_096  # our choice: users of one worker in some minutes; an entry is some 500 bytes
@@ -57,14 +56,6 @@ def nth(name: str, number: int) -> str:
     if number == 0:
         return name
     return hashlib.sha256(b"licet transcript key\x00%b\x00%d" % (name.encode(), number)).hexdigest()[: 2 * NAME_BYTES]
-
-
-def months(home: Path) -> list[str]:
-    """The months that a home has transcripts or keys of, oldest first."""
-    top = home / TRANSCRIPTS_NAME
-    if not top.is_dir():
-        return []
-    return sorted(p.name for p in top.iterdir() if len(p.name) == 6 and p.name.isdigit() and p.is_dir())
 
 
 def key_path(top: Path, month: str, name: str) -> Path:
@@ -158,9 +149,9 @@ class SubjectKeys:
         nonce = secrets.token_bytes(NONCE_BYTES)
         make_folder(path.parent, durable=True, private=True)
         with self._wraps.wrapping() as (number, wrap):
-            sealed = nonce + wrap.encrypt(nonce, plain, _bound(month, name, number))
+            sealed = wrap.encrypt(nonce, plain, _bound(month, name, number))
             with contextlib.suppress(FileExistsError):  # another worker was faster: its key holds
-                new(path, _HEAD.pack(MAGIC, number) + sealed, durable=True, private=True)
+                new(path, pack(number, nonce, sealed), durable=True, private=True)
 
     def _read(self, month: str, name: str) -> tuple[AESGCM, os.stat_result]:
         path = self._path(month, name)
@@ -172,15 +163,14 @@ class SubjectKeys:
             content, status = b"", None
         if status is None or not content.strip(b"\x00"):
             raise ErasedError("the key of this end user's transcripts of that month was destroyed; nothing opens them")
-        number = _wrapped_by(content)
-        if number is None:
+        held = unpack(content)
+        if held is None:
             raise VaultError(f"{path}: this is no key of a transcript; restore the file")
-        nonce, wrapped = content[-_SEALED_BYTES:][:NONCE_BYTES], content[-_SEALED_BYTES:][NONCE_BYTES:]
-        bound = _bound(month, name, number if content.startswith(MAGIC) else None)
+        bound = _bound(month, name, held.number if held.numbered else None)
         try:
-            return AESGCM(self._wraps.get(number).decrypt(nonce, wrapped, bound)), status
+            return AESGCM(self._wraps.get(held.number).decrypt(held.nonce, held.sealed, bound)), status
         except InvalidTag as error:
-            wrap = f"{KEYS_NAME}/{wrap_path(self._home, number).name}"
+            wrap = f"{KEYS_NAME}/{wrap_path(self._home, held.number).name}"
             raise VaultError(f"{path}: altered, or wrapped by another key than {wrap}; restore either") from error
 
     def _path(self, month: str, name: str) -> Path:
@@ -204,25 +194,6 @@ def destroy(path: Path) -> None:
         os.close(handle)
 
 
-def wrapped_by(path: Path) -> int | None:
-    """The number of the key that wrapped a file's; None where it was destroyed, or is no key. Raises OSError."""
-    with path.open("rb") as file:
-        return _wrapped_by(file.read(WRAPPED_BYTES + 1))
-
-
-def in_use(home: Path, *, but: Collection[Path] = ()) -> dict[int, int]:
-    """Of each wrapping key, how many keys of end users it wraps, those in the months `but` aside. Reads all of them. Raises OSError."""
-    found: dict[int, int] = {}
-    for month in months(home):
-        folder = home / TRANSCRIPTS_NAME / month
-        for path in (folder / KEYS_NAME).glob("??/*.key") if folder not in but else ():
-            with contextlib.suppress(FileNotFoundError):  # pruned in between
-                number = wrapped_by(path)
-                if number is not None:
-                    found[number] = found.get(number, 0) + 1
-    return found
-
-
 class Wrapping(NamedTuple):
     """A wrapping key, for people."""
 
@@ -234,7 +205,7 @@ class Wrapping(NamedTuple):
 
 def wrapping_keys(home: Path, *, living: bool) -> list[Wrapping]:
     """All that ever were, oldest first. `living`: the newest wraps what comes. Raises OSError."""
-    ever, used = numbers(home), in_use(home)
+    ever, used = numbers(home), in_use(users_keys(home))
     found = []
     for number in ever:
         path = wrap_path(home, number)
@@ -243,14 +214,6 @@ def wrapping_keys(home: Path, *, living: bool) -> list[Wrapping]:
         state = state if status.st_size else "destroyed"
         found.append(Wrapping(path, state, int(status.st_mtime), used.get(number, 0)))
     return found
-
-
-def _wrapped_by(content: bytes) -> int | None:
-    if content.startswith(MAGIC_1) and len(content) == len(MAGIC_1) + _SEALED_BYTES:
-        return 1
-    if content.startswith(MAGIC) and len(content) == WRAPPED_BYTES:
-        return int(_HEAD.unpack(content[: _HEAD.size])[1])
-    return None
 
 
 def _bound(month: str, name: str, number: int | None) -> bytes:

@@ -32,16 +32,8 @@ from cryptography.exceptions import InvalidTag
 
 from gateway.audit.homes import homes
 from gateway.vault.access import MissingError, VaultError
-from gateway.vault.subjects import (
-    NAME_BYTES,
-    NONCE_BYTES,
-    TAG_BYTES,
-    TRANSCRIPTS_NAME,
-    Key,
-    SubjectKeys,
-    months,
-    name_of,
-)
+from gateway.vault.subjects import NAME_BYTES, Key, SubjectKeys, name_of
+from gateway.vault.wrapped import NONCE_BYTES, TAG_BYTES, TRANSCRIPTS_NAME, months
 from gateway.whole_file import make_folder, sync_folder
 
 log = logging.getLogger("licet.transcripts")

@@ -21,9 +21,8 @@ from gateway.audit.record import STRING_CHARS_MAX
 from gateway.file_lock import locked, locked_or
 from gateway.keyfile import load_key
 from gateway.vault.access import AccessLog, Detail, ErasedError, MissingError, VaultError, who
+from gateway.vault.wrapped import KEY_BYTES, KEYS_NAME, in_use, users_keys
 
-KEYS_NAME = "keys"
-KEY_BYTES = 32  # AES-256
 NUMBER_MAX = 1_000  # our choice: a key a week for twenty years; each file is looked at where keys are listed (L9)
 KEY_CHANGE = "key_change"
 _NAME = re.compile(r"transcript-([1-9][0-9]{0,3})\.key")
@@ -111,11 +110,8 @@ def rotate(home: Path, reason: str, log: AccessLog, step: Callable[[], object] =
 
 def _next(home: Path, found: list[int]) -> int:
     """A number that no key ever had: also none that is missing while something it wrapped is here, which another key would make unreadable."""
-    from gateway.vault.subjects import in_use  # it is built on this module
-
-    used = [
-        number for number in in_use(home) if number <= NUMBER_MAX
-    ]  # beyond: no key of ours, a file that was altered
+    # Beyond the greatest: no key of ours, a file that was altered.
+    used = [number for number in in_use(users_keys(home)) if number <= NUMBER_MAX]
     again = numbers(home)
     if again and again[-1] not in found:
         return again[-1]  # another process was faster

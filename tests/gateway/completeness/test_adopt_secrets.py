@@ -26,8 +26,8 @@ from gateway.signing.logkey import LogKey
 from gateway.vault import cases, custody, pruning, transcripts
 from gateway.vault import cli as vault_cli
 from gateway.vault.access import ErasedError, VaultError, opened
-from gateway.vault.subjects import months
 from gateway.vault.transcripts import Transcripts
+from gateway.vault.wrapped import months
 from gateway.vault.wrapping import rotate
 from tests.fakes.commands import commands
 from tests.gateway.audit.samples import payloads

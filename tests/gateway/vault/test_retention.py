@@ -28,9 +28,10 @@ from gateway.tlog.note import ED25519, VerifierKey
 from gateway.tlog.proof import verify_proof, write_proof
 from gateway.tlog.tree import inclusion_proof
 from gateway.tlog.verify import verify
-from gateway.vault import cases, custody, past, pruning, retention, subjects, transcripts
+from gateway.vault import cases, custody, past, pruning, retention, transcripts
 from gateway.vault.access import VaultError, opened
 from gateway.vault.transcripts import Transcripts
+from gateway.vault.wrapped import months
 from tests.gateway.audit.samples import intent, outcome
 from tests.gateway.vault.samples import DAY_MS, custodian, keyrings, notes
 
@@ -377,7 +378,7 @@ def test_transcripts_go_by_day_and_their_keys_by_month(tmp_path: Path) -> None:
     assert (tmp_path / "aside").read_bytes() == bytes(len(wrapped))
     assert transcripts.read(tmp_path, f"{second:032x}") == b"text"
     prune(tmp_path, BEGIN + 400 * DAY_MS)
-    assert subjects.months(tmp_path) == []
+    assert months(tmp_path) == []
     assert [one["what"] for one in notes(tmp_path, "pruned")].count("transcripts") == 3
 
 

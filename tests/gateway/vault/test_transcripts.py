@@ -16,6 +16,7 @@ from gateway.vault import erasure, subjects, transcripts
 from gateway.vault.access import ErasedError, VaultError, opened
 from gateway.vault.subjects import name_of
 from gateway.vault.transcripts import INLINE_BYTES, Transcripts
+from gateway.vault.wrapped import WRAPPED_BYTES
 from tests.gateway.audit.samples import check_log
 from tests.gateway.vault.samples import DAY_MS, SECRET, call_id, every_file, holding, notes
 
@@ -82,7 +83,7 @@ def test_after_erasure_nothing_opens_and_the_key_is_gone_from_the_disk(
         transcripts.read(data, mine)
     assert transcripts.read(data, theirs) == b"of joe"
     assert [key for key in wrapped if holding(tmp_path, key)] == []
-    assert overwritten == [bytes(subjects.WRAPPED_BYTES)] * 2
+    assert overwritten == [bytes(WRAPPED_BYTES)] * 2
     assert [path.stat().st_size for path in files] == [0, 0]
     told = notes(data, "erasure")
     assert [(one["what"], one["subject"], one["keys"]) for one in told] == [("begun", JANE, 2), ("done", JANE, 2)]

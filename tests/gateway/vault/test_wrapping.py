@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.settings.audit import Retention
 from gateway.vault import cli, erasure, past, pruning, subjects, transcripts, wrapping
 from gateway.vault.access import ErasedError, MissingError, VaultError, opened
-from gateway.vault.subjects import in_use, name_of
+from gateway.vault.subjects import name_of
+from gateway.vault.wrapped import in_use, users_keys
 from tests.fakes.commands import commands
 from tests.gateway.vault.samples import DAY_MS, call_id, every_file, notes
 from tests.gateway.vault.test_transcripts import JANE, JOE, NOON, keep
@@ -42,10 +43,10 @@ def test_what_older_keys_wrapped_is_read_and_erased_after_rotations(tmp_path: Pa
     keep(tmp_path, (first, JANE, b"first"))
     assert rotate(tmp_path) == (1, 2)
     keep(tmp_path, (same, JANE, b"same month"), (joes, JOE, b"of joe"))
-    assert in_use(tmp_path) == {1: 1, 2: 1}  # her key of this month is the one that she had
+    assert in_use(users_keys(tmp_path)) == {1: 1, 2: 1}  # her key of this month is the one that she had
     assert rotate(tmp_path) == (2, 3)
     keep(tmp_path, (later, JANE, b"next month"), now_ms=LATER)
-    assert in_use(tmp_path) == {1: 1, 2: 1, 3: 1}
+    assert in_use(users_keys(tmp_path)) == {1: 1, 2: 1, 3: 1}
     assert [transcripts.read(tmp_path, one) for one in (first, same, joes, later)] == [
         b"first",
         b"same month",
@@ -74,7 +75,7 @@ def test_a_running_worker_takes_the_new_key_up(tmp_path: Path) -> None:
     keys.get("202601", name_of(JANE))
     rotate(tmp_path)
     keys.get("202601", name_of(JOE))
-    assert in_use(tmp_path) == {1: 1, 2: 1}
+    assert in_use(users_keys(tmp_path)) == {1: 1, 2: 1}
 
 
 def test_an_older_key_goes_with_the_last_that_it_wrapped_and_its_number_never_comes_back(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_files_of_before_wrapping_keys_had_numbers_are_read(tmp_path: Path) -> N
     path.write_bytes(b"licettk1" + nonce + wrap.encrypt(nonce, plain, b"licet transcript key v1" + bound))
     rotate(tmp_path)
     assert transcripts.read(tmp_path, one) == b"text"
-    assert in_use(tmp_path) == {1: 1}
+    assert in_use(users_keys(tmp_path)) == {1: 1}
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_a_kill_between_the_steps_of_a_rotation_leaves_what_the_next_one_finishe
         old, new = rotate(data)
         assert (old, new) == (step, step + 1)  # the second kill left a key that wraps
         keep(data, (after, JOE, b"after"))
-        assert in_use(data) == {1: 1, new: 1}
+        assert in_use(users_keys(data)) == {1: 1, new: 1}
         assert [transcripts.read(data, one) for one in (before, after)] == [b"before", b"after"]
         assert [one["state"] for one in notes(data, "key_change")] == ["begun", "begun", "done"]
     assert step == 3
@@ -246,6 +247,6 @@ def test_rotations_and_pruning_beside_a_worker_that_is_killed_leave_all_readable
         child.kill()
         given += told
     assert len(given) > 60
-    assert len(in_use(tmp_path)) > 6
+    assert len(in_use(users_keys(tmp_path))) > 6
     for call, ref in given:
         assert transcripts.read(tmp_path, call, ref) == call.encode()
