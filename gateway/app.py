@@ -21,7 +21,7 @@ from gateway.audit.aggregate import RefusalCounter
 from gateway.audit.changes import TOPIC as STANDING
 from gateway.audit.digest import DigestKeys
 from gateway.audit.journal import Journal
-from gateway.audit.places import told
+from gateway.audit.places import SEALER, SHIPPER, told
 from gateway.audit.record import Note
 from gateway.audit.sealed import sealing_key
 from gateway.audit.store import Store
@@ -50,9 +50,7 @@ from gateway.pseudonyms import PseudonymKeys
 from gateway.reasons import Reason
 from gateway.recording import Recording
 from gateway.relay import LiveStreams
-from gateway.seal.process import PROCESS as SEALER
 from gateway.settings import Settings
-from gateway.ship.process import PROCESS as SHIPPER
 from gateway.spool import Spool
 from gateway.standing_notes import standing_notes
 from gateway.state import MemoryState, RedisState, SharedState

@@ -9,10 +9,9 @@ import time
 from types import TracebackType
 from typing import Self
 
-from gateway.audit.places import told
+from gateway.audit.places import SHIPPER, told
 from gateway.seal.process import SealerProcess
 from gateway.settings import Settings
-from gateway.ship.process import PROCESS as SHIPPER
 from gateway.ship.process import ShipperProcess, Work
 from gateway.tlog.frames import host_id
 

@@ -206,13 +206,14 @@ class DigestKeys:
 
         Raises as `load`; what was known stays in use then.
         """
-        numbers = digest_numbers(self._data_dir) or [_next(self._data_dir, [])]
+        held = digest_numbers(self._data_dir)
+        numbers = held or [_next(self._data_dir, [])]
         if len(numbers) > KEYS_MAX:
             raise ValueError(
                 f"{self._data_dir / 'keys'}: more than {KEYS_MAX} digest keys; remove the oldest, whose digests can then no longer be matched, or lengthen `audit.digest_key`"
             )
         newest = numbers[-1]
-        if self._period_s is not None and newest in digest_numbers(self._data_dir):
+        if self._period_s is not None and held:
             age_s = self._now_s() - _since_s(self._data_dir, newest, self._now_s)
             if age_s >= self._period_s:
                 newest = _next(self._data_dir, numbers)

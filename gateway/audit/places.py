@@ -13,6 +13,7 @@ import msgspec
 from gateway.whole_file import put
 
 RUN_NAME = "run"
+SEALER, SHIPPER = "sealer", "shipper"  # what the processes call themselves
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):

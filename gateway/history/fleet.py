@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.audit.places import RUN_NAME
+from gateway.audit.places import RUN_NAME, SEALER
 from gateway.audit.sealed import (
     SealedError,
     first_kept,
@@ -25,7 +25,6 @@ from gateway.whole_file import put
 
 __all__ = ["INDEX_NAME", "is_fleet_log", "known_heads", "record_streams"]
 
-SEALER = "sealer"  # as it names itself in DATA/run; it signs the fleet log before it says anything there
 INDEX_NAME = "index"  # DATA/index: all that the history room derives for itself
 
 
@@ -61,6 +60,7 @@ def known_heads(data_dir: Path) -> tuple[dict[str, int], list[str]]:
     problems: list[str] = []
     changed = False
     logs = [log for log in sealed_streams(data_dir) if is_fleet_log(log)]
+    # A sealer that ran has signed one, unless its key failed at the very first start.
     if not logs and (data_dir / RUN_NAME / f"{SEALER}.json").exists():
         problems.append(
             f"a sealer ran here, and no fleet log is in {log_dir(data_dir)}: streams may have vanished with it, and what is told as not sealed may"

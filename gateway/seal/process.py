@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.audit.places import RUN_NAME, Place, Progress, tell
+from gateway.audit.places import RUN_NAME, SEALER, Place, Progress, tell
 from gateway.audit.sealed import VKEYS_NAME, log_dir, other_gateway
 from gateway.audit.takeover import demand_own
 from gateway.errors import ConfigError
@@ -36,7 +36,6 @@ from gateway.signing.keys import LogKeys
 from gateway.tlog.frames import FLEET_PREFIX
 from gateway.tlog.heldproofs import ADOPTED_NAME
 
-PROCESS = "sealer"  # DATA/run/sealer.json
 SEAL = "seal"  # the place
 POLL_S = 0.25  # our choice: how long a full `every_records` may wait unseen, and how old what is told may be
 POLL_S_MIN = 0.02  # our choice: whatever the settings say, most of a core stays free
@@ -141,7 +140,7 @@ def held(data_dir: Path) -> AbstractContextManager[int]:
     busy = ConfigError(
         f"{data_dir}: another gateway, or `licet audit seal`, runs here; end it, or give this one a data folder of its own"
     )
-    return locked_or(busy, folder / f"{PROCESS}.lock")
+    return locked_or(busy, folder / f"{SEALER}.lock")
 
 
 def _round(sealer: Sealer) -> Round:
@@ -173,7 +172,7 @@ def _tell(data_dir: Path, sealer: Sealer, done: Round, witnesses: WitnessGroup |
     )
     places = (seal, *(witnesses.places() if witnesses is not None else ()))
     try:
-        tell(data_dir, Progress(PROCESS, os.getpid(), time.time_ns() // 1_000_000, places))
+        tell(data_dir, Progress(SEALER, os.getpid(), time.time_ns() // 1_000_000, places))
     except OSError as error:
         _log.error(
             "how far the sealer is cannot be told: %s", error.strerror
@@ -295,4 +294,4 @@ _decoder: Final = msgspec.json.Decoder(Start, dec_hook=_path_in)
 # What the process says first: the verifier keys, or why it cannot seal.
 _said: Final[msgspec.json.Decoder[list[str] | str]] = msgspec.json.Decoder(list[str] | str)
 
-__all__ = ["PROCESS", "SEAL", "SealerProcess", "Stop", "fleet_every_s", "held", "main", "run"]
+__all__ = ["SEAL", "SealerProcess", "Stop", "fleet_every_s", "held", "main", "run"]

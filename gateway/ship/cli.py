@@ -29,7 +29,7 @@ from gateway.ship import mapping
 from gateway.ship.cursor import SHIP_NAME, Cursors, accept_loss, ask_again, records_in
 from gateway.ship.otlp import OtlpSink
 from gateway.ship.port import SinkError
-from gateway.ship.process import PROCESS, PhoenixCounts
+from gateway.ship.process import PhoenixCounts
 from gateway.ship.reconcile import Finding, Reconciler
 from gateway.ship.spans import call_row, head_of
 from gateway.tlog.tree import leaf_hash
@@ -63,12 +63,12 @@ def status_command(data: Data = Path("var"), as_json: Json = False) -> None:
         for name in sorted(runs):
             if not runs[name]:
                 typer.echo(f"The {name} does not run: this is how it was when it ended.")
-        if PROCESS not in runs:
+        if places.SHIPPER not in runs:
             typer.echo(
                 "No shipper ever ran here; `telemetry` of the settings names the places that it brings records to."
             )
-    behind = any(place.problem or (name == PROCESS and place.behind_records) for name, place in found)
-    if behind or PROCESS not in runs or not all(runs.values()):
+    behind = any(place.problem or (name == places.SHIPPER and place.behind_records) for name, place in found)
+    if behind or places.SHIPPER not in runs or not all(runs.values()):
         raise typer.Exit(1)
 
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.audit.places import Place, Progress, tell
+from gateway.audit.places import SHIPPER, Place, Progress, tell
 from gateway.errors import ConfigError
 from gateway.file_lock import take
 from gateway.history.phoenix_client import PhoenixError, phoenix_of
@@ -39,7 +39,6 @@ from gateway.ship.runner import Runner
 
 log = logging.getLogger("licet.ship")
 
-PROCESS: Final = "shipper"
 LOCK_NAME: Final = "lock"
 TELL_S: Final = 1.0  # our choice, as `gateway.audit.places` says
 END_S_MAX: Final = 5.0  # our choice: for batches under way at the end; what is cut is sent again
@@ -145,7 +144,7 @@ class Shipper:
             places: list[Place] = [runner.place() for runner in self._runners]
             if self._reconciler is not None:
                 places.append(self._reconciler.place())
-            told = Progress(PROCESS, os.getpid(), time.time_ns() // 1_000_000, tuple(places))
+            told = Progress(SHIPPER, os.getpid(), time.time_ns() // 1_000_000, tuple(places))
             tell(self._work.data_dir, told)
         except OSError as error:  # the disk may come back; until then what was told grows old, which is noticed
             log.warning("the shipper cannot tell how far it is: %s", error.strerror or type(error).__name__)

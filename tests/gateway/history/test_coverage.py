@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.places import Progress, tell
+from gateway.audit.places import SEALER, Progress, tell
 from gateway.audit.record import Start, encode
 from gateway.audit.sealed import log_dir, sealed_records
 from gateway.history.archive import ArchiveHistory
@@ -17,7 +17,6 @@ from gateway.history.archiver import archive
 from gateway.history.disk import Disk
 from gateway.history.local import LocalHistory
 from gateway.history.port import Completeness, HistoryError, Query
-from gateway.seal.process import PROCESS
 from gateway.tlog.frames import journal_dir
 from tests.gateway.audit.samples import intent, outcome
 from tests.gateway.history.conftest import put_log
@@ -80,7 +79,7 @@ def test_a_bundle_that_goes_later_is_named_by_the_index_and_kept_by_the_archive(
 
 
 def test_logs_that_a_sealer_made_and_are_gone_are_told_also_without_an_index(copy: Path) -> None:
-    tell(copy, Progress(PROCESS, 1, 0, ()))
+    tell(copy, Progress(SEALER, 1, 0, ()))
     assert local(copy)[1].complete
     shutil.rmtree(copy / "index")
     shutil.rmtree(log_dir(copy))
